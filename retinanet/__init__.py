@@ -1,0 +1,34 @@
+"""RetinaNet and the focal loss (Lin et al., "Focal Loss for Dense Object Detection", 2017)."""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {  # name -> module; torch is loaded only when a name that needs it is used
+    "RetinaNet": "model",
+    "Config": "config",
+    "load_config": "configfile",
+    "make_anchors": "anchors",
+    "match": "matching",
+    "sigmoid_focal_loss": "losses",
+    "detection_loss": "losses",
+    "detect": "detections",
+    "train": "training",
+    "evaluate": "evaluation",
+    "predict": "prediction",
+    "load": "prediction",
+    "RetinaNetError": "errors",
+}
+
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"retinanet.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'retinanet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

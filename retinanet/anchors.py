@@ -1,0 +1,49 @@
+"""Anchors: nine reference boxes at each cell of P3 to P7 (paper, section 4)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+STRIDES = (8, 16, 32, 64, 128)  # pixels between cells of P3..P7
+
+
+def cell_anchors(size: float, scales: Sequence[float], ratios: Sequence[float]) -> Tensor:
+    """The A anchors of one cell, centred on the origin: (A, 4) xyxy pixels, scale-major as detectron2 orders them.
+
+    An anchor of scale s and ratio r has area (size * s)^2 and height / width = r.
+    """
+    boxes = []
+    for scale in scales:
+        for ratio in ratios:
+            width = (size**2 * scale**2 / ratio) ** 0.5
+            height = width * ratio
+            boxes.append([-width / 2, -height / 2, width / 2, height / 2])
+    return torch.tensor(boxes)
+
+
+def make_anchors(
+    feature_sizes: Sequence[tuple[int, int]],
+    sizes: Sequence[float] = (32, 64, 128, 256, 512),
+    scales: Sequence[float] = (1, 2 ** (1 / 3), 2 ** (2 / 3)),
+    ratios: Sequence[float] = (0.5, 1, 2),
+    strides: Sequence[int] = STRIDES,
+    device: torch.device | str = "cpu",
+) -> list[Tensor]:
+    """Anchors of every level (paper, section 4; centres on multiples of the stride, as in detectron2).
+
+    Args:
+        feature_sizes: (height, width) in cells of each of the L levels.
+        sizes: side in pixels of each level's square anchor of scale 1. strides: pixels between cells.
+    Returns: L tensors (R_l, 4) xyxy pixels, R_l = height * width * A, ordered by row, column, anchor.
+    Raises: ValueError if the arguments differ in their number of levels.
+    """
+    levels = []
+    for (height, width), size, stride in zip(feature_sizes, sizes, strides, strict=True):
+        cell = cell_anchors(size, scales, ratios).to(device)
+        y = torch.arange(height, device=device, dtype=torch.float32) * stride
+        x = torch.arange(width, device=device, dtype=torch.float32) * stride
+        y, x = torch.meshgrid(y, x, indexing="ij")
+        shifts = torch.stack([x, y, x, y], dim=-1).reshape(-1, 1, 4)  # (H*W, 1, 4)
+        levels.append((shifts + cell).reshape(-1, 4))  # (R_l, 4)
+    return levels

@@ -1,0 +1,61 @@
+"""Boxes: xyxy float pixels; offsets between boxes as in R-CNN."""
+
+import math
+
+import torch
+from torch import Tensor
+
+MAX_LOG_SCALE = math.log(1000 / 16)  # Detectron: no box grows beyond 62.5 times its anchor
+
+
+def encode(gt_boxes: Tensor, anchors: Tensor) -> Tensor:
+    """Offsets that move `anchors` onto `gt_boxes`: (dx, dy) in anchor sizes, (dw, dh) as log ratios.
+
+    Girshick et al. 2014, appendix C; inverse of `decode`.
+
+    Args:
+        gt_boxes, anchors: (..., 4) xyxy pixels, width and height > 0.
+    Returns: (..., 4), dimensionless.
+    """
+    anchor_centers, anchor_sizes = _centers_sizes(anchors)
+    gt_centers, gt_sizes = _centers_sizes(gt_boxes)
+    return torch.cat([(gt_centers - anchor_centers) / anchor_sizes, torch.log(gt_sizes / anchor_sizes)], dim=-1)
+
+
+def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
+    """Boxes that `deltas` make of `anchors`; dw and dh are held to log(1000/16).
+
+    Girshick et al. 2014, appendix C; inverse of `encode`.
+
+    Args:
+        deltas: (..., 4), dimensionless. anchors: (..., 4) xyxy pixels.
+    Returns: (..., 4) xyxy pixels.
+    """
+    anchor_centers, anchor_sizes = _centers_sizes(anchors)
+    centers = anchor_centers + deltas[..., :2] * anchor_sizes
+    half = 0.5 * anchor_sizes * torch.exp(deltas[..., 2:].clamp(max=MAX_LOG_SCALE))
+    return torch.cat([centers - half, centers + half], dim=-1)
+
+
+def clip(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """`boxes` (..., 4) xyxy cut to an image of `size` (height, width) pixels."""
+    height, width = size
+    limit = boxes.new_tensor([width, height, width, height])
+    return torch.minimum(boxes.clamp(min=0), limit)
+
+
+def area(boxes: Tensor) -> Tensor:
+    """Areas (...,) of `boxes` (..., 4) xyxy, in square pixels."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def intersection(boxes: Tensor, others: Tensor) -> Tensor:
+    """Shared area (N, M) of each of `boxes` (N, 4) with each of `others` (M, 4), in square pixels."""
+    top_left = torch.maximum(boxes[:, None, :2], others[None, :, :2])
+    bottom_right = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    return (bottom_right - top_left).clamp(min=0).prod(dim=-1)
+
+
+def _centers_sizes(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    sizes = boxes[..., 2:] - boxes[..., :2]
+    return boxes[..., :2] + 0.5 * sizes, sizes

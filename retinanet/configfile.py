@@ -1,0 +1,121 @@
+"""A configuration as people write it: a YAML file, a shipped example, overrides on the command line."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from retinanet.config import Config, config_from_dict, config_to_dict, kind_of
+from retinanet.errors import ConfigError
+
+MAX_CONFIG_BYTES = 1_000_000
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file and apply `key.path=value` overrides.
+
+    A relative `data.root` or `train.init` in the file counts from the file's folder; in an override, and in a shipped
+    example, from the working folder. A name that is no file here is looked up among the shipped examples.
+
+    Raises: ConfigError, naming the key and the nearest known one.
+    """
+    file, shipped = _find(Path(path))
+    if file.stat().st_size > MAX_CONFIG_BYTES:
+        raise ConfigError(
+            f"{path}: has {file.stat().st_size:,} bytes; a configuration has at most {MAX_CONFIG_BYTES:,}"
+        )
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{path}: is not readable YAML: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds {kind_of(values)}, expected a mapping with data, model, train, ...")
+    folder = Path() if shipped else file.parent
+    data, train = values.get("data"), values.get("train")
+    if isinstance(data, dict) and isinstance(data.get("root", "."), str):
+        data["root"] = str(folder / data.get("root", "."))
+    if isinstance(train, dict) and isinstance(train.get("init"), str):
+        train["init"] = str(folder / train["init"])
+    for text in overrides:
+        _override(values, text)
+    return _located(config_from_dict(_with_checkpoint(values), str(path)))
+
+
+def override(config: Config, overrides: Sequence[str]) -> Config:
+    """`config` with `key.path=value` overrides applied. Raises: ConfigError."""
+    values = config_to_dict(config)
+    for text in overrides:
+        _override(values, text)
+    return _located(config_from_dict(values, "--set"))
+
+
+def shipped_examples() -> dict[str, Path]:
+    """File name -> path of each example configuration that came with the installation."""
+    here = Path(__file__).parent
+    for folder in (here / "examples", here.parent / "examples"):
+        if folder.is_dir():
+            return {path.name: path for path in sorted(folder.glob("*.yaml"))}
+    return {}
+
+
+def _find(path: Path) -> tuple[Path, bool]:
+    """The file and whether it is a shipped example."""
+    if path.is_file():
+        return path, False
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder, expected a YAML file")
+    shipped = shipped_examples()
+    if path.name in shipped and path.parent == Path():
+        return shipped[path.name], True
+    hint = ", ".join(shipped)
+    raise ConfigError(f"{path}: no such file here or among the shipped examples ({hint})")
+
+
+def _with_checkpoint(values: dict[str, Any]) -> dict[str, Any]:
+    """Fine-tuning: what the file does not say of the model and its anchors comes from the checkpoint."""
+    train = values.get("train")
+    if not isinstance(train, dict) or not isinstance(train.get("init"), str):
+        return values
+    from retinanet.checkpoint import read_metadata
+
+    origin = config_to_dict(read_metadata(train["init"]).config)
+    merged = dict(values)
+    for section in ("model", "anchors"):
+        said = values.get(section, {})
+        if isinstance(said, dict):
+            merged[section] = origin[section] | said
+    return merged
+
+
+def _override(values: dict[str, Any], assignment: str) -> None:
+    keys, equals, text = assignment.partition("=")
+    if not equals or not keys:
+        raise ConfigError(f"--set {assignment}: expected key.path=value, such as train.lr=0.005")
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        value = text
+    *sections, last = keys.split(".")
+    for section in sections:
+        inner = values.get(section)
+        # a copy: a YAML alias may be the same mapping in two places
+        values[section] = dict(inner) if isinstance(inner, dict) else _from_word(section, inner)
+        values = values[section]
+    values[last] = value
+
+
+def _from_word(section: str, value: Any) -> dict[str, Any]:
+    """The mapping that a section's short form stands for."""
+    if isinstance(value, str):
+        return {"embedded": value} if section == "data" else {"name": value}
+    return {}
+
+
+def _located(config: Config) -> Config:
+    """With an absolute `data.root`, so that a checkpoint finds its data from any folder."""
+    return replace(config, data=replace(config.data, root=os.path.abspath(config.data.root)))

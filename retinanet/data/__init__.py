@@ -1,0 +1,37 @@
+"""Data sets as a config names them."""
+
+from pathlib import Path
+
+from retinanet.config import DataConfig, SplitConfig
+from retinanet.data.dataset import Dataset, Sample
+from retinanet.data.formats import open_split
+from retinanet.data.shapes import open_shapes
+from retinanet.errors import ConfigError, DataError
+
+__all__ = ["Dataset", "Sample", "open_dataset"]
+
+
+def open_dataset(data: DataConfig, split: str) -> Dataset:
+    """The part of `data` that `split` names: "train", "val", or a split of the data set's own, such as "test".
+
+    Raises: ConfigError if it is not set, DataError if it cannot be read.
+    """
+    configured = {"train": data.train, "val": data.val}
+    part = configured.get(split, SplitConfig(name=split))
+    if data.embedded == "shapes":
+        return open_shapes(part.name if part and part.name else split)
+    if part is None:
+        raise ConfigError(f"data.{split} is not set; expected a split's name, or images and annotations")
+    try:
+        return open_split(
+            Path(data.root),
+            name=part.name,
+            images=part.images,
+            annotations=part.annotations,
+            classes=data.classes,
+            skip_empty=data.skip_empty and split == "train",
+        )
+    except DataError as error:
+        if data.source is None or Path(data.root).is_dir():
+            raise
+        raise DataError(f"{error}; the data is to be had at {data.source}") from None

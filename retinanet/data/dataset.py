@@ -1,0 +1,104 @@
+"""One split of a data set, held as columns, and the samples cut from it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from retinanet.data.images import read_image
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its objects.
+
+    image: (H, W, 3) uint8, RGB. boxes: (M, 4) float32, xyxy pixels of `image`. labels: (M,) int64 in 0..K-1.
+    crowd: (M,) bool. annotation_ids: (M,) int64. original_size: (height, width) of the decoded, turned file.
+    """
+
+    image: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    annotation_ids: np.ndarray
+    image_id: int
+    original_size: tuple[int, int]
+    file: str
+
+
+class Strings:
+    """Immutable list of strings in two arrays, so that worker processes share its pages."""
+
+    def __init__(self, strings: Iterable[str]):
+        encoded = [string.encode("utf-8", "surrogateescape") for string in strings]
+        self.ends = np.cumsum([len(string) for string in encoded], dtype=np.int64)
+        self.bytes = np.frombuffer(b"".join(encoded), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, index: int) -> str:
+        start = self.ends[index - 1] if index else 0
+        return self.bytes[start : self.ends[index]].tobytes().decode("utf-8", "surrogateescape")
+
+
+@dataclass
+class Dataset:
+    """N images with M objects; `dataset[i]` reads image i and returns its `Sample`.
+
+    classes: K names. category_ids: (K,), the id that each label has outside (COCO's have gaps).
+    folder: where `files` lie. image_ids: (N,) int64. sizes: (N, 2) int32, height and width.
+    sizes_annotated: whether `sizes` were written by the annotator, which decides how EXIF orientation is read.
+    starts: (N + 1,) int64; objects starts[i]:starts[i + 1] belong to image i.
+    boxes: (M, 4) float64, xywh pixels as annotated, 0-based. areas: (M,) float64, square pixels (COCO's mask area where given).
+    labels: (M,) int32. crowd: (M,) bool. annotation_ids: (M,) int64.
+    notes: what a reader of the data should know, one line each.
+    """
+
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    folder: Path
+    files: Strings
+    image_ids: np.ndarray
+    sizes: np.ndarray
+    sizes_annotated: bool
+    starts: np.ndarray
+    boxes: np.ndarray
+    areas: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    annotation_ids: np.ndarray
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def image(self, index: int) -> np.ndarray:
+        """Pixels of image `index`, (H, W, 3) uint8 RGB. Raises DataError if it cannot be read."""
+        height, width = self.sizes[index].tolist()
+        return read_image(self.folder / self.files[index], (height, width) if self.sizes_annotated else None)
+
+    def __getitem__(self, index: int) -> Sample:
+        image = self.image(index)
+        height, width = image.shape[:2]
+        objects = slice(self.starts[index], self.starts[index + 1])
+        x, y, w, h = self.boxes[objects].T
+        boxes = np.stack([x, y, x + w, y + h], axis=1)
+        return Sample(
+            image=image,
+            boxes=np.clip(boxes, 0, [width, height, width, height]).astype(np.float32),
+            labels=self.labels[objects].astype(np.int64),
+            crowd=self.crowd[objects].copy(),
+            annotation_ids=self.annotation_ids[objects].copy(),
+            image_id=int(self.image_ids[index]),
+            original_size=(height, width),
+            file=self.files[index],
+        )
+
+
+def blank_sample(image_id: int, file: str) -> Sample:
+    """Stands for an image that cannot be read: 32 x 32 black pixels, no objects, original size 0 x 0."""
+    none = np.zeros(0, np.int64)
+    image, boxes = np.zeros((32, 32, 3), np.uint8), np.zeros((0, 4), np.float32)
+    return Sample(image, boxes, none, none.astype(bool), none, image_id, (0, 0), file)

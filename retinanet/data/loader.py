@@ -1,0 +1,186 @@
+"""Samples -> batches: the order of the images, random transforms, padding, worker processes."""
+
+import multiprocessing
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from retinanet.config import AugmentConfig
+from retinanet.data.dataset import Dataset, Sample, blank_sample
+from retinanet.data.transforms import augment, resize
+from retinanet.errors import DataError
+
+PAD_MULTIPLE = 32  # C5's stride
+
+
+@dataclass(frozen=True)
+class Batch:
+    """images: (B, 3, H, W) uint8, zero-padded at the right and bottom. sizes: (B, 2) int64, height and width without.
+
+    boxes: B of (M, 4) float32 xyxy pixels. labels: B of (M,) int64. crowd: B of (M,) bool.
+    samples: B, without pixels. faults: why images were replaced by the next one, or left blank.
+    """
+
+    images: Tensor
+    sizes: Tensor
+    boxes: list[Tensor]
+    labels: list[Tensor]
+    crowd: list[Tensor]
+    samples: list[Sample]
+    faults: list[str]
+
+    def to(self, device: torch.device) -> "Batch":
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
+        boxes, labels, crowd = ([move(t) for t in part] for part in (self.boxes, self.labels, self.crowd))
+        return Batch(move(self.images), move(self.sizes), boxes, labels, crowd, self.samples, self.faults)
+
+    def pin_memory(self) -> "Batch":
+        boxes, labels, crowd = ([t.pin_memory() for t in part] for part in (self.boxes, self.labels, self.crowd))
+        return Batch(self.images.pin_memory(), self.sizes.pin_memory(), boxes, labels, crowd, self.samples, self.faults)
+
+
+class TrainOrder:
+    """Batches of (epoch, index) keys, a function of (seed, epoch) alone, from a given position on.
+
+    Batches hold images of one aspect (wide or tall) but for at most two an epoch; an incomplete last batch is left out.
+    """
+
+    def __init__(self, sizes: np.ndarray, batch_size: int, seed: int, rank: int = 0, world: int = 1):
+        self.wide = sizes[:, 1] >= sizes[:, 0]
+        self.batch_size = min(batch_size, max(1, len(sizes) // world))
+        self.seed, self.rank, self.world = seed, rank, world
+        self.epoch, self.start = 0, 0
+
+    def __len__(self) -> int:
+        return len(self.wide) // (self.batch_size * self.world)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(len(self.wide))
+        grouped = np.concatenate([order[self.wide[order]], order[~self.wide[order]]])
+        # the images left out are drawn anew each epoch: rolling moves the cut through both groups
+        grouped = np.roll(grouped, rng.integers(len(grouped)))
+        batches = grouped[: len(self) * self.world * self.batch_size].reshape(len(self), self.world, self.batch_size)
+        for batch in rng.permutation(batches)[self.start :, self.rank]:
+            yield [(self.epoch, int(index)) for index in batch]
+
+
+class TrainView:
+    """A data set seen through resize and random transforms, keyed by (seed, epoch, image) so that workers change nothing."""
+
+    def __init__(self, dataset: Dataset, short_side: int, long_side: int, augmentation: AugmentConfig, seed: int):
+        self.dataset, self.augmentation, self.seed = dataset, augmentation, seed
+        self.short_sides, self.long_side = augmentation.short_sides or (short_side,), long_side
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Sample, list[str]]:
+        epoch, index = key
+        sample, faults = _readable(self.dataset, index)
+        rng = np.random.default_rng([self.seed, epoch, index])
+        a = self.augmentation
+        short_side = int(rng.choice(self.short_sides))
+        sample = augment(sample, rng, flip=a.flip, vertical_flip=a.vertical_flip, jitter=a.jitter, crop=a.crop)
+        return resize(sample, short_side, self.long_side), faults
+
+
+class EvalView:
+    """A data set resized, in its own order; an image that cannot be read is a blank one without a size of its own."""
+
+    def __init__(self, dataset: Dataset, short_side: int, long_side: int):
+        self.dataset, self.short_side, self.long_side = dataset, short_side, long_side
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Sample, list[str]]:
+        try:
+            return resize(self.dataset[index], self.short_side, self.long_side), []
+        except DataError as error:
+            return blank_sample(int(self.dataset.image_ids[index]), self.dataset.files[index]), [str(error)]
+
+
+class Loader(DataLoader):
+    """Raises a worker's DataError as the one line that it is, without the worker's traceback."""
+
+    def __iter__(self) -> Any:
+        try:
+            yield from super().__iter__()
+        except DataError as error:
+            raise DataError(str(error).rstrip().rpartition("retinanet.errors.DataError: ")[2]) from None
+
+
+def train_loader(view: TrainView, order: TrainOrder, workers: int, pin_memory: bool = False) -> DataLoader:
+    """Batches in `order`, made by `workers` processes (0: by this one)."""
+    return _loader(view, workers, pin_memory, batch_sampler=order)
+
+
+def eval_loader(view: EvalView, batch_size: int, workers: int, pin_memory: bool = False) -> DataLoader:
+    """Every image once; images of like shape share a batch, so that little is padding."""
+    shapes = view.dataset.sizes.astype(np.float64)
+    order = np.argsort(shapes[:, 0] / np.maximum(shapes[:, 1], 1), kind="stable")
+    batches = [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
+    return _loader(view, workers, pin_memory, batch_sampler=batches)
+
+
+def collate(items: Sequence[tuple[Sample, list[str]]]) -> Batch:
+    """Pad images to one size, a multiple of 32, in channels-last memory, which OpenCV's pixels already have."""
+    samples = [sample for sample, _ in items]
+    sizes = torch.tensor([sample.image.shape[:2] for sample in samples])
+    height, width = (-(-int(side) // PAD_MULTIPLE) * PAD_MULTIPLE for side in sizes.amax(dim=0))
+    images = torch.zeros(len(samples), height, width, 3, dtype=torch.uint8)
+    for target, sample in zip(images, samples, strict=True):
+        h, w = sample.image.shape[:2]
+        target[:h, :w] = torch.from_numpy(sample.image)
+    return Batch(
+        images=images.permute(0, 3, 1, 2),
+        sizes=sizes,
+        boxes=[torch.from_numpy(sample.boxes) for sample in samples],
+        labels=[torch.from_numpy(sample.labels) for sample in samples],
+        crowd=[torch.from_numpy(sample.crowd) for sample in samples],
+        samples=[_without_pixels(sample) for sample in samples],
+        faults=[fault for _, faults in items for fault in faults],
+    )
+
+
+def _loader(view: TrainView | EvalView, workers: int, pin_memory: bool, batch_sampler) -> DataLoader:
+    # forked workers share the data set's columns; they never touch the device
+    fork = workers and "fork" in multiprocessing.get_all_start_methods()
+    return Loader(
+        view,  # type: ignore[arg-type]
+        batch_sampler=batch_sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        persistent_workers=False,
+        multiprocessing_context="fork" if fork else None,
+        worker_init_fn=_quiet_worker,
+        generator=torch.Generator(),  # its own, so that the run's is drawn from by training alone
+    )
+
+
+def _quiet_worker(_: int) -> None:
+    cv2.setNumThreads(0)  # one process, one core
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the run's to handle
+
+
+def _readable(dataset: Dataset, index: int) -> tuple[Sample, list[str]]:
+    """Sample `index`, or the next one that can be read, with why."""
+    faults: list[str] = []
+    for offset in range(len(dataset)):
+        try:
+            return dataset[(index + offset) % len(dataset)], faults
+        except DataError as error:
+            faults.append(str(error))
+    raise DataError(f"none of the {len(dataset)} training images can be read; the first: {faults[0]}")
+
+
+def _without_pixels(sample: Sample) -> Sample:
+    return replace(sample, image=np.empty((0, 0, 3), np.uint8))  # a slice would keep the pixels alive

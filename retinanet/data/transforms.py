@@ -1,0 +1,106 @@
+"""Transforms of a `Sample`: each returns a new one whose boxes match its pixels; chance comes from `rng` alone."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from retinanet.data.dataset import Sample
+
+CROP_TRIES = 10
+
+
+def resize(sample: Sample, short_side: int, long_side: int) -> Sample:
+    """Scale the short side to `short_side` pixels, or less where the long one would exceed `long_side`.
+
+    Sides are rounded half up as in detectron2; boxes follow the rounded sides, so each axis has its own ratio.
+    """
+    height, width = sample.image.shape[:2]
+    scale = min(short_side / min(height, width), long_side / max(height, width))
+    new_height, new_width = max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+    if (new_height, new_width) == (height, width):
+        return sample
+    image = cv2.resize(sample.image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
+    ratios = np.array([new_width / width, new_height / height] * 2)
+    return replace(sample, image=image, boxes=(sample.boxes * ratios).astype(np.float32))
+
+
+def flip_horizontal(sample: Sample) -> Sample:
+    """Mirror left and right."""
+    boxes = sample.boxes.copy()
+    boxes[:, [0, 2]] = sample.image.shape[1] - boxes[:, [2, 0]]
+    return replace(sample, image=cv2.flip(sample.image, 1), boxes=boxes)
+
+
+def flip_vertical(sample: Sample) -> Sample:
+    """Mirror top and bottom."""
+    boxes = sample.boxes.copy()
+    boxes[:, [1, 3]] = sample.image.shape[0] - boxes[:, [3, 1]]
+    return replace(sample, image=cv2.flip(sample.image, 0), boxes=boxes)
+
+
+def photometric(sample: Sample, rng: np.random.Generator, strength: float) -> Sample:
+    """Change brightness, contrast, saturation and hue at random.
+
+    The ranges at `strength` 1 are those of SSD (Liu et al. 2016): brightness +-32 of 255, contrast and saturation
+    0.5 to 1.5, hue +-36 degrees. Strength 0 changes nothing.
+    """
+    if strength == 0:
+        return sample
+    brightness, contrast, saturation, hue = rng.uniform(-1, 1, 4) * strength * (32, 0.5, 0.5, 18)
+    levels = np.arange(256)
+    exposed = cv2.LUT(sample.image, _table(levels * (1 + contrast) + brightness))
+    # In 8 bits OpenCV counts hue in steps of two degrees, 0 to 179.
+    channels = [_table((levels + round(hue)) % 180), _table(levels * (1 + saturation)), _table(levels)]
+    hsv = cv2.LUT(cv2.cvtColor(exposed, cv2.COLOR_RGB2HSV), np.stack(channels, axis=-1)[None])
+    return replace(sample, image=cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
+
+
+def random_crop(sample: Sample, rng: np.random.Generator, smallest: float = 0.5, least_visible: float = 0.4) -> Sample:
+    """Cut out a rectangle whose sides are `smallest` to 1 of the image's.
+
+    Boxes are clipped to it and objects outside it dropped. An object of which less than `least_visible` of its box
+    remains becomes crowd: its anchors are then ignored, neither taught as the object nor as background.
+    At least one object that is no crowd stays where there is one: if no crop is found that does it, the sample is
+    returned as it came.
+    """
+    height, width = sample.image.shape[:2]
+    x1, y1, x2, y2 = sample.boxes.T
+    areas = (x2 - x1) * (y2 - y1)
+    for _ in range(CROP_TRIES):
+        w, h = np.ceil(rng.uniform(smallest, 1, 2) * (width, height)).astype(int)
+        left, top = rng.integers(width - w + 1), rng.integers(height - h + 1)
+        boxes = np.clip(sample.boxes - np.array([left, top] * 2, np.float32), 0, np.array([w, h] * 2, np.float32))
+        visible = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        inside = visible > 0
+        crowd = sample.crowd | (visible < least_visible * areas)
+        if sample.crowd.all() or (inside & ~crowd).any():
+            return replace(
+                sample,
+                image=np.ascontiguousarray(sample.image[top : top + h, left : left + w]),
+                boxes=boxes[inside],
+                labels=sample.labels[inside],
+                crowd=crowd[inside],
+                annotation_ids=sample.annotation_ids[inside],
+            )
+    return sample
+
+
+def augment(
+    sample: Sample, rng: np.random.Generator, *, flip: float, vertical_flip: float, jitter: float, crop: float
+) -> Sample:
+    """Crop, flip and recolour a sample for training.
+
+    crop, flip, vertical_flip: how probable each is, 0 to 1. jitter: the strength of `photometric`, 0 to 1.
+    """
+    if rng.random() < crop:
+        sample = random_crop(sample, rng)
+    if rng.random() < flip:
+        sample = flip_horizontal(sample)
+    if rng.random() < vertical_flip:
+        sample = flip_vertical(sample)
+    return photometric(sample, rng, jitter)
+
+
+def _table(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

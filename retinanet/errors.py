@@ -1,0 +1,21 @@
+"""Faults in a user's files, each told in one line: what, where, got, expected."""
+
+
+class RetinaNetError(Exception):
+    """Something outside the program is at fault; the message is shown to the user as it stands."""
+
+
+class ConfigError(RetinaNetError):
+    """A configuration file, preset or override is at fault."""
+
+
+class DataError(RetinaNetError):
+    """A data set, an annotation file or an image is at fault."""
+
+
+class CheckpointError(RetinaNetError):
+    """A checkpoint or a run's folder is at fault."""
+
+
+class TrainingError(RetinaNetError):
+    """A run cannot go on: its loss is not finite, or its results cannot be written."""

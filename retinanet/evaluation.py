@@ -1,0 +1,216 @@
+"""Detector + data set -> the 12 COCO numbers, per class too."""
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from hotcoco import COCO, COCOeval
+
+from retinanet.checkpoint import load_model
+from retinanet.config import DetectConfig
+from retinanet.configfile import load_config, override
+from retinanet.data import open_dataset
+from retinanet.data.dataset import Dataset, Sample
+from retinanet.data.loader import Batch, EvalView, eval_loader
+from retinanet.detections import NOTHING, Detections, detect
+from retinanet.errors import DataError
+from retinanet.model import RetinaNet
+
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """AP and AP50 of one class in 0..1, -1 where it has no objects; how many objects it has, crowds aside."""
+
+    label: str
+    category_id: int
+    AP: float
+    AP50: float
+    objects: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """metrics: name -> value in 0..1, -1 where no object falls into the range, as pycocotools gives them.
+
+    results: (D, 7) float64, columns image_id, x, y, w, h, score, category_id.
+    notes: what the reader should know, one line each, such as images that could not be read, whose objects are missed.
+    """
+
+    metrics: dict[str, float]
+    per_class: list[ClassResult]
+    results: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
+def evaluate(
+    model: RetinaNet,
+    dataset: Dataset,
+    short_side: int,
+    long_side: int,
+    settings: DetectConfig,
+    batch_size: int = 1,
+    workers: int = 0,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> Evaluation:
+    """Detect on every image of `dataset` and score the results as COCO does.
+
+    The model stays on its device and ends in the mode it came in. An image that cannot be read counts as one in which
+    nothing is found, with a note. `progress` is told how many images are done, and of how many.
+    """
+    rows, notes = [np.zeros((0, 7))], []
+    found = detections(model, dataset, short_side, long_side, settings, batch_size, workers)
+    for done, (sample, detected, fault) in enumerate(found, 1):
+        rows.append(coco_rows(detected, sample.image_id, dataset.category_ids))
+        if fault is not None:
+            notes.append(f"{fault}; its objects count as missed")
+        progress(done, len(dataset))
+    return replace(score(dataset, np.concatenate(rows)), notes=tuple(notes))
+
+
+def evaluate_checkpoint(
+    path: str | Path,
+    data: str | None = None,
+    split: str = "val",
+    overrides: Sequence[str] = (),
+    batch_size: int = 1,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> Evaluation:
+    """Measure the detector of a checkpoint, or of a run's folder, on a split of its own data or of config `data`'s.
+
+    Raises: CheckpointError, ConfigError, DataError, also if the data's categories are not the checkpoint's.
+    """
+    model, metadata = load_model(path)
+    config = override(metadata.config, overrides)
+    source = load_config(data, overrides).data if data is not None else config.data
+    if source.classes is None and source.embedded is None and metadata.config.data.classes is not None:
+        source = replace(source, classes=metadata.config.data.classes)
+    dataset = open_dataset(source, split)
+    if (dataset.classes, dataset.category_ids) != (metadata.classes, metadata.category_ids):
+        theirs = ", ".join(f"{name} ({i})" for i, name in zip(dataset.category_ids, dataset.classes, strict=True))
+        ours = ", ".join(f"{name} ({i})" for i, name in zip(metadata.category_ids, metadata.classes, strict=True))
+        raise DataError(f"the data has the categories {theirs[:200]}; {path} was trained on {ours[:200]}")
+    model = model.to(device).to(memory_format=torch.channels_last)
+    d = config.data
+    result = evaluate(model, dataset, d.short_side, d.long_side, config.detect, batch_size, d.workers, progress)
+    return replace(result, notes=(*dataset.notes, *result.notes))
+
+
+def detections(
+    model: RetinaNet,
+    dataset: Dataset,
+    short_side: int,
+    long_side: int,
+    settings: DetectConfig,
+    batch_size: int = 1,
+    workers: int = 0,
+) -> Iterator[tuple[Sample, Detections, str | None]]:
+    """Each image of `dataset`, without pixels, what was found in it, and why it could not be read, if so.
+
+    Images of like shape follow each other.
+    """
+    device = model.pixel_mean.device
+    training = model.training
+    model.eval()
+    view = EvalView(dataset, short_side, long_side)
+    try:
+        for batch in eval_loader(view, batch_size, workers, pin_memory=device.type == "cuda"):
+            found = detect_batch(model, batch, settings)
+            faults = iter(batch.faults)
+            for sample, detected in zip(batch.samples, found, strict=True):
+                readable = sample.original_size != (0, 0)
+                yield (sample, detected, None) if readable else (sample, NOTHING, next(faults))
+    finally:
+        model.train(training)
+
+
+@torch.inference_mode()
+def detect_batch(
+    model: RetinaNet, batch: Batch, settings: DetectConfig, labels: Sequence[int] | None = None
+) -> list[Detections]:
+    """Objects in each image of a batch, in pixels of the original images. labels: the only classes; None: all."""
+    batch = batch.to(model.pixel_mean.device)
+    predictions = model(batch.images, batch.sizes)
+    if labels is not None:
+        shut_out = [label for label in range(model.classes) if label not in labels]
+        for logits in predictions.logits:
+            logits[..., shut_out] = -torch.inf
+    return detect(
+        predictions,
+        [(int(height), int(width)) for height, width in batch.sizes],
+        [sample.original_size for sample in batch.samples],
+        settings.score_threshold,
+        settings.top_k,
+        settings.nms_iou,
+        settings.max_detections,
+    )
+
+
+def coco_rows(detected: Detections, image_id: int, category_ids: tuple[int, ...]) -> np.ndarray:
+    """(D, 7) float64: image_id, x, y, w, h, score, category_id."""
+    boxes = detected.boxes.astype(np.float64)
+    rows = np.empty((len(boxes), 7))
+    rows[:, 0] = image_id
+    rows[:, 1:3] = boxes[:, :2]
+    rows[:, 3:5] = boxes[:, 2:] - boxes[:, :2]
+    rows[:, 5] = detected.scores
+    rows[:, 6] = np.asarray(category_ids)[detected.labels] if len(boxes) else 0
+    return rows
+
+
+def coco_results(rows: np.ndarray) -> list[dict]:
+    """Rows of `coco_rows` as COCO's results format, which pycocotools' `loadRes` takes; every bit of the floats is kept."""
+    return [
+        {"image_id": int(row[0]), "category_id": int(row[6]), "bbox": row[1:5].tolist(), "score": float(row[5])}
+        for row in rows
+    ]
+
+
+def score(dataset: Dataset, results: np.ndarray) -> Evaluation:
+    """The 12 COCO numbers of `results` (D, 7) on `dataset`, equal to pycocotools'."""
+    sizes = dataset.sizes.tolist()
+    images = [{"id": int(i), "height": h, "width": w} for i, (h, w) in zip(dataset.image_ids, sizes, strict=True)]
+    categories = [
+        {"id": i, "name": name} for i, name in sorted(zip(dataset.category_ids, dataset.classes, strict=True))
+    ]
+    category_ids = np.asarray(dataset.category_ids, dtype=np.int64)
+    ground_truth = COCO.from_arrays(
+        images,
+        categories,
+        np.repeat(dataset.image_ids, np.diff(dataset.starts)).astype(np.int64),
+        category_ids[dataset.labels],
+        dataset.boxes,
+        ids=dataset.annotation_ids.astype(np.int64),
+        area=dataset.areas,
+        iscrowd=dataset.crowd.astype(np.int64),
+    )
+    evaluation = COCOeval(ground_truth, ground_truth.load_res(results), "bbox")
+    with contextlib.redirect_stdout(io.StringIO()):  # summarize prints its table
+        evaluation.run()
+    assert evaluation.eval is not None
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (IoU, recall, K) at all areas, 100 detections
+    counts = np.bincount(dataset.labels[~dataset.crowd], minlength=len(dataset.classes))
+    order = {category["id"]: k for k, category in enumerate(categories)}
+    per_class = [
+        ClassResult(
+            label=name,
+            category_id=category_id,
+            AP=_mean(precision[:, :, order[category_id]]),
+            AP50=_mean(precision[:1, :, order[category_id]]),
+            objects=int(counts[label]),
+        )
+        for label, (name, category_id) in enumerate(zip(dataset.classes, dataset.category_ids, strict=True))
+    ]
+    metrics = {name: float(value) for name, value in zip(METRICS, evaluation.stats, strict=True)}
+    return Evaluation(metrics, per_class, results)
+
+
+def _mean(precision: np.ndarray) -> float:
+    known = precision[precision > -1]
+    return float(known.mean()) if len(known) else -1.0

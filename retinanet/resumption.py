@@ -1,0 +1,102 @@
+"""Everything a run needs to go on as if it had never stopped, to a checkpoint and back."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from retinanet import checkpoint
+from retinanet.checkpoint import AVERAGE, LAST, MODEL, OPTIMIZER, PREVIOUS
+from retinanet.errors import CheckpointError
+from retinanet.optimization import WeightAverage
+
+RANDOM = "random.torch"
+
+
+@dataclass
+class State:
+    """How far a run has come; travels in the checkpoint. batch: batches of `epoch` already done. log_bytes: of LOG."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    last: float | None = None  # AP
+    best: float | None = None
+    best_epoch: int | None = None
+    stale: int = 0  # evaluations since the best
+    log_bytes: int = 0
+
+
+def pack(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: WeightAverage | None,
+    scaler: torch.amp.GradScaler,
+    state: State,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and plain values for `checkpoint.save`."""
+    tensors = {MODEL + name: tensor for name, tensor in model.state_dict().items()}
+    progress = asdict(state) | {"scaler": scaler.state_dict()}
+    if average is not None:
+        tensors |= {AVERAGE + name: tensor for name, tensor in average.tensors.items()}
+        progress["average_updates"] = average.updates
+    for index, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            if value is not None:
+                tensors[f"{OPTIMIZER}{index}.{name}"] = torch.as_tensor(value)
+    tensors[RANDOM] = torch.get_rng_state()
+    return tensors, progress
+
+
+def unpack(
+    file: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: WeightAverage | None,
+    scaler: torch.amp.GradScaler,
+) -> State:
+    """Fill the run's parts from checkpoint `file`. Returns: how far the run had come. Raises: CheckpointError."""
+    tensors = checkpoint.read_tensors(file)
+    progress = dict(checkpoint.read_metadata(file).progress)
+    try:
+        model.load_state_dict(checkpoint.with_prefix(tensors, MODEL))
+        updates = progress.pop("average_updates", None)
+        if average is not None:
+            averaged = checkpoint.with_prefix(tensors, AVERAGE)
+            for name, tensor in average.tensors.items():
+                tensor.copy_(averaged[name])
+            average.updates = updates
+        _load_optimizer(optimizer, checkpoint.with_prefix(tensors, OPTIMIZER))
+        scaler.load_state_dict(progress.pop("scaler"))
+        state = State(**progress)
+        torch.set_rng_state(tensors[RANDOM])
+    except (RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
+        line = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{file}: does not fit the config of this run: {line}") from None
+    return state
+
+
+def newest(folder: Path) -> Path | None:
+    """The checkpoint to go on from: `last`, or `previous` where a write of `last` was cut short. None: not one yet.
+
+    Raises: CheckpointError if `folder` is not a run's.
+    """
+    for name in (LAST, PREVIOUS):
+        if (folder / name).is_file():
+            return folder / name
+    if (folder / "config.yaml").is_file():
+        return None
+    raise CheckpointError(f"{folder}: holds no {LAST} to resume from; without --resume a run starts afresh")
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split(".", 1)
+        if tensor.dim() == 4:  # the memory layout decides how sums are rounded
+            tensor = torch.empty_like(parameters[int(index)]).copy_(tensor)
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})

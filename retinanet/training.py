@@ -1,0 +1,390 @@
+"""The training run: builds everything from a config, loops, and yields records of what happened."""
+
+import copy
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from retinanet import checkpoint, resumption
+from retinanet.checkpoint import BEST, LAST, MODEL, PREVIOUS, Metadata
+from retinanet.config import Config
+from retinanet.data import open_dataset
+from retinanet.data.dataset import Dataset
+from retinanet.data.loader import Batch, TrainOrder, TrainView, train_loader
+from retinanet.devices import check_precision, describe_device, peak_memory, pick_device
+from retinanet.errors import CheckpointError, DataError, TrainingError
+from retinanet.evaluation import evaluate
+from retinanet.finetuning import fine_tune
+from retinanet.losses import detection_loss, initial_classification_loss
+from retinanet.matching import match
+from retinanet.model import RetinaNet, make_model
+from retinanet.optimization import WeightAverage, lr_factor, make_optimizer
+from retinanet.records import Done, Note, Plan, Progress, Record, Validation, step_record
+from retinanet.resumption import State
+from retinanet.runfolder import LOG, check_new, open_log, prepare_folder
+
+FIRST_LOSS_RANGE = (0.5, 1.5)  # of the expected value, beyond which the start is suspicious
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Forward:
+    """losses: "cls" and "box". matched: (B, R). foreground: (5,), anchors per level P3..P7. images: B."""
+
+    losses: dict[str, Tensor]
+    matched: Tensor
+    foreground: Tensor
+    images: int
+
+    def detach(self) -> "Forward":
+        losses = {name: value.detach() for name, value in self.losses.items()}
+        return Forward(losses, self.matched, self.foreground, self.images)
+
+
+def train(config: Config, output: str | Path, resume: bool = False) -> Iterator[Record]:
+    """Train as `config` says into the folder `output`; the run happens as the records are drawn.
+
+    Writes config.yaml, metrics.jsonl, curves.png, last.safetensors and, with data.val, best.safetensors.
+
+    Raises: ConfigError, DataError, CheckpointError for the user's files; TrainingError if the loss is not finite.
+    """
+    run = Run(config, Path(output), resume)
+    yield from run.notes()
+    yield run.plan()
+    started = time.perf_counter()
+    while run.state.epoch < run.epochs and not run.exhausted():
+        yield from run.train_epoch()
+        if run.evaluates():
+            validation = run.validate()
+            yield from (Note(text) for text in validation.evaluation.notes)
+            yield validation
+        run.end_epoch()
+    yield Done(run.output, run.state.step, time.perf_counter() - started, run.state.best, run.state.best_epoch)
+
+
+class Run:
+    """A run's parts and its folder. Every method is one sentence of `train`."""
+
+    def __init__(self, config: Config, output: Path, resume: bool):
+        self.config, self.output = config, output
+        t = config.train
+        self.device = pick_device(t.device)
+        check_precision(t.precision, self.device)
+        self.state = State()
+        if not resume:
+            check_new(output)
+        self.messages: list[str] = []
+        self.dataset, self.val = open_train_and_val(config, self.messages)
+        torch.manual_seed(t.seed)
+        self.model = self._build_model(resume)
+        self.optimizer = make_optimizer(self.model, t)
+        self.base_lr = self.optimizer.param_groups[0]["lr"]
+        self.average = WeightAverage(self.model, t.ema) if t.ema else None
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=t.precision == "fp16")
+        self.order = TrainOrder(self.dataset.sizes, t.batch_size, t.seed)
+        self.steps_per_epoch = math.ceil(len(self.order) / t.accumulate)
+        self.steps = t.steps or t.epochs * self.steps_per_epoch
+        self.epochs = math.ceil(self.steps / self.steps_per_epoch)
+        if resume:
+            self._restore()
+        prepare_folder(output, config)
+        self.clock = Clock()
+        self.log_file = open_log(output / LOG, self.state.log_bytes)
+
+    def notes(self) -> Iterator[Note]:
+        for message in self.messages:
+            yield Note(message)
+
+    def plan(self) -> Plan:
+        return Plan(
+            output=self.output,
+            device=describe_device(self.device),
+            train_images=len(self.dataset),
+            val_images=len(self.val) if self.val is not None else 0,
+            classes=self.dataset.classes,
+            parameters=sum(p.numel() for p in self.model.parameters()),
+            epochs=self.epochs,
+            steps=self.steps,
+            batch_size=self.order.batch_size,
+            lr=self.base_lr,
+            seconds=self._seconds_per_step() * (self.steps - self.state.step),
+        )
+
+    def exhausted(self) -> bool:
+        patience = self.config.train.patience
+        return self.state.step >= self.steps or (patience is not None and self.state.stale >= patience)
+
+    def train_epoch(self) -> Iterator[Progress | Note]:
+        """The rest of the current epoch."""
+        t, state = self.config.train, self.state
+        self.model.train()
+        self.order.epoch, self.order.start = state.epoch, state.batch
+        loader = train_loader(self._view(), self.order, self.config.data.workers, self.device.type == "cuda")
+        self.clock.restart()
+        pending: list[Forward] = []  # of the batches of this optimizer step
+        for batch in loader:
+            yield from (Note(f"{fault}; it was replaced by the next image") for fault in batch.faults)
+            batch = batch.to(self.device)
+            state.batch += 1
+            parts = min(t.accumulate, len(pending) + 1 + len(self.order) - state.batch)
+            forward = self._forward(batch)
+            self._check_finite(forward.losses, batch)
+            self._backward(forward.losses, parts)
+            pending.append(forward.detach())
+            if len(pending) < parts:
+                continue
+            if state.step == 0:
+                yield self._compare_first_loss(pending)
+            lr = self._step()
+            progress = self._progress(pending, lr, self.clock.rate(sum(part.images for part in pending)))
+            if progress.logged:
+                self._log("step", step_record(progress))
+            yield progress
+            pending = []
+            if state.step >= self.steps:
+                break
+
+    def evaluates(self) -> bool:
+        last = self.exhausted() or self.state.epoch + 1 == self.epochs
+        return self.val is not None and (last or (self.state.epoch + 1) % self.config.train.eval_every == 0)
+
+    def validate(self) -> Validation:
+        """Evaluate, with the averaged weights where there are any, and keep the best."""
+        assert self.val is not None
+        c, state = self.config, self.state
+        model = self.model
+        if self.average is not None:
+            model = copy.deepcopy(self.model)
+            model.load_state_dict(self.average.tensors)
+        d = c.data
+        # one image at a time, as `retina eval` does: other images' padding would change the last digits
+        evaluation = evaluate(model, self.val, d.short_side, d.long_side, c.detect, workers=d.workers)
+        ap = state.last = evaluation.metrics["AP"]
+        if state.best is None or ap > state.best:
+            state.best, state.best_epoch, state.stale = ap, state.epoch + 1, 0
+            self._save_best(model)
+        else:
+            state.stale += 1
+        validation = Validation(state.epoch + 1, state.step, evaluation, state.best, state.best_epoch or 0)
+        self._log("eval", {"epoch": validation.epoch, "step": validation.step, **evaluation.metrics})
+        return validation
+
+    def end_epoch(self) -> None:
+        """Move to the next epoch and write what a later process needs to continue."""
+        self.state.epoch, self.state.batch = self.state.epoch + 1, 0
+        self.state.log_bytes = self.log_file.tell()
+        self._save_last()
+        from retinanet.figures import training_curves
+
+        training_curves(self.output / LOG, self.output / "curves.png")
+
+    def _build_model(self, resume: bool) -> RetinaNet:
+        c = self.config
+        pretrained = c.model.pretrained and not resume and c.train.init is None
+        model = make_model(c.model, c.anchors, len(self.dataset.classes), pretrained)
+        if c.train.init is not None and not resume:
+            self.messages.extend(fine_tune(model, c.train.init, self.dataset.classes))
+        model = model.to(self.device)
+        return model.to(memory_format=torch.channels_last)
+
+    def _view(self) -> TrainView:
+        c = self.config
+        return TrainView(self.dataset, c.data.short_side, c.data.long_side, c.train.augment, c.train.seed)
+
+    def _forward(self, batch: Batch, model: RetinaNet | None = None) -> "Forward":
+        a, loss = self.config.anchors, self.config.loss
+        with self._autocast():
+            predictions = (model or self.model)(batch.images, batch.sizes)
+        anchors = torch.cat(predictions.anchors)  # (R, 4)
+        matched = torch.stack(
+            [
+                match(anchors, boxes, crowd, a.foreground_iou, a.background_iou)
+                for boxes, crowd in zip(batch.boxes, batch.crowd, strict=True)
+            ]
+        )  # (B, R)
+        losses = detection_loss(
+            torch.cat(predictions.logits, dim=1),
+            torch.cat(predictions.deltas, dim=1),
+            anchors,
+            matched,
+            batch.boxes,
+            batch.labels,
+            loss.alpha,
+            loss.gamma,
+            loss.box,
+            loss.beta,
+        )
+        levels = matched.detach().split([len(level) for level in predictions.anchors], dim=1)
+        foreground = torch.stack([(level >= 0).sum() for level in levels])
+        return Forward(losses, matched, foreground, len(batch.sizes))
+
+    def _autocast(self):
+        precision = self.config.train.precision
+        if precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, DTYPES[precision])
+
+    def _backward(self, losses: dict[str, Tensor], parts: int) -> None:
+        total = losses["cls"] + self.config.loss.box_weight * losses["box"]
+        self.scaler.scale(total / parts).backward()
+
+    def _check_finite(self, losses: dict[str, Tensor], batch: Batch) -> None:
+        if math.isfinite(float(losses["cls"].detach() + losses["box"].detach())):
+            return
+        images = "; ".join(
+            f"image {sample.image_id} ({sample.file}) with boxes {boxes.round(decimals=1).tolist()[:5]}"
+            for sample, boxes in zip(batch.samples, batch.boxes, strict=True)
+        )
+        values = ", ".join(f"{name} {float(value.detach())}" for name, value in losses.items())
+        raise TrainingError(
+            f"step {self.state.step + 1}: the loss is not finite ({values}) at {images}; a lower train.lr or "
+            "train.clip_norm=10 helps most often; the last checkpoint is unharmed"
+        )
+
+    def _step(self) -> float:
+        """One optimizer step. Returns the learning rate it used."""
+        t, state = self.config.train, self.state
+        lr = self.base_lr * lr_factor(state.step, self.steps, t.schedule, t.milestones, t.warmup_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        if t.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), t.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        state.step += 1
+        if self.average is not None:
+            self.average.update(self.model)
+        return lr
+
+    def _progress(self, pending: list[Forward], lr: float, rate: float) -> Progress:
+        state, t = self.state, self.config.train
+        images = self.order.batch_size * t.accumulate * (self.steps - state.step)
+        return Progress(
+            epoch=state.epoch + 1,
+            epochs=self.epochs,
+            step=state.step,
+            steps=self.steps,
+            cls=_mean(pending, "cls"),
+            box=_mean(pending, "box"),
+            lr=lr,
+            images_per_second=rate,
+            memory=peak_memory(self.device),
+            seconds_left=images / rate,
+            foreground=_foreground(pending),
+            logged=state.step % t.log_every == 0 or state.step in (1, self.steps),
+            last_ap=state.last,
+            best_ap=state.best,
+        )
+
+    def _compare_first_loss(self, pending: list[Forward]) -> Note:
+        """Fresh subnets score the prior everywhere; a first loss far from that tells of wrong data or weights."""
+        c = self.config
+        settings = (len(self.dataset.classes), c.model.prior, c.loss.alpha, c.loss.gamma)
+        expected = sum(float(initial_classification_loss(part.matched, *settings)) for part in pending) / len(pending)
+        actual = _mean(pending, "cls")
+        text = f"step 1: classification loss {actual:.3f}, {expected:.3f} expected of fresh subnets"
+        low, high = FIRST_LOSS_RANGE
+        if c.train.init is None and not low * expected <= actual <= high * expected:
+            text = f"warning: {text}; look at the boxes, the classes and model.prior"
+        return Note(f"{text}; foreground anchors on P3..P7: {', '.join(map(str, _foreground(pending)))}")
+
+    def _seconds_per_step(self) -> float:
+        """One step on a copy of the model, timed, after one to warm up; nothing of the run changes."""
+        if self.state.step >= self.steps:
+            return 0.0
+        t = self.config.train
+        self.order.epoch, self.order.start = self.state.epoch, self.state.batch
+        batch = next(iter(train_loader(self._view(), self.order, 0))).to(self.device)
+        twin = copy.deepcopy(self.model).train()
+        seconds = 0.0
+        for _ in range(2):
+            start = time.perf_counter()
+            losses = self._forward(batch, twin).losses
+            (losses["cls"] + losses["box"]).backward()
+            seconds = time.perf_counter() - start
+        return seconds * t.accumulate
+
+    def _log(self, kind: str, values: dict[str, Any]) -> None:
+        self.log_file.write((json.dumps({"kind": kind, **values}) + "\n").encode())
+        self.log_file.flush()
+
+    def _metadata(self, progress: dict[str, Any]) -> Metadata:
+        return Metadata(self.config, self.dataset.classes, self.dataset.category_ids, progress)
+
+    def _save_best(self, model: RetinaNet) -> None:
+        progress = {"epoch": self.state.best_epoch, "step": self.state.step, "AP": self.state.best}
+        tensors = {MODEL + name: tensor for name, tensor in model.state_dict().items()}
+        checkpoint.save(self.output / BEST, tensors, self._metadata(progress))
+
+    def _save_last(self) -> None:
+        tensors, progress = resumption.pack(self.model, self.optimizer, self.average, self.scaler, self.state)
+        if (self.output / LAST).exists():
+            (self.output / LAST).replace(self.output / PREVIOUS)
+        checkpoint.save(self.output / LAST, tensors, self._metadata(progress))
+
+    def _restore(self) -> None:
+        """Continue from the folder's newest checkpoint; a run that was ended before its first one starts afresh."""
+        file = resumption.newest(self.output)
+        if file is None:
+            self.messages.append(f"{self.output}: holds no checkpoint yet; the run starts afresh")
+            return
+        classes = checkpoint.read_metadata(file).classes
+        if classes != self.dataset.classes:
+            raise CheckpointError(f"{file}: was trained on {list(classes)}, the data has {list(self.dataset.classes)}")
+        self.state = resumption.unpack(file, self.model, self.optimizer, self.average, self.scaler)
+
+
+def _mean(parts: list[Forward], loss: str) -> float:
+    return float(torch.stack([part.losses[loss] for part in parts]).mean())
+
+
+def _foreground(parts: list[Forward]) -> tuple[int, ...]:
+    return tuple(torch.stack([part.foreground for part in parts]).sum(dim=0).tolist())
+
+
+class Clock:
+    """Images per second, smoothed over the last steps."""
+
+    def __init__(self) -> None:
+        self.seconds_per_image: float | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin to count after a pause."""
+        self.last = time.perf_counter()
+
+    def rate(self, images: int) -> float:
+        """Images per second, `images` more of them done since the last call."""
+        now = time.perf_counter()
+        sample = (now - self.last) / images
+        self.last = now
+        old = self.seconds_per_image
+        self.seconds_per_image = sample if old is None else 0.9 * old + 0.1 * sample
+        return 1 / self.seconds_per_image
+
+
+def open_train_and_val(config: Config, messages: list[str]) -> tuple[Dataset, Dataset | None]:
+    """Both splits, their classes compared; `messages` takes what the reader should know."""
+    train = open_dataset(config.data, "train")
+    messages.extend(train.notes)
+    if config.data.val is None and config.data.embedded is None:
+        messages.append("warning: data.val is not set, so no AP is measured and no best checkpoint is kept")
+        return train, None
+    val = open_dataset(config.data, "val")
+    messages.extend(val.notes)
+    if (train.classes, train.category_ids) != (val.classes, val.category_ids):
+        ours = set(zip(train.category_ids, train.classes, strict=True))
+        differ = sorted(ours ^ set(zip(val.category_ids, val.classes, strict=True)))
+        listed = ", ".join(f"{name} ({i})" for i, name in differ[:5])
+        raise DataError(f"data.train and data.val have different categories: {listed or 'in another order'}")
+    return train, val

@@ -1,0 +1,57 @@
+"""What several tests share: the installed command, and a small data set."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+RETINA = str(Path(sys.executable).with_name("retina"))
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+def retina(*arguments: object, cwd: Path | None = None) -> Result:
+    """The installed command in a process of its own, its output in pipes."""
+    command = [RETINA, *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL)
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+TINY_MODEL = "{backbone: resnet18, pretrained: false, fpn_channels: 16, head_channels: 16, head_depth: 1}"
+
+
+def write_coco(folder: Path, split: str, images: int) -> None:
+    """The first pictures of `shapes` as a COCO data set with gaps in its category ids: 10, 20, ..."""
+    from PIL import Image
+
+    from retinanet.data.shapes import open_shapes
+
+    shapes = open_shapes(split)
+    (folder / split).mkdir(parents=True)
+    (folder / "annotations").mkdir(exist_ok=True)
+    objects = int(shapes.starts[images])
+    owners = [i for i in range(images) for _ in range(shapes.starts[i + 1] - shapes.starts[i])]
+    for i in range(images):
+        Image.fromarray(shapes.image(i)).save(folder / split / f"{i}.png")
+    document = {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 128, "height": 128} for i in range(images)],
+        "categories": [{"id": 10 * k, "name": name} for k, name in enumerate(shapes.classes, 1)],
+        "annotations": [
+            {
+                "id": i + 1,
+                "image_id": owners[i],
+                "category_id": 10 * (int(shapes.labels[i]) + 1),
+                "bbox": shapes.boxes[i].tolist(),
+                "area": float(shapes.areas[i]),
+                "iscrowd": 0,
+            }
+            for i in range(objects)
+        ],
+    }
+    (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(document))

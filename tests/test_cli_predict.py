@@ -1,0 +1,118 @@
+"""`retina predict` through the installed command."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import retina
+
+SCORE = ("--score", "0.0001", "--max-detections", "3")
+
+
+@pytest.fixture
+def images(tiny: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("0.png", "1.png"):
+        (folder / name).write_bytes((tiny / "shapes" / "val" / name).read_bytes())
+    return folder
+
+
+def test_json_shape(images: Path, tiny_run: Path):
+    result = retina("predict", images, "-w", tiny_run, "--json", *SCORE)
+    assert result.code == 0, result.err
+    document = json.loads(result.out)
+    assert [Path(image["file"]).name for image in document["images"]] == ["0.png", "1.png"]
+    for image in document["images"]:
+        assert (image["width"], image["height"]) == (128, 128)
+        scores = [found["score"] for found in image["detections"]]
+        assert len(scores) == 3 and scores == sorted(scores, reverse=True)
+        for found in image["detections"]:
+            x1, y1, x2, y2 = found["box"]
+            assert 0 <= x1 <= x2 <= 128 and 0 <= y1 <= y2 <= 128
+            assert found["category_id"] == 10 * (1 + CLASSES.index(found["label"]))
+
+
+CLASSES = ["red circle", "blue circle", "red square", "green square", "green triangle", "blue triangle"]
+
+
+def test_vis_writes_copies_and_leaves_the_input_alone(images: Path, tiny_run: Path):
+    before = [(images / name).read_bytes() for name in ("0.png", "1.png")]
+    result = retina("predict", images / "*.png", "-w", tiny_run, "--vis", "-o", images, *SCORE)
+    assert result.code == 0, result.err
+    assert result.err == f"annotated copies: 2 in {images}\n"
+    assert [(images / name).read_bytes() for name in ("0.png", "1.png")] == before
+    copy = np.asarray(Image.open(images / "0-1.png"))
+    assert copy.shape == (128, 128, 3)
+    assert (copy != np.asarray(Image.open(images / "0.png"))).any()
+
+
+def test_a_batch_and_single_images_give_the_same(images: Path, tiny_run: Path):
+    single, batch = (
+        json.loads(retina("predict", images, "-w", tiny_run, "--json", "--batch-size", size, *SCORE).out)
+        for size in (1, 2)
+    )
+    for one, two in zip(single["images"], batch["images"], strict=True):
+        for a, b in zip(one["detections"], two["detections"], strict=True):
+            assert a["box"] == pytest.approx(b["box"], abs=1e-2)
+            assert a["score"] == pytest.approx(b["score"], abs=1e-4)
+
+
+def test_only_the_classes_asked_for(images: Path, tiny_run: Path):
+    result = retina("predict", images, "-w", tiny_run, "--json", "--classes", "blue circle,red square", *SCORE)
+    labels = {found["label"] for image in json.loads(result.out)["images"] for found in image["detections"]}
+    assert labels and labels <= {"blue circle", "red square"}
+    result = retina("predict", images, "-w", tiny_run, "--classes", "blue circel")
+    assert result.code == 2
+    assert result.err == "retina: --classes: unknown class 'blue circel'; did you mean blue circle?\n"
+
+
+def test_an_unreadable_file_is_named_and_the_rest_go_on(images: Path, tiny_run: Path):
+    (images / "a text.png").write_text("no picture")
+    result = retina("predict", images, "-w", tiny_run, "--json", *SCORE)
+    assert result.code == 1
+    assert "a text.png: not an image" in result.err and result.err.count("\n") == 1
+    assert len(json.loads(result.out)["images"]) == 2
+
+
+def test_coco_results_and_table(images: Path, tiny_run: Path, tmp_path: Path):
+    result = retina("predict", images, "-w", tiny_run, "--save-coco", tmp_path / "results.json", *SCORE)
+    assert result.code == 0
+    assert "Detections" in result.out and "x1" in result.out
+    saved = json.loads((tmp_path / "results.json").read_text())
+    assert len(saved) == 6
+    assert {Path(item["file_name"]).name for item in saved} == {"0.png", "1.png"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (
+            ["x.jpg"],
+            2,
+            "retina: predict needs the weights of a trained detector: -w runs/NAME or -w FILE.safetensors\n",
+        ),
+        (["x.jpg", "-w", "RUN"], 1, "retina: x.jpg: no such file or folder, and no file matches it as a pattern\n"),
+        (["empty", "-w", "RUN"], 1, "retina: empty: holds no image (.jpg, .jpeg, .png, .bmp, .webp, .tif, .tiff)\n"),
+    ],
+)
+def test_refusals(tmp_path: Path, tiny_run: Path, arguments, code, message):
+    (tmp_path / "empty").mkdir()
+    arguments = [str(tiny_run) if argument == "RUN" else argument for argument in arguments]
+    result = retina("predict", *arguments, cwd=tmp_path)
+    assert (result.code, result.out, result.err) == (code, "", message)
+
+
+def test_the_library_gives_what_the_command_gives(images: Path, tiny_run: Path):
+    import retinanet
+
+    detector = retinanet.load(tiny_run, score_threshold=0.0001, max_detections=3)
+    found = detector.predict(images / "0.png")
+    again = detector.predict(np.asarray(Image.open(images / "0.png")))
+    document = json.loads(retina("predict", images / "0.png", "-w", tiny_run, "--json", *SCORE).out)
+    told = document["images"][0]["detections"]
+    assert [detector.classes[label] for label in found.labels] == [item["label"] for item in told]
+    assert found.scores.tolist() == pytest.approx([item["score"] for item in told], abs=1e-4)
+    assert (found.boxes == again.boxes).all()

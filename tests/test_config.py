@@ -1,0 +1,260 @@
+"""Configurations: what is read from YAML and overrides, and how each fault is told."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+
+from retinanet.config import Config, SplitConfig, config_from_dict, config_to_dict
+from retinanet.configfile import load_config, shipped_examples
+from retinanet.errors import ConfigError
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a configuration and return its path."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "my.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def refusal(path, *overrides: str) -> str:
+    """The message, without the file's path at its beginning."""
+    with pytest.raises(ConfigError) as error:
+        load_config(path, overrides)
+    assert "\n" not in str(error.value)
+    return str(error.value).removeprefix(f"{path}: ")
+
+
+def test_the_papers_defaults():
+    config = Config()
+    assert (config.model.backbone, config.model.prior, config.loss.gamma, config.loss.alpha) == (
+        "resnet50",
+        0.01,
+        2,
+        0.25,
+    )
+    assert (config.anchors.foreground_iou, config.anchors.background_iou) == (0.5, 0.4)
+    assert (config.train.batch_size, config.train.momentum, config.data.short_side) == (16, 0.9, 800)
+    detect = config.detect
+    assert (detect.score_threshold, detect.top_k, detect.nms_iou, detect.max_detections) == (0.05, 1000, 0.5, 100)
+
+
+def test_a_word_stands_for_the_embedded_data(write):
+    config = load_config(write("data: shapes"))
+    assert config.data.embedded == "shapes"
+    assert dataclasses.replace(config, data=Config().data) == Config()
+
+
+def test_a_file_changes_what_it_names(write):
+    text = """
+data:
+  train: train2017
+  val: {images: val, annotations: val.json}
+  classes: [cat, 7]
+model: {backbone: resnet18, trunk_norm: gn, pixel_mean: [1, 2, 3]}
+anchors: {sizes: [8, 16, 32, 64, 128]}
+train: {lr: 1e-4, epochs: "3", augment: {flip: 0, short_sides: [640, 800]}, milestones: [0.5], clip_norm: null}
+"""
+    config = load_config(write(text))
+    assert config.data.train == SplitConfig(name="train2017")
+    assert config.data.val == SplitConfig(images="val", annotations="val.json")
+    assert config.data.classes == ("cat", "7")
+    assert (config.model.trunk_norm, config.model.pixel_mean) == ("gn", (1, 2, 3))
+    assert config.anchors.sizes == (8, 16, 32, 64, 128)
+    assert config.train.lr == 1e-4  # text to PyYAML
+    assert config.train.epochs == 3 and isinstance(config.train.epochs, int)
+    assert (config.train.augment.flip, config.train.augment.short_sides) == (0, (640, 800))
+    assert (config.train.milestones, config.train.clip_norm) == ((0.5,), None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train: {ephocs: 3}", "unknown key train.ephocs; did you mean epochs?"),
+        ("tarin: {}", "unknown key tarin; did you mean train?"),
+        ("loss: {zzz: 1}", "unknown key loss.zzz; expected one of gamma, alpha, box, beta, box_weight"),
+        ("data: {train: {annotation: a.json}}", "unknown key data.train.annotation; did you mean annotations?"),
+        ("1: 2", "unknown key 1; expected one of data, model, anchors, loss, train, detect"),
+        ("train: {epochs: 1.5}", "train.epochs is 1.5, expected a whole number"),
+        ("train: {epochs: true}", "train.epochs is True, expected a whole number"),
+        ("train: {epochs: many}", "train.epochs is 'many', expected a whole number"),
+        ("train: {epochs: null}", "train.epochs is None, expected a whole number"),
+        ("train: {lr: .nan}", "train.lr is nan, expected a finite number"),
+        ("train: {lr: [1]}", "train.lr is [1], expected a finite number"),
+        ("model: {pretrained: 1}", "model.pretrained is 1, expected true or false"),
+        ("model: {backbone: [a]}", "model.backbone is ['a'], expected text"),
+        ("data: {root: null}", "data.root is None, expected text"),
+        ("data: {classes: cat}", "data.classes is text 'cat', expected a list"),
+        ("data: {classes: [cat, true]}", "data.classes[1] is True, expected text"),
+        (
+            "loss: {box: smoothl1}",
+            "loss.box is 'smoothl1', expected one of smooth_l1, l1, giou; did you mean smooth_l1?",
+        ),
+        ("data: shape", "data.embedded is 'shape', expected one of shapes; did you mean shapes?"),
+        ("train: {optimizer: 7}", "train.optimizer is 7, expected one of sgd, adamw"),
+        ("train: {epochs: 0}", "train.epochs is 0, expected 1 to 100000"),
+        ("train: {augment: {flip: 1.5}}", "train.augment.flip is 1.5, expected 0 to 1"),
+        ("model: {prior: 0}", "model.prior is 0.0, expected 1e-06 to 0.5"),
+        ("anchors: {ratios: []}", "anchors.ratios is [], expected numbers above 0"),
+        ("anchors: {scales: [1, -1]}", "anchors.scales is [1.0, -1.0], expected numbers above 0"),
+        ("anchors: {sizes: [32, 64]}", "anchors.sizes has 2 values, expected 5, for P3 to P7"),
+        ("anchors: {background_iou: 0.6}", "anchors.background_iou is above anchors.foreground_iou"),
+        (
+            "train: {augment: {short_sides: [16]}}",
+            "train.augment.short_sides is [16], expected numbers in 32 to 8192",
+        ),
+        ("model: {pixel_mean: [1, 2]}", "model.pixel_mean has 2 values, expected 3, for R, G and B"),
+        ("model: {pixel_std: [1, 0, 1]}", "model.pixel_std is [1.0, 0.0, 1.0], expected numbers above 0"),
+        ("train: [1]", "train is a list, expected a mapping"),
+        ("train: 5", "train is a number, expected a mapping"),
+        ("- data", "holds a list, expected a mapping with data, model, train, ..."),
+        ("just text", "holds text, expected a mapping with data, model, train, ..."),
+    ],
+)
+def test_refusals(write, text, message):
+    assert refusal(write(text)) == message
+
+
+@pytest.mark.parametrize("text", ["data: {", "data: 2020-13-45", "\x00", "a: b: c", "[" * 1000], ids=range(5))
+def test_what_is_no_yaml_is_refused(write, text):
+    assert refusal(write(text)).startswith("is not readable YAML: ")
+
+
+def test_an_empty_file_is_refused(write):
+    message = refusal(write("# nothing\n"))
+    assert "holds nothing" in message and message.endswith("expected a mapping with data, model, train, ...")
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_bytes(b"\xff\xfe\x00data")
+    assert refusal(path).startswith("is not readable YAML: ")
+
+
+def test_a_huge_file_is_refused_unread(write):
+    path = write("#" * 1_000_001)
+    assert refusal(path) == "has 1,000,001 bytes; a configuration has at most 1,000,000"
+    assert load_config(write("data: shapes\n" + "#" * 999_987)).data.embedded == "shapes"
+
+
+def test_a_missing_file_names_the_shipped_examples(tmp_path):
+    assert shipped_examples()
+    expected = f"no such file here or among the shipped examples ({', '.join(shipped_examples())})"
+    assert refusal(tmp_path / "none.yaml") == refusal("none.yaml") == expected
+    assert refusal(f"elsewhere/{next(iter(shipped_examples()))}") == expected  # only a bare name is looked up
+    assert refusal(tmp_path) == "is a folder, expected a YAML file"
+
+
+def test_shipped_examples_load_by_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, path in shipped_examples().items():
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = load_config(name)
+        if isinstance(values["data"], dict) and "root" in values["data"]:
+            assert config.data.root == str(tmp_path / values["data"]["root"])
+
+
+def test_a_file_of_the_working_folder_comes_before_a_shipped_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = next(iter(shipped_examples()))
+    Path(name).write_text("data: shapes\ntrain: {seed: 77}")
+    assert load_config(name).train.seed == 77
+
+
+@pytest.mark.parametrize(
+    ("text", "override", "expected"),
+    [
+        ("data: {root: coco}", (), "sub/coco"),
+        ("data: {train: train}", (), "sub"),
+        ("data: {root: /somewhere}", (), "/somewhere"),
+        ("data: {root: coco}", ("data.root=other",), "other"),  # typed in the working folder
+    ],
+)
+def test_a_root_counts_from_the_file(tmp_path, monkeypatch, text, override, expected):
+    monkeypatch.chdir(tmp_path)
+    Path("sub").mkdir()
+    Path("sub/my.yaml").write_text(text)
+    assert load_config("sub/my.yaml", override).data.root == str(tmp_path / expected)
+
+
+def test_overrides(write):
+    path = write("data: {root: here, train: train}\ntrain: {lr: 0.1, epochs: 3}")
+    overrides = ["train.lr=5e-3", "train.augment.flip=0", "data.train=other", "anchors.scales=[1, 2]", "train.ema=null"]
+    config = load_config(path, [*overrides, "model.backbone=resnet18", "train.lr=0.005"])
+    assert (config.train.lr, config.train.epochs, config.train.augment.flip) == (0.005, 3, 0)
+    assert config.data.train == SplitConfig(name="other")
+    assert (config.anchors.scales, config.model.backbone, config.train.ema) == ((1, 2), "resnet18", None)
+
+
+def test_overrides_reach_into_short_forms(write):
+    config = load_config(write("data: shapes"), ["data.short_side=256"])
+    assert (config.data.embedded, config.data.short_side) == ("shapes", 256)
+    config = load_config(write("data: {train: mine}"), ["data.train.images=pictures"])
+    assert config.data.train == SplitConfig(name="mine", images="pictures")
+
+
+@pytest.mark.parametrize("override", ["train.lr", "=3", ""])
+def test_a_malformed_override_is_refused(write, override):
+    expected = f"--set {override}: expected key.path=value, such as train.lr=0.005"
+    assert refusal(write("data: shapes"), override) == expected
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.leraning_rate=1", "unknown key train.leraning_rate; expected one of "),
+        ("train.batchsize=1", "unknown key train.batchsize; did you mean batch_size?"),
+        ("train.lr.x=1", "train.lr is {'x': 1}, expected a finite number"),
+        ("train.lr=[1", "train.lr is '[1', expected a finite number"),
+        ("train.lr=2020-13-45", "train.lr is '2020-13-45', expected a finite number"),
+        ("train.lr=" + "[" * 1000, "train.lr is '[[["),
+    ],
+)
+def test_an_override_is_checked_like_the_file(write, override, message):
+    assert refusal(write("data: shapes"), override).startswith(message)
+
+
+@pytest.mark.parametrize("seed", [0, 2**53 + 1, 2**63 - 1])
+def test_a_large_seed_is_kept_to_the_last_digit(write, seed):
+    assert load_config(write(f"data: shapes\ntrain: {{seed: {seed}}}")).train.seed == seed
+
+
+def test_an_override_of_one_split_leaves_the_other(write):
+    path = write("data: {train: &same {images: a, annotations: b}, val: *same}")
+    data = load_config(path, ["data.val.images=c"]).data
+    assert (data.train, data.val) == (
+        SplitConfig(images="a", annotations="b"),
+        SplitConfig(images="c", annotations="b"),
+    )
+
+
+def test_no_classes_at_all_are_refused(write):
+    assert "data.classes" in refusal(write("data: {classes: []}"))
+
+
+def test_milestones_are_parts_of_the_run(write):
+    # the paper's 60000 and 80000 would never be reached, and never lower the learning rate
+    assert "train.milestones" in refusal(write("train: {milestones: [60000, 80000]}"))
+
+
+@pytest.mark.parametrize("text", ["data: shapes", "data: {classes: [a], val: b}\ntrain: {ema: 0.9, lr: 1e-4}"])
+def test_the_dictionary_of_a_config_gives_it_back(write, text):
+    config = load_config(write(text))
+    values = json.loads(json.dumps(config_to_dict(config)))
+    assert config_from_dict(values, "here") == config
+    assert config_from_dict(yaml.safe_load(yaml.safe_dump(values)), "here") == config
+    scales = config_from_dict(values, "here").anchors.scales
+    assert math.isclose(scales[1] ** 3, 2) and isinstance(scales, tuple)
+
+
+def test_a_dictionarys_fault_names_its_source():
+    with pytest.raises(ConfigError, match=r"^run/last: unknown key train\.epoch; did you mean epochs\?$"):
+        config_from_dict({"train": {"epoch": 3}}, "run/last")

@@ -1,0 +1,201 @@
+"""The losses against their formulas, torchvision's, and the cases on which others fail."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torchvision.ops import sigmoid_focal_loss as torchvision_focal_loss
+
+from retinanet.losses import box_loss, detection_loss, initial_classification_loss, sigmoid_focal_loss
+from retinanet.matching import BACKGROUND, IGNORE
+
+GAMMAS = [0, 0.5, 1, 2, 5]
+
+
+def logit(p: float) -> float:
+    return math.log(p / (1 - p))
+
+
+def rows(seed: int = 0, count: int = 60, classes: int = 5):
+    """Logits with labels of every kind."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(count, classes, generator=generator, dtype=torch.float64)
+    return logits, torch.randint(IGNORE, classes, (count,), generator=generator)
+
+
+def one_hot(labels, classes):
+    return F.one_hot(labels.clamp(min=0), classes) * (labels >= 0)[:, None]
+
+
+def written_out(logits, labels, alpha, gamma):
+    """FL(p_t) = -alpha_t (1 - p_t)^gamma log(p_t), summed over classes and rows that are not ignored."""
+    total = 0.0
+    for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        for k, x in enumerate(row if label != IGNORE else []):
+            p = 1 / (1 + math.exp(-x))
+            p_t, alpha_t = (p, alpha) if k == label else (1 - p, 1 - alpha)
+            total -= alpha_t * (1 - p_t) ** gamma * math.log(p_t)
+    return total
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.25, 0.5, 0.75, 1.0])
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_focal_loss_equals_its_formula_and_torchvisions(gamma, alpha):
+    logits, labels = rows()
+    loss = sigmoid_focal_loss(logits, labels, alpha, gamma)
+    assert float(loss) == pytest.approx(written_out(logits, labels, alpha, gamma), rel=1e-9)
+    kept = labels != IGNORE
+    targets = one_hot(labels, 5).double()
+    expected = torchvision_focal_loss(logits[kept], targets[kept], alpha, gamma, reduction="sum")
+    torch.testing.assert_close(loss, expected, rtol=1e-9, atol=0)
+    single = sigmoid_focal_loss(logits.float(), labels, alpha, gamma)
+    torch.testing.assert_close(single, loss.float(), rtol=1e-5, atol=0)
+
+
+def test_gamma_zero_is_half_the_cross_entropy_at_alpha_half():
+    logits, labels = rows()
+    kept = labels != IGNORE
+    entropy = F.binary_cross_entropy_with_logits(logits[kept], one_hot(labels, 5)[kept].double(), reduction="sum")
+    torch.testing.assert_close(sigmoid_focal_loss(logits, labels, 0.5, 0), entropy / 2)
+
+
+@pytest.mark.parametrize("label", [0, BACKGROUND])
+def test_at_p_t_of_0_9_the_focal_loss_is_100_times_below_cross_entropy(label):
+    logits = torch.tensor([[logit(0.9) if label == 0 else logit(0.1)]], dtype=torch.float64)
+    focal, entropy = (float(sigmoid_focal_loss(logits, torch.tensor([label]), 0.25, gamma)) for gamma in (2, 0))
+    assert entropy / focal == pytest.approx(100)
+    assert entropy == pytest.approx((0.25 if label == 0 else 0.75) * -math.log(0.9))
+
+
+def test_ignored_rows_count_nothing_and_get_no_gradient():
+    logits, labels = rows()
+    logits.requires_grad_()
+    loss = sigmoid_focal_loss(logits, labels)
+    kept = labels != IGNORE
+    torch.testing.assert_close(loss, sigmoid_focal_loss(logits[kept], labels[kept]))
+    loss.backward()
+    assert 0 < int(kept.sum()) < len(kept)
+    assert torch.equal((logits.grad != 0).any(dim=1), kept)
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_focal_gradient(gamma):
+    logits, labels = rows(seed=1, count=12, classes=3)
+    assert torch.autograd.gradcheck(lambda x: sigmoid_focal_loss(x, labels, 0.25, gamma), logits.requires_grad_())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_saturated_logits_give_the_straight_line(gamma, dtype):
+    # rows right, wrong, wrong, right: only a wrong answer costs, |x| each, with a slope of 1
+    logits = torch.tensor([[100.0], [-100.0], [100.0], [-100.0]], dtype=dtype, requires_grad=True)
+    loss = sigmoid_focal_loss(logits, torch.tensor([0, 0, BACKGROUND, BACKGROUND]), 0.25, gamma)
+    assert loss.dtype == torch.float32
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(0.25 * 100 + 0.75 * 100, rel=1e-6)
+    torch.testing.assert_close(logits.grad.squeeze(1), torch.tensor([0, -0.25, 0.75, 0], dtype=dtype))
+
+
+@pytest.mark.parametrize("count", [3, 10])
+def test_sure_and_right_costs_nothing(count):
+    # what these logits would cost as wrong answers, 30 and more each, leaves no rounding behind
+    logits = (7.3 * torch.arange(count) + 30.1)[:, None]
+    loss = float(sigmoid_focal_loss(logits, torch.zeros(count, dtype=torch.int64)))
+    assert 0 <= loss < 1e-12
+
+
+def test_no_rows_cost_nothing():
+    logits = torch.zeros(0, 3, requires_grad=True)
+    loss = sigmoid_focal_loss(logits, torch.zeros(0, dtype=torch.int64))
+    loss.backward()
+    assert float(loss.detach()) == 0
+
+
+ANCHOR = torch.tensor([[0.0, 0, 10, 10]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "beta", "expected"),
+    [
+        ("l1", 0.11, 0.1 + 0.5),
+        ("smooth_l1", 0.11, 0.5 * 0.1**2 / 0.11 + 0.5 - 0.055),  # below beta square, above it straight
+        ("smooth_l1", 1.0, 0.5 * 0.1**2 + 0.5 * 0.5**2),
+        ("smooth_l1", 0.0, 0.1 + 0.5),
+    ],
+)
+def test_offset_losses_by_hand(kind, beta, expected):
+    # the object lies 0.1 anchor widths right of the anchor; predicted are 0 and, down, 0.5
+    loss = box_loss(torch.tensor([[0, 0.5, 0, 0]]), ANCHOR, torch.tensor([[1.0, 0, 11, 10]]), kind, beta)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ([0, 0, 10, 10], 0),
+        ([0, 0, 10, 5], 0.5),  # the hull is the anchor: 1 - IoU
+        ([20, 0, 30, 10], 1 + 100 / 300),  # apart: 1 - 0 + the third of the hull that is in neither
+    ],
+)
+def test_giou_loss_by_hand(box, expected):
+    loss = box_loss(torch.zeros(1, 4), ANCHOR, torch.tensor([box], dtype=torch.float32), "giou", 0.11)
+    assert float(loss) == pytest.approx(expected, abs=1e-6)
+
+
+def hand_batch():
+    """Two images of three anchors and two classes; of the first, anchors 0 and 1 are foreground and 2 is ignored."""
+    anchors = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 20], [50, 50, 60, 60]])
+    matched = torch.tensor([[1, 0, IGNORE], [BACKGROUND, BACKGROUND, BACKGROUND]])
+    gt_boxes = [torch.tensor([[0.0, 0, 10, 20], [2, 0, 12, 10]]), torch.zeros(0, 4)]
+    return anchors, matched, gt_boxes, [torch.tensor([1, 0]), torch.zeros(0, dtype=torch.int64)]
+
+
+def test_detection_loss_is_the_mean_of_each_images_sum_over_its_foreground():
+    anchors, matched, gt_boxes, gt_labels = hand_batch()
+    logits = torch.full((2, 3, 2), logit(0.9), dtype=torch.float64)
+    losses = detection_loss(
+        logits, torch.zeros(2, 3, 4), anchors, matched, gt_boxes, gt_labels, alpha=0.25, gamma=2, box="l1"
+    )
+    right, wrong = 0.25 * 0.1**2 * -math.log(0.9), 0.75 * 0.9**2 * -math.log(0.1)
+    first = (2 * right + 2 * wrong) / 2  # two anchors, each with one class right and one wrong; two are foreground
+    second = 6 * wrong / 1  # nothing is foreground: over 1
+    assert float(losses["cls"]) == pytest.approx((first + second) / 2, rel=1e-6)
+    assert float(losses["box"]) == pytest.approx(
+        (0.2 / 2 + 0) / 2, rel=1e-6
+    )  # object 1 is 0.2 widths right of anchor 0
+
+
+def test_labels_are_those_of_the_matched_objects():
+    anchors, matched, gt_boxes, gt_labels = hand_batch()
+    sure = torch.full((2, 3, 2), -30.0)
+    sure[0, 0, 0] = sure[0, 1, 1] = 30.0  # anchor 0 has object 1 of class 0, anchor 1 object 0 of class 1
+    losses = detection_loss(sure, torch.zeros(2, 3, 4), anchors, matched, gt_boxes, gt_labels)
+    assert float(losses["cls"]) == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("box", ["smooth_l1", "l1", "giou"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_batch_without_objects_has_finite_loss_and_gradients(box, dtype):
+    anchors = hand_batch()[0]
+    logits = torch.zeros(2, 3, 2, dtype=dtype, requires_grad=True)
+    deltas = torch.zeros(2, 3, 4, dtype=dtype, requires_grad=True)
+    nothing = [torch.zeros(0, 4)] * 2, [torch.zeros(0, dtype=torch.int64)] * 2
+    losses = detection_loss(logits, deltas, anchors, torch.full((2, 3), BACKGROUND), *nothing, box=box)
+    (losses["cls"] + losses["box"]).backward()
+    # six logits of an image at p = 0.5: 0.75 * 0.5^2 * log 2 each
+    assert float(losses["cls"].detach()) == pytest.approx(6 * 0.75 * 0.25 * math.log(2), rel=1e-6)
+    assert float(losses["box"].detach()) == 0
+    assert logits.grad.isfinite().all() and (logits.grad > 0).all()
+    assert torch.equal(deltas.grad, torch.zeros_like(deltas))
+
+
+@pytest.mark.parametrize("gamma", [0, 2])
+@pytest.mark.parametrize("prior", [0.01, 0.5])
+def test_the_first_classification_loss_is_that_of_constant_logits(prior, gamma):
+    anchors, matched, gt_boxes, gt_labels = hand_batch()
+    logits = torch.full((2, 3, 2), logit(prior), dtype=torch.float64)
+    expected = detection_loss(logits, torch.zeros(2, 3, 4), anchors, matched, gt_boxes, gt_labels, 0.25, gamma)["cls"]
+    assert float(initial_classification_loss(matched, 2, prior, 0.25, gamma)) == pytest.approx(
+        float(expected), rel=1e-6
+    )
