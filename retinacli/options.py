@@ -18,7 +18,7 @@ Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to s
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """One line on stderr, then exit `code`: 1 a file's fault, 2 usage, 130 interrupted."""
+    """One line on stderr, then exit `code`: 1 a file's fault, 2 usage, 3 a threshold not met, 130 interrupted."""
     from retinacli.render import shown
 
     print(f"retina: {shown(message)}", file=sys.stderr)
@@ -51,3 +51,36 @@ def class_labels(names: Sequence[str] | None, classes: Sequence[str]) -> list[in
             fail(f"--classes: unknown class {name!r}; {hint}", 2)
         labels.append(classes.index(name))
     return labels
+
+
+def tables(names: Sequence[str] | None, values: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    """The tables asked for, each once."""
+    wanted = list(dict.fromkeys(names or ["1b"]))
+    for name in wanted:
+        if name not in known:
+            fail(f"--table: there is no {name!r}; expected {', '.join(known)}", 2)
+    if values and len(wanted) > 1:
+        fail(
+            f"--values: which of the tables {', '.join(wanted)}? Run them one by one; the results are kept together", 2
+        )
+    return wanted
+
+
+def check_anchors(
+    config: str | None,
+    min_coverage: float | None,
+    vis: Path | None,
+    output: Path,
+    optimize: bool,
+    per_cell: int | None,
+) -> None:
+    """Fail where one option of `anchors` needs another."""
+    if config is None and (optimize or min_coverage is not None):
+        name = "--optimize" if optimize else "--min-coverage"
+        fail(f"{name} looks at the objects of a data set; name a CONFIG, such as bccd.yaml", 2)
+    if per_cell is not None and not optimize:
+        fail("--per-cell is the number of anchors that --optimize may use; add --optimize", 2)
+    if vis is not None and output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        fail(f"-o {output}: expected a name that ends in .png or .jpg", 2)
+    if vis is not None and output.resolve() == vis.resolve():
+        fail(f"-o {output}: is the image itself; expected another name", 2)

@@ -120,8 +120,15 @@ def _plan_line(plan: "records.Plan") -> str:
     return (
         f"{plan.train_images} images of {len(plan.classes)} classes{val}; {plan.parameters / 1e6:.1f} million weights; "
         f"{plan.epochs} epochs, {plan.steps} steps of {plan.batch_size} images at learning rate {plan.lr:g}; "
+        f"loss {loss_name(plan.loss, plan.loss_settings)}; "
         f"{plan.device}; about {duration(plan.seconds)} without evaluations; writes {plan.output}"
     )
+
+
+def loss_name(classification: str, settings: dict[str, Any]) -> str:
+    """Such as "focal (gamma 2, alpha 0.25)"."""
+    values = (f"{name} {list(value) if isinstance(value, tuple) else f'{value:g}'}" for name, value in settings.items())
+    return f"{classification} ({', '.join(values)})" if settings else classification
 
 
 def _progress_texts(p: "records.Progress") -> tuple[str, str]:

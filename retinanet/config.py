@@ -44,7 +44,7 @@ class ModelConfig:
     head_depth: int = 4  # paper, 4
     head_norm: Literal["none", "gn"] = "none"
     p6_from: Literal["c5", "p5"] = "c5"  # paper, footnote 2
-    prior: float = 0.01  # paper, 4.1
+    prior: float | None = 0.01  # score of every anchor at the start; paper, 4.1; None: 0.5, the plain initialisation
     pixel_mean: tuple[float, ...] | None = None  # RGB, 0..255; None: the trunk's own
     pixel_std: tuple[float, ...] | None = None
 
@@ -60,11 +60,43 @@ class AnchorConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    gamma: float = 2.0  # paper, 5.1
-    alpha: float = 0.25  # paper, 5.1
+    """What a classification loss takes, and its defaults where a field is None, stands in LOSS_DEFAULTS."""
+
+    classification: Literal["focal", "ce", "balanced_ce", "focal_star", "ohem", "ohem_1_3"] = "focal"
+    gamma: float | None = None  # focusing; 0 is cross entropy
+    alpha: float | tuple[float, ...] | None = None  # weight of the right class; the wrong ones have 1 - alpha
+    shift: float | None = None  # beta of focal_star
+    count: int | None = None  # anchors that ohem trains per image
+    nms_iou: float | None = None  # of ohem
     box: Literal["smooth_l1", "l1", "giou"] = "smooth_l1"
     beta: float = 0.11  # of smooth L1; Detectron
     box_weight: float = 1.0
+
+
+LOSS_DEFAULTS: dict[str, dict[str, Any]] = {
+    "focal": {"gamma": 2.0, "alpha": None},  # paper, 5.1; alpha follows gamma: `best_alpha`
+    "ce": {},
+    "balanced_ce": {"alpha": 0.75},  # paper, table 1a
+    "focal_star": {"gamma": 2.0, "shift": 1.0, "alpha": 0.25},  # paper, table 3; alpha: "identical settings"
+    "ohem": {"count": 128, "nms_iou": 0.5},  # paper, table 1d
+    "ohem_1_3": {"count": 128, "nms_iou": 0.5},  # paper, table 1d
+}
+
+
+def best_alpha(gamma: float) -> float:
+    """The alpha that went best with `gamma` in the paper (table 1b)."""
+    return 0.75 if gamma < 0.5 else 0.5 if gamma < 1 else 0.25
+
+
+def loss_settings(config: LossConfig) -> dict[str, Any]:
+    """What the classification loss takes, defaults filled in: such as {"gamma": 2.0, "alpha": 0.25}."""
+    settings = {
+        name: default if getattr(config, name) is None else getattr(config, name)
+        for name, default in LOSS_DEFAULTS[config.classification].items()
+    }
+    if config.classification == "focal" and settings["alpha"] is None:
+        settings["alpha"] = best_alpha(settings["gamma"])
+    return settings
 
 
 @dataclass(frozen=True)
@@ -165,7 +197,8 @@ def _coerce(kind: Any, value: Any, source: str, path: str) -> Any:
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
-        return _coerce(arguments[0], value, source, path)
+        lists = [kind for kind in arguments if typing.get_origin(kind) is tuple]
+        return _coerce(lists[0] if lists and isinstance(value, (list, tuple)) else arguments[0], value, source, path)
     if origin is Literal:
         if value in arguments and isinstance(value, str):
             return value
@@ -206,6 +239,9 @@ RANGES: dict[str, tuple[float, float]] = {  # inclusive
     "anchors.background_iou": (1e-6, 1),
     "loss.gamma": (0, 100),
     "loss.alpha": (0, 1),
+    "loss.shift": (-100, 100),
+    "loss.count": (1, 1_000_000),
+    "loss.nms_iou": (0, 1),
     "loss.beta": (0, 100),
     "loss.box_weight": (0, 1000),
     "train.epochs": (1, 100_000),
@@ -238,8 +274,19 @@ def _check(config: Any, source: str, path: str) -> None:
         where = f"{path}.{item.name}"
         value = getattr(config, item.name)
         low, high = RANGES.get(where, (None, None))
-        if low is not None and value is not None and not low <= value <= high:
-            raise ConfigError(f"{source}: {where} is {value}, expected {low} to {high}")
+        for number in value if isinstance(value, tuple) else (value,):
+            if low is not None and number is not None and not low <= number <= high:
+                raise ConfigError(f"{source}: {where} is {_plain(value)}, expected {low} to {high}")
+    if isinstance(config, LossConfig):
+        chosen = config.classification
+        for key in ("gamma", "alpha", "shift", "count", "nms_iou"):
+            if key not in LOSS_DEFAULTS[chosen] and getattr(config, key) is not None:
+                raise ConfigError(
+                    f"{source}: {path}.{key} is set, but {path}.classification {chosen} has no {key}; "
+                    f"it takes {', '.join(LOSS_DEFAULTS[chosen]) or 'nothing'}"
+                )
+        if chosen == "focal_star" and config.gamma == 0:
+            raise ConfigError(f"{source}: {path}.gamma is 0, expected a number above 0 for focal_star")
     if isinstance(config, AnchorConfig):
         for name in ("sizes", "scales", "ratios"):
             values = getattr(config, name)

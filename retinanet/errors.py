@@ -19,3 +19,11 @@ class CheckpointError(RetinaNetError):
 
 class TrainingError(RetinaNetError):
     """A run cannot go on: its loss is not finite, or its results cannot be written."""
+
+
+class DivergenceError(TrainingError):
+    """A run's loss is not finite at `step`."""
+
+    def __init__(self, message: str, step: int):
+        super().__init__(message)
+        self.step = step

@@ -11,7 +11,7 @@ import torch
 from hotcoco import COCO, COCOeval
 
 from retinanet.checkpoint import load_model
-from retinanet.config import DetectConfig
+from retinanet.config import Config, DetectConfig
 from retinanet.configfile import load_config, override
 from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset, Sample
@@ -86,6 +86,23 @@ def evaluate_checkpoint(
 
     Raises: CheckpointError, ConfigError, DataError, also if the data's categories are not the checkpoint's.
     """
+    model, config, dataset = checkpoint_and_data(path, data, split, overrides, device)
+    d = config.data
+    result = evaluate(model, dataset, d.short_side, d.long_side, config.detect, batch_size, d.workers, progress)
+    return replace(result, notes=(*dataset.notes, *result.notes))
+
+
+def checkpoint_and_data(
+    path: str | Path,
+    data: str | None = None,
+    split: str = "val",
+    overrides: Sequence[str] = (),
+    device: torch.device | str = "cpu",
+) -> tuple[RetinaNet, Config, Dataset]:
+    """The detector of a checkpoint or a run's folder, its config, and a split of its own data or of config `data`'s.
+
+    Raises: CheckpointError, ConfigError, DataError, also if the data's categories are not the checkpoint's.
+    """
     model, metadata = load_model(path)
     config = override(metadata.config, overrides)
     source = load_config(data, overrides).data if data is not None else config.data
@@ -96,10 +113,7 @@ def evaluate_checkpoint(
         theirs = ", ".join(f"{name} ({i})" for i, name in zip(dataset.category_ids, dataset.classes, strict=True))
         ours = ", ".join(f"{name} ({i})" for i, name in zip(metadata.category_ids, metadata.classes, strict=True))
         raise DataError(f"the data has the categories {theirs[:200]}; {path} was trained on {ours[:200]}")
-    model = model.to(device).to(memory_format=torch.channels_last)
-    d = config.data
-    result = evaluate(model, dataset, d.short_side, d.long_side, config.detect, batch_size, d.workers, progress)
-    return replace(result, notes=(*dataset.notes, *result.notes))
+    return model.to(device).to(memory_format=torch.channels_last), config, dataset
 
 
 def detections(

@@ -1,7 +1,12 @@
 """Figures, drawn with matplotlib."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from retinanet.ablation import Outcome
 
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito 2008: told apart by all, and in grey
 
@@ -32,4 +37,31 @@ def training_curves(log: Path, output: Path) -> None:
     for axes in (losses, rate, precision):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
+    figure.savefig(output, dpi=110)
+
+
+def ablation_chart(outcomes: "Sequence[Outcome]", output: Path) -> None:
+    """AP of each row, one panel for each table, beside the paper's, as a PNG. Both in percent, on scales of their own."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(outcome.table for outcome in outcomes))
+    figure = Figure(figsize=(1 + 4.2 * len(names), 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        found = [outcome for outcome in outcomes if outcome.table == name]
+        x = range(len(found))
+        ours = [100 * (outcome.mean["AP"] or 0) for outcome in found]
+        spread = [100 * (outcome.spread["AP"] or 0) for outcome in found]
+        axes.bar([i - 0.2 for i in x], ours, 0.38, yerr=spread if any(spread) else None, color=BLUE, label="here")
+        theirs = [outcome.paper["AP"] or 0 for outcome in found]
+        axes.bar([i + 0.2 for i in x], theirs, 0.38, color="white", edgecolor=ORANGE, hatch="///", label="paper, COCO")
+        for i, outcome in enumerate(found):
+            if outcome.mean["AP"] is None:
+                axes.annotate("diverged", (i - 0.2, 0), rotation=90, ha="center", va="bottom")
+        axes.set(title=f"Table {name}", ylabel="AP, %", ylim=(0, None))
+        axes.set_xticks(x, [outcome.value for outcome in found], rotation=30, ha="right")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 1.0))
+        axes.margins(y=0.25)
     figure.savefig(output, dpi=110)

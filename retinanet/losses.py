@@ -1,7 +1,7 @@
-"""The focal loss, the box losses and their sum over a batch (paper, sections 3 and 4.1)."""
+"""The paper's classification losses, the box losses and their sum over a batch (paper, sections 3 and 4.1)."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -10,30 +10,74 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
 from retinanet.boxes import decode, encode
-from retinanet.matching import BACKGROUND, IGNORE
+from retinanet.config import LossConfig, best_alpha, loss_settings
+from retinanet.errors import ConfigError
+from retinanet.matching import IGNORE
+from retinanet.mining import hard_examples, hard_examples_1_3
+
+Alpha = float | Sequence[float] | None
 
 
-def sigmoid_focal_loss(logits: Tensor, labels: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+def cross_entropy(x_t: Tensor) -> Tensor:
+    """CE = -log(p_t), elementwise (paper, equation 1).
+
+    x_t: the logit, negated where the class is wrong, so that p_t = sigmoid(x_t) (paper, equation 6).
+    """
+    return -F.logsigmoid(x_t)
+
+
+def focal(x_t: Tensor, gamma: float) -> Tensor:
+    """FL = -(1 - p_t)^gamma log(p_t), elementwise, p_t = sigmoid(x_t) (paper, equation 4). gamma: >= 0."""
+    return cross_entropy(x_t) * torch.exp(gamma * F.logsigmoid(-x_t)) if gamma else cross_entropy(x_t)
+
+
+def focal_star(x_t: Tensor, gamma: float, shift: float) -> Tensor:
+    """FL* = -log(sigmoid(gamma x_t + beta)) / gamma, elementwise (paper, equation 8). gamma: > 0. shift: beta."""
+    return cross_entropy(gamma * x_t + shift) / gamma
+
+
+def sigmoid_cross_entropy(logits: Tensor, labels: Tensor, alpha: Alpha = None) -> Tensor:
+    """Cross entropy of independent sigmoids, summed; balanced by `alpha` if one is given (paper, equations 1 and 3).
+
+    Arguments and result as of `sigmoid_focal_loss`, but alpha None weighs nothing.
+    """
+    return _weighted_sum(logits, labels, alpha, cross_entropy)
+
+
+def sigmoid_focal_loss(logits: Tensor, labels: Tensor, alpha: Alpha = None, gamma: float = 2.0) -> Tensor:
     """Focal loss FL(p_t) = -alpha_t (1 - p_t)^gamma log(p_t) of independent sigmoids, summed (paper, equation 5).
 
     Args:
         logits: (N, K), any finite values. labels: (N,) int64, the class 0..K-1 of each row, BACKGROUND (no class is
             right) or IGNORE (the row counts nothing).
-        alpha: weight of the right class in 0..1; the others have 1 - alpha. gamma: focusing, >= 0; 0 is cross entropy.
+        alpha: weight of the right class in 0..1, a wrong one has 1 - alpha; one number, or one for each class. None: the
+            paper's best for this gamma (table 1b), 0.25 from gamma 1 on. gamma: focusing, >= 0; 0 is cross entropy.
     Returns: scalar float32 (float64 for float64 logits).
     """
+    alpha = best_alpha(gamma) if alpha is None else alpha
+    return _weighted_sum(logits, labels, alpha, partial(focal, gamma=gamma))
+
+
+def sigmoid_focal_star_loss(
+    logits: Tensor, labels: Tensor, alpha: Alpha = 0.25, gamma: float = 2.0, shift: float = 1.0
+) -> Tensor:
+    """The focal loss' variant FL* of independent sigmoids, summed (paper, appendix A). Arguments as of `focal_star`."""
+    return _weighted_sum(logits, labels, alpha, partial(focal_star, gamma=gamma, shift=shift))
+
+
+def _weighted_sum(logits: Tensor, labels: Tensor, alpha: Alpha, loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """`loss` of every x_t in rows that are not ignored, weighed by alpha_t, summed in fp32 or fp64."""
     logits = logits if logits.dtype == torch.float64 else logits.float()
     rows = (labels >= 0).nonzero().squeeze(1)
-    right = logits[rows, labels[rows]]  # (F,)
-    wrong = _modulated(logits, gamma)  # (N, K), as if no class were right
+    right = loss(logits[rows, labels[rows]])  # (F,)
+    wrong = loss(-logits)  # (N, K), as if no class were right
     wrong[rows, labels[rows]] = 0  # taken out, not subtracted: the rest may be small beside it
-    return (1 - alpha) * wrong.sum(dim=1)[labels != IGNORE].sum() + alpha * _modulated(-right, gamma).sum()
-
-
-def _modulated(x: Tensor, gamma: float) -> Tensor:
-    """sigmoid(x)^gamma * -log(1 - sigmoid(x)): what a wrong answer of logit x costs; -x for a right one."""
-    loss = F.softplus(x)
-    return loss * torch.exp(gamma * F.logsigmoid(x)) if gamma else loss
+    per_row = wrong.sum(dim=1)
+    if alpha is not None:
+        weight = torch.as_tensor(alpha, dtype=logits.dtype, device=logits.device)  # () or (K,)
+        per_row = (1 - weight) * per_row if weight.ndim == 0 else (wrong * (1 - weight)).sum(dim=1)
+        right = right * (weight if weight.ndim == 0 else weight[labels[rows]])
+    return per_row[labels != IGNORE].sum() + right.sum()
 
 
 def box_loss(
@@ -59,18 +103,21 @@ def detection_loss(
     matched: Tensor,
     gt_boxes: Sequence[Tensor],
     gt_labels: Sequence[Tensor],
-    alpha: float = 0.25,
-    gamma: float = 2.0,
+    classification: Callable[[Tensor, Tensor], Tensor] = sigmoid_focal_loss,
+    mining: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
     box: Literal["smooth_l1", "l1", "giou"] = "smooth_l1",
     beta: float = 0.11,
 ) -> dict[str, Tensor]:
     """Loss of a batch: per image summed over all anchors, over its foreground anchors (at least 1), then the mean.
 
-    Paper, section 4.1.
+    Paper, section 4.1. With `mining` the classification loss is that of the mined anchors alone, over their number
+    (paper, section 5.1, OHEM); the box loss is that of all foreground anchors as ever.
 
     Args:
         logits: (B, R, K). deltas: (B, R, 4). anchors: (R, 4). matched: (B, R) from `match`.
         gt_boxes: B tensors (M, 4) xyxy pixels. gt_labels: B tensors (M,) int64.
+        classification: (R, K) logits and (R,) labels -> summed loss, as `sigmoid_focal_loss`.
+        mining: (R, K) logits, (R,) labels and (R, 4) decoded boxes -> rows to train, as `hard_examples`.
     Returns: {"cls": scalar, "box": scalar}.
     """
     total = {"cls": logits.new_zeros((), dtype=torch.float32), "box": logits.new_zeros((), dtype=torch.float32)}
@@ -80,19 +127,31 @@ def detection_loss(
         labels = matched[i].clone()  # (R,): BACKGROUND and IGNORE stay
         labels[foreground] = gt_labels[i][objects]
         count = max(1, len(foreground))
-        total["cls"] = total["cls"] + sigmoid_focal_loss(logits[i], labels, alpha, gamma) / count
+        if mining is None:
+            total["cls"] = total["cls"] + classification(logits[i], labels) / count
+        else:
+            rows = mining(logits[i].detach(), labels, decode(deltas[i].detach().float(), anchors))
+            total["cls"] = total["cls"] + classification(logits[i, rows], labels[rows]) / max(1, len(rows))
         moved = deltas[i, foreground].float()
         total["box"] = total["box"] + box_loss(moved, anchors[foreground], gt_boxes[i][objects], box, beta) / count
     return {name: value / len(matched) for name, value in total.items()}
 
 
-def initial_classification_loss(matched: Tensor, classes: int, prior: float, alpha: float, gamma: float) -> Tensor:
-    """The "cls" of `detection_loss` when every score equals `prior`, as fresh subnets give it (paper, section 4.1).
-
-    matched: (B, R) from `match`. Returns: scalar.
-    """
-    foreground = (matched >= 0).sum(dim=1)  # (B,)
-    valid = foreground + (matched == BACKGROUND).sum(dim=1)
-    right = alpha * (1 - prior) ** gamma * -math.log(prior)
-    wrong = (1 - alpha) * prior**gamma * -math.log1p(-prior)
-    return ((foreground * right + (valid * classes - foreground) * wrong) / foreground.clamp(min=1)).mean()
+def make_detection_loss(config: LossConfig, classes: int) -> Callable[..., dict[str, Tensor]]:
+    """`detection_loss` as configured. Raises: ConfigError if alpha is a list of another length than `classes`."""
+    settings = loss_settings(config)
+    alpha = settings.get("alpha")
+    if isinstance(alpha, tuple) and len(alpha) != classes:
+        raise ConfigError(f"loss.alpha has {len(alpha)} values, expected one number, or {classes}: one for each class")
+    mining = None
+    match config.classification:
+        case "ohem" | "ohem_1_3" as name:
+            mining = partial(hard_examples if name == "ohem" else hard_examples_1_3, **settings)
+            classification: Callable[[Tensor, Tensor], Tensor] = sigmoid_cross_entropy
+        case "ce" | "balanced_ce":
+            classification = partial(sigmoid_cross_entropy, **settings)
+        case "focal":
+            classification = partial(sigmoid_focal_loss, **settings)
+        case "focal_star":
+            classification = partial(sigmoid_focal_star_loss, **settings)
+    return partial(detection_loss, classification=classification, mining=mining, box=config.box, beta=config.beta)

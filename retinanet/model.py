@@ -78,7 +78,8 @@ class Subnet(nn.Module):
 class RetinaNet(nn.Module):
     """The detector; `forward` returns `Predictions` in training and in evaluation alike.
 
-    classes: K, foreground only. pixel_mean, pixel_std: RGB in 0..255; None: the trunk's own.
+    classes: K, foreground only. prior: score of every anchor at the start; None: 0.5, as a bias of zero gives it.
+    pixel_mean, pixel_std: RGB in 0..255; None: the trunk's own.
     anchor_sizes, anchor_scales, anchor_ratios: as `make_anchors` takes them.
     """
 
@@ -94,7 +95,7 @@ class RetinaNet(nn.Module):
         head_depth: int = 4,
         head_norm: Literal["none", "gn"] = "none",
         p6_from: Literal["c5", "p5"] = "c5",
-        prior: float = 0.01,
+        prior: float | None = 0.01,
         pixel_mean: tuple[float, ...] | None = None,
         pixel_std: tuple[float, ...] | None = None,
         anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512),
@@ -109,8 +110,9 @@ class RetinaNet(nn.Module):
         self.fpn = FPN(trunk.channels, fpn_channels, p6_from)
         self.cls_subnet = Subnet(fpn_channels, head_channels, head_depth, per_cell * classes, head_norm)
         self.box_subnet = Subnet(fpn_channels, head_channels, head_depth, per_cell * 4, head_norm)
-        assert self.cls_subnet.predict.bias is not None
-        nn.init.constant_(self.cls_subnet.predict.bias, -math.log((1 - prior) / prior))  # paper, 4.1
+        if prior is not None:
+            assert self.cls_subnet.predict.bias is not None
+            nn.init.constant_(self.cls_subnet.predict.bias, -math.log((1 - prior) / prior))  # paper, 4.1
         mean = torch.tensor(pixel_mean or trunk.mean).reshape(1, 3, 1, 1)
         std = torch.tensor(pixel_std or trunk.std).reshape(1, 3, 1, 1)
         self.register_buffer("pixel_mean", mean, persistent=False)

@@ -20,6 +20,8 @@ class Plan:
     epochs: int
     steps: int
     batch_size: int
+    loss: str
+    loss_settings: dict[str, Any]
     lr: float
     seconds: float
 

@@ -129,7 +129,8 @@ def test_an_interrupt_is_one_line_and_the_run_can_go_on(tiny: Path):
         assert process.wait(timeout=60) == 130
     assert "Traceback" not in rest
     assert rest.splitlines()[-1] == (
-        "retina: interrupted; continue from the last finished epoch with: retina train tiny.yaml -o cut --resume"
+        "retina: interrupted; continue from the last finished epoch with: retina train tiny.yaml -o cut --epochs 1000 "
+        "--set data.workers=2 --resume"
     )
     result = retina("train", "tiny.yaml", "-o", "cut", "--resume", "--set", "train.steps=6", cwd=tiny)
     assert result.code == 0, result.err

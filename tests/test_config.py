@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from retinanet.config import Config, SplitConfig, config_from_dict, config_to_dict
+from retinanet.config import Config, SplitConfig, config_from_dict, config_to_dict, loss_settings
 from retinanet.configfile import load_config, shipped_examples
 from retinanet.errors import ConfigError
 
@@ -35,16 +35,34 @@ def refusal(path, *overrides: str) -> str:
 
 def test_the_papers_defaults():
     config = Config()
-    assert (config.model.backbone, config.model.prior, config.loss.gamma, config.loss.alpha) == (
-        "resnet50",
-        0.01,
-        2,
-        0.25,
-    )
+    assert (config.model.backbone, config.model.prior, config.loss.classification) == ("resnet50", 0.01, "focal")
+    assert loss_settings(config.loss) == {"gamma": 2, "alpha": 0.25}
     assert (config.anchors.foreground_iou, config.anchors.background_iou) == (0.5, 0.4)
     assert (config.train.batch_size, config.train.momentum, config.data.short_side) == (16, 0.9, 800)
     detect = config.detect
     assert (detect.score_threshold, detect.top_k, detect.nms_iou, detect.max_detections) == (0.05, 1000, 0.5, 100)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        ("{}", {"gamma": 2, "alpha": 0.25}),
+        ("{gamma: 0}", {"gamma": 0, "alpha": 0.75}),
+        ("{gamma: 0.5}", {"gamma": 0.5, "alpha": 0.5}),
+        ("{gamma: 0, alpha: 0.25}", {"gamma": 0, "alpha": 0.25}),
+        ("{alpha: [0.1, 2e-1]}", {"gamma": 2, "alpha": (0.1, 0.2)}),
+        ("{classification: ce}", {}),
+        ("{classification: balanced_ce}", {"alpha": 0.75}),
+        ("{classification: focal_star}", {"gamma": 2, "shift": 1, "alpha": 0.25}),
+        ("{classification: ohem}", {"count": 128, "nms_iou": 0.5}),
+        ("{classification: ohem_1_3, count: 256}", {"count": 256, "nms_iou": 0.5}),
+    ],
+)
+def test_defaults_follow_the_loss(write, text, settings):
+    config = load_config(write(f"data: shapes\nloss: {text}\nmodel: {{prior: null}}"))
+    assert loss_settings(config.loss) == settings
+    assert config.model.prior is None
+    assert config_from_dict(config_to_dict(config), "again") == config
 
 
 def test_a_word_stands_for_the_embedded_data(write):
@@ -80,7 +98,29 @@ train: {lr: 1e-4, epochs: "3", augment: {flip: 0, short_sides: [640, 800]}, mile
     [
         ("train: {ephocs: 3}", "unknown key train.ephocs; did you mean epochs?"),
         ("tarin: {}", "unknown key tarin; did you mean train?"),
-        ("loss: {zzz: 1}", "unknown key loss.zzz; expected one of gamma, alpha, box, beta, box_weight"),
+        ("loss: {gama: 1}", "unknown key loss.gama; did you mean gamma?"),
+        (
+            "loss: {zzz: 1}",
+            "unknown key loss.zzz; expected one of classification, gamma, alpha, shift, count, nms_iou, box, beta, box_weight",
+        ),
+        (
+            "loss: {classification: focall}",
+            "loss.classification is 'focall', expected one of focal, ce, balanced_ce, focal_star, ohem, ohem_1_3; did you mean focal?",
+        ),
+        (
+            "loss: {classification: ce, gamma: 2}",
+            "loss.gamma is set, but loss.classification ce has no gamma; it takes nothing",
+        ),
+        (
+            "loss: {classification: ohem, alpha: 0.25}",
+            "loss.alpha is set, but loss.classification ohem has no alpha; it takes count, nms_iou",
+        ),
+        ("loss: {shift: 1}", "loss.shift is set, but loss.classification focal has no shift; it takes gamma, alpha"),
+        ("loss: {classification: focal_star, gamma: 0}", "loss.gamma is 0, expected a number above 0 for focal_star"),
+        ("loss: {gamma: -1}", "loss.gamma is -1.0, expected 0 to 100"),
+        ("loss: {alpha: 2}", "loss.alpha is 2.0, expected 0 to 1"),
+        ("loss: {alpha: [0.25, 2]}", "loss.alpha is [0.25, 2.0], expected 0 to 1"),
+        ("loss: {alpha: [a]}", "loss.alpha[0] is 'a', expected a finite number"),
         ("data: {train: {annotation: a.json}}", "unknown key data.train.annotation; did you mean annotations?"),
         ("1: 2", "unknown key 1; expected one of data, model, anchors, loss, train, detect"),
         ("train: {epochs: 1.5}", "train.epochs is 1.5, expected a whole number"),

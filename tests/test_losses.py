@@ -7,7 +7,16 @@ import torch
 import torch.nn.functional as F
 from torchvision.ops import sigmoid_focal_loss as torchvision_focal_loss
 
-from retinanet.losses import box_loss, detection_loss, initial_classification_loss, sigmoid_focal_loss
+from retinanet.config import LossConfig, best_alpha
+from retinanet.errors import ConfigError
+from retinanet.losses import (
+    box_loss,
+    detection_loss,
+    make_detection_loss,
+    sigmoid_cross_entropy,
+    sigmoid_focal_loss,
+    sigmoid_focal_star_loss,
+)
 from retinanet.matching import BACKGROUND, IGNORE
 
 GAMMAS = [0, 0.5, 1, 2, 5]
@@ -53,6 +62,62 @@ def test_focal_loss_equals_its_formula_and_torchvisions(gamma, alpha):
     torch.testing.assert_close(single, loss.float(), rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_alpha_for_each_class(gamma):
+    logits, labels = rows()
+    alpha = [0.1, 0.25, 0.5, 0.75, 0.9]
+    alone = [
+        # class k apart: a row whose label is another class has no right answer in this column
+        sigmoid_focal_loss(
+            logits[:, k : k + 1],
+            torch.where(labels == IGNORE, IGNORE, torch.where(labels == k, 0, BACKGROUND)),
+            alpha[k],
+            gamma,
+        )
+        for k in range(5)
+    ]
+    torch.testing.assert_close(sigmoid_focal_loss(logits, labels, alpha, gamma), sum(alone))
+
+
+@pytest.mark.parametrize(("gamma", "alpha"), [(0, 0.75), (0.1, 0.75), (0.2, 0.75), (0.5, 0.5), (1, 0.25), (5, 0.25)])
+def test_alpha_follows_gamma_as_in_table_1b(gamma, alpha):
+    logits, labels = rows()
+    assert best_alpha(gamma) == alpha
+    assert sigmoid_focal_loss(logits, labels, gamma=gamma) == sigmoid_focal_loss(logits, labels, alpha, gamma)
+
+
+@pytest.mark.parametrize("alpha", [None, 0.25, 0.75])
+def test_cross_entropy_equals_its_formula(alpha):
+    logits, labels = rows()
+    expected = 2 * written_out(logits, labels, 0.5, 0) if alpha is None else written_out(logits, labels, alpha, 0)
+    assert float(sigmoid_cross_entropy(logits, labels, alpha)) == pytest.approx(expected, rel=1e-9)
+    kept = labels != IGNORE
+    if alpha is None:
+        targets = one_hot(labels, 5)[kept].double()
+        entropy = F.binary_cross_entropy_with_logits(logits[kept], targets, reduction="sum")
+        torch.testing.assert_close(sigmoid_cross_entropy(logits, labels), entropy)
+
+
+@pytest.mark.parametrize("gamma, shift", [(2, 1), (4, 0), (0.5, -1)])
+def test_focal_star_equals_its_formula(gamma, shift):
+    logits, labels = rows()
+    total = 0.0
+    for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        for k, x in enumerate(row if label != IGNORE else []):
+            x_t, alpha_t = (x, 0.3) if k == label else (-x, 0.7)
+            total += alpha_t * math.log(1 + math.exp(-(gamma * x_t + shift))) / gamma
+    loss = sigmoid_focal_star_loss(logits, labels, 0.3, gamma, shift)
+    assert float(loss) == pytest.approx(total, rel=1e-9)
+    logits.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: sigmoid_focal_star_loss(x, labels, 0.3, gamma, shift), logits)
+
+
+def test_focal_star_of_gamma_one_and_no_shift_is_cross_entropy():
+    logits, labels = rows()
+    star = sigmoid_focal_star_loss(logits, labels, 0.75, gamma=1, shift=0)
+    torch.testing.assert_close(star, sigmoid_cross_entropy(logits, labels, 0.75))
+
+
 def test_gamma_zero_is_half_the_cross_entropy_at_alpha_half():
     logits, labels = rows()
     kept = labels != IGNORE
@@ -83,6 +148,24 @@ def test_ignored_rows_count_nothing_and_get_no_gradient():
 def test_focal_gradient(gamma):
     logits, labels = rows(seed=1, count=12, classes=3)
     assert torch.autograd.gradcheck(lambda x: sigmoid_focal_loss(x, labels, 0.25, gamma), logits.requires_grad_())
+
+
+@pytest.mark.parametrize("gamma", [0.01, 0.5, 0.99])
+def test_a_gamma_below_one_has_a_gradient_where_p_t_is_one(gamma):
+    # the derivative of (1 - p_t)^gamma by p_t is infinite there, that of the loss by the logit is 0
+    logits = torch.tensor([[1000.0], [100.0], [40.0]], requires_grad=True)
+    sigmoid_focal_loss(logits, torch.zeros(3, dtype=torch.int64), 0.25, gamma).backward()
+    torch.testing.assert_close(logits.grad, torch.zeros(3, 1), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("gamma", [0.5, 2, 4])
+def test_focal_star_is_finite_at_saturated_logits(gamma, dtype):
+    logits = torch.tensor([[100.0], [-100.0], [100.0], [-100.0]], dtype=dtype, requires_grad=True)
+    loss = sigmoid_focal_star_loss(logits, torch.tensor([0, 0, BACKGROUND, BACKGROUND]), 0.25, gamma, 0)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(0.25 * 100 + 0.75 * 100, rel=1e-6)  # gamma |x| / gamma
+    torch.testing.assert_close(logits.grad.squeeze(1), torch.tensor([0, -0.25, 0.75, 0], dtype=dtype))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -154,9 +237,7 @@ def hand_batch():
 def test_detection_loss_is_the_mean_of_each_images_sum_over_its_foreground():
     anchors, matched, gt_boxes, gt_labels = hand_batch()
     logits = torch.full((2, 3, 2), logit(0.9), dtype=torch.float64)
-    losses = detection_loss(
-        logits, torch.zeros(2, 3, 4), anchors, matched, gt_boxes, gt_labels, alpha=0.25, gamma=2, box="l1"
-    )
+    losses = detection_loss(logits, torch.zeros(2, 3, 4), anchors, matched, gt_boxes, gt_labels, box="l1")
     right, wrong = 0.25 * 0.1**2 * -math.log(0.9), 0.75 * 0.9**2 * -math.log(0.1)
     first = (2 * right + 2 * wrong) / 2  # two anchors, each with one class right and one wrong; two are foreground
     second = 6 * wrong / 1  # nothing is foreground: over 1
@@ -190,12 +271,53 @@ def test_a_batch_without_objects_has_finite_loss_and_gradients(box, dtype):
     assert torch.equal(deltas.grad, torch.zeros_like(deltas))
 
 
-@pytest.mark.parametrize("gamma", [0, 2])
-@pytest.mark.parametrize("prior", [0.01, 0.5])
-def test_the_first_classification_loss_is_that_of_constant_logits(prior, gamma):
+LOSSES = ["focal", "ce", "balanced_ce", "focal_star", "ohem", "ohem_1_3"]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_trains_and_ignores_as_it_says(name):
     anchors, matched, gt_boxes, gt_labels = hand_batch()
-    logits = torch.full((2, 3, 2), logit(prior), dtype=torch.float64)
-    expected = detection_loss(logits, torch.zeros(2, 3, 4), anchors, matched, gt_boxes, gt_labels, 0.25, gamma)["cls"]
-    assert float(initial_classification_loss(matched, 2, prior, 0.25, gamma)) == pytest.approx(
-        float(expected), rel=1e-6
-    )
+    logits = torch.zeros(2, 3, 2, requires_grad=True)
+    loss = make_detection_loss(LossConfig(classification=name), 2)
+    losses = loss(logits, torch.zeros(2, 3, 4), anchors, matched, gt_boxes, gt_labels)
+    losses["cls"].backward()
+    assert losses["cls"].isfinite() and logits.grad.isfinite().all()
+    assert torch.equal(logits.grad[0, 2], torch.zeros(2))  # ignored
+    assert logits.grad[0, 0, 0] < 0 < logits.grad[0, 0, 1]  # the right class rises, the other falls
+
+
+@pytest.mark.parametrize(
+    ("settings", "right", "wrong"),
+    [
+        ({"classification": "ce"}, 1, 1),
+        ({"classification": "balanced_ce"}, 0.75, 0.25),
+        ({"classification": "focal"}, 0.25 * 0.25, 0.75 * 0.25),  # at p_t 0.5
+        ({"classification": "focal", "gamma": 0.0}, 0.75, 0.25),
+        ({"classification": "focal", "gamma": 0.0, "alpha": 0.25}, 0.25, 0.75),
+        ({"classification": "focal", "gamma": 0.0, "alpha": (0.25, 0.5)}, (0.25 + 0.5) / 2, (0.75 + 0.5) / 2),
+    ],
+)
+def test_settings_reach_the_loss(settings, right, wrong):
+    anchors, matched, gt_boxes, gt_labels = hand_batch()
+    loss = make_detection_loss(LossConfig(**settings), 2)
+    losses = loss(torch.zeros(2, 3, 2), torch.zeros(2, 3, 4), anchors, matched, gt_boxes, gt_labels)
+    # image 0: two foreground anchors, of class 0 and of class 1; image 1: six wrong answers over 1
+    expected = ((2 * right + 2 * wrong) / 2 + 6 * wrong) / 2 * math.log(2)
+    assert float(losses["cls"]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_list_of_alpha_needs_one_for_each_class():
+    with pytest.raises(ConfigError, match="loss.alpha has 3 values, expected one number, or 2: one for each class"):
+        make_detection_loss(LossConfig(alpha=(0.1, 0.2, 0.3)), 2)
+
+
+def test_ohem_divides_by_the_number_of_its_examples():
+    anchors, matched, gt_boxes, gt_labels = hand_batch()
+    logits = torch.zeros(2, 3, 2)
+    logits[0, 0] = torch.tensor([-2.0, 2.0])  # image 0, anchor 0: the wrong class is sure; its box is not anchor 1's
+    loss = make_detection_loss(LossConfig(classification="ohem", count=1), 2)
+    losses = loss(logits, torch.zeros(2, 3, 4), anchors, matched, gt_boxes, gt_labels)
+    hardest = 2 * math.log(1 + math.exp(2))  # right class at -2, wrong one at 2
+    assert float(losses["cls"]) == pytest.approx((hardest / 1 + 2 * math.log(2) / 1) / 2, rel=1e-6)
+    everything = detection_loss(logits, torch.zeros(2, 3, 4), anchors, matched, gt_boxes, gt_labels)
+    assert losses["box"] == everything["box"]

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -169,6 +170,8 @@ def _loader(view: TrainView | EvalView, workers: int, pin_memory: bool, batch_sa
 def _quiet_worker(_: int) -> None:
     cv2.setNumThreads(0)  # one process, one core
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the run's to handle
+    # a run that ends while it takes a batch's file descriptors: the thread that hands them out would print a traceback
+    sys.excepthook = lambda *_: None
 
 
 def _readable(dataset: Dataset, index: int) -> tuple[Sample, list[str]]:

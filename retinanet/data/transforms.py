@@ -16,13 +16,19 @@ def resize(sample: Sample, short_side: int, long_side: int) -> Sample:
     Sides are rounded half up as in detectron2; boxes follow the rounded sides, so each axis has its own ratio.
     """
     height, width = sample.image.shape[:2]
-    scale = min(short_side / min(height, width), long_side / max(height, width))
-    new_height, new_width = max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+    new_height, new_width = resized_size((height, width), short_side, long_side)
     if (new_height, new_width) == (height, width):
         return sample
     image = cv2.resize(sample.image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
     ratios = np.array([new_width / width, new_height / height] * 2)
     return replace(sample, image=image, boxes=(sample.boxes * ratios).astype(np.float32))
+
+
+def resized_size(size: tuple[int, int], short_side: int, long_side: int) -> tuple[int, int]:
+    """(height, width) in pixels that `resize` gives to an image of `size` (height, width)."""
+    scale = min(short_side / min(size), long_side / max(size))
+    height, width = (max(1, int(side * scale + 0.5)) for side in size)
+    return height, width
 
 
 def flip_horizontal(sample: Sample) -> Sample:

@@ -1,0 +1,51 @@
+"""Several values after one option: `--gamma 0 0.5 1` for `--gamma 0 --gamma 0.5 --gamma 1`."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from typer.core import TyperCommand
+
+
+class ManyValues(TyperCommand):
+    """A command whose repeatable options with a metavar in "...", such as `X...`, take several values at once.
+
+    The values run until the next word that begins with "-" and is no number; an argument thus stands before such an
+    option, or after `--`. Other repeatable options, such as --set, take one value each as ever.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        many = {
+            name
+            for option in self.params
+            if getattr(option, "multiple", False) and (option.metavar or "").endswith("...")
+            for name in option.opts
+        }
+        return super().parse_args(ctx, spread(args, many))
+
+
+def spread(words: Sequence[str], many: Collection[str]) -> list[str]:
+    """`words` with each option in `many` repeated before each of its values."""
+    out: list[str] = []
+    option, values = "", 0  # the option whose values are being read, "" for none, and how many it has
+    for index, word in enumerate(words):
+        if word == "--":
+            return [*out, *words[index:]]
+        name, equals, _ = word.partition("=")
+        if name in many:
+            option, values = name, int(bool(equals))
+        elif word.startswith("-") and not _is_number(word):
+            option = ""
+        elif option:
+            if values:
+                out.append(option)
+            values += 1
+        out.append(word)
+    return out
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,158 @@
+"""The ablations: their rows are the paper's, and all else is equal between two of them."""
+
+import json
+import math
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from retinanet.ablation import PAPER, TABLES, ablate, make_row, make_rows, merge
+from retinanet.config import Config, loss_settings
+from retinanet.configfile import load_config
+from retinanet.errors import CheckpointError, ConfigError
+from retinanet.records import Progress
+
+
+@pytest.fixture
+def config(tiny: Path) -> Config:
+    return load_config(tiny / "tiny.yaml", ["train.epochs=1", "train.ema=null"])
+
+
+def log(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("table", "value", "classification", "settings"),
+    [
+        ("1a", "0.75", "balanced_ce", {"alpha": 0.75}),
+        ("1b", "0", "focal", {"gamma": 0, "alpha": 0.75}),
+        ("1b", "0.5", "focal", {"gamma": 0.5, "alpha": 0.5}),
+        ("1b", "2.0", "focal", {"gamma": 2, "alpha": 0.25}),
+        ("1d", "ohem-128-0.7", "ohem", {"count": 128, "nms_iou": 0.7}),
+        ("1d", "ohem_1_3-512-.5", "ohem_1_3", {"count": 512, "nms_iou": 0.5}),
+        ("1d", "focal", "focal", {"gamma": 2, "alpha": 0.25}),
+        ("prior", "none", "ce", {}),
+    ],
+)
+def test_rows_train_what_they_say(table, value, classification, settings):
+    base = load_config("shapes.yaml", ["loss.gamma=1", "loss.alpha=0.9"])  # of which nothing is left
+    row = make_row(base, table, value)
+    assert row.config.loss.classification == classification
+    assert loss_settings(row.config.loss) == settings
+    assert row.value in PAPER[table]
+    assert row.config.model.prior == (None if table == "prior" else 0.01)
+
+
+@pytest.mark.parametrize(
+    ("value", "scales", "ratios"),
+    [("1x1", (1,), (1,)), ("2x3", (1, math.sqrt(2)), (0.5, 1, 2)), ("3x1", (1, 2 ** (1 / 3), 2 ** (2 / 3)), (1,))],
+)
+def test_anchor_rows_span_an_octave(value, scales, ratios):
+    row = make_row(load_config("shapes.yaml"), "1c", value)
+    assert row.config.anchors.scales == pytest.approx(scales)
+    assert row.config.anchors.ratios == ratios
+    assert row.config.anchors.sizes == (16, 32, 64, 128, 256)  # the config's own
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_row_of_the_paper_can_be_trained(table):
+    rows = make_rows(Config(), table)
+    assert [row.value for row in rows] == list(PAPER[table])
+    assert len({row.folder for row in rows}) == len(rows)
+
+
+def test_the_focal_row_of_1d_is_that_of_1b():
+    assert make_row(Config(), "1d", "focal").folder == make_row(Config(), "1b", "2").folder
+
+
+@pytest.mark.parametrize(
+    ("table", "value"), [("1a", "2"), ("1b", "-1"), ("1b", "two"), ("1c", "3x2"), ("1c", "3"), ("1d", "sampled-1-0.5")]
+)
+def test_a_value_that_a_table_has_not(table, value):
+    with pytest.raises(ConfigError, match=f"table {table} has no '{value}'; such as "):
+        make_row(Config(), table, value)
+
+
+def test_rows_start_alike_and_differ_in_their_loss(config, tmp_path):
+    rows = [*make_rows(config, "1b", ["0", "2"]), *make_rows(config, "1d", ["ohem-128-0.5", "ohem_1_3-128-0.5"])]
+    outcomes = list(ablate(rows, tmp_path))
+    first = [log(tmp_path / f"{row.folder}-seed0")[0] for row in rows]
+    assert len({step["box"] for step in first}) == 1  # same weights, same pictures
+    assert len({step["cls"] for step in first}) == 4
+    assert [outcome.value for outcome in outcomes] == ["0", "2", "ohem-128-0.5", "ohem_1_3-128-0.5"]
+    for outcome in outcomes:
+        (run,) = outcome.runs
+        assert (outcome.data, run["seed"], run["steps"], run["diverged_at"]) == ("shapes", 0, 2, None)
+        assert outcome.mean == {name: run[name] for name in ("AP", "AP50", "AP75")}
+        assert outcome.spread == dict.fromkeys(outcome.mean)
+    assert outcomes[1].paper == {"AP": 34.0, "AP50": 52.5, "AP75": 36.5}
+
+    def fail(row, seed, records):
+        raise AssertionError("nothing is trained twice")
+
+    again = list(ablate([*rows, make_row(config, "1d", "focal")], tmp_path, show=fail))
+    assert again[:4] == outcomes
+    assert again[4].mean == outcomes[1].mean  # 1d's focal is 1b's gamma 2
+    with pytest.raises(CheckpointError, match="focal-gamma-0-seed0: was trained with train.epochs 1, now 3; -o names"):
+        longer = replace(config, train=replace(config.train, epochs=3))
+        list(ablate(make_rows(longer, "1b", ["0"]), tmp_path))
+
+
+def test_a_run_that_diverges_is_a_result(config, tmp_path):
+    wild = replace(config.train, optimizer="sgd", lr=100.0, warmup_steps=0, epochs=9, clip_norm=None)
+    rows = [make_row(replace(config, train=wild), "1b", "1"), make_row(config, "1b", "2")]
+    outcomes = list(ablate(rows, tmp_path))
+    (run,) = outcomes[0].runs
+    assert 1 < run["diverged_at"] <= 18 and run["AP"] is None
+    assert outcomes[0].mean == {"AP": None, "AP50": None, "AP75": None}
+    assert outcomes[1].mean["AP"] is not None
+    assert list(ablate(rows, tmp_path)) == outcomes
+
+
+def test_seeds_give_mean_and_spread(config, tmp_path):
+    (outcome,) = ablate(make_rows(config, "1b", ["2"]), tmp_path, seeds=2)
+    first, second = outcome.runs
+    assert (first["seed"], second["seed"]) == (0, 1)
+    boxes = [log(tmp_path / f"focal-gamma-2-seed{seed}")[0]["box"] for seed in (0, 1)]
+    assert boxes[0] != boxes[1]
+    assert outcome.mean["AP50"] == pytest.approx((first["AP50"] + second["AP50"]) / 2)
+    # the standard deviation of two numbers is their distance over the root of two
+    assert outcome.spread["AP50"] == pytest.approx(abs(first["AP50"] - second["AP50"]) / math.sqrt(2))
+
+
+@pytest.mark.parametrize("steps", [1, 3])  # within the first epoch, within the second
+def test_an_interrupted_ablation_goes_on(config, tmp_path, steps):
+    config = replace(config, train=replace(config.train, epochs=2))
+    rows = make_rows(config, "1b", ["2"])
+
+    def cut(row, seed, records):
+        for record in records:
+            if isinstance(record, Progress) and record.step == steps:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(ablate(rows, tmp_path / "cut", show=cut))
+    (continued,) = ablate(rows, tmp_path / "cut", show=lambda row, seed, records: deque(records, maxlen=0))
+    (whole,) = ablate(rows, tmp_path / "whole")
+    assert continued == whole
+
+
+def test_results_of_several_calls_are_kept_together(config, tmp_path):
+    file = tmp_path / "ablation.json"
+    (first,) = ablate(make_rows(config, "1b", ["2"]), tmp_path)
+    assert merge([first], file) == [first]
+    (other,) = ablate(make_rows(config, "1d", ["focal"]), tmp_path)
+    assert merge([other], file) == [first, other]
+    assert [row["table"] for row in json.loads(file.read_text())["rows"]] == ["1b", "1d"]
+    file.write_text("{}")
+    with pytest.raises(CheckpointError, match=r"ablation\.json: is not a table of results; remove it to write it anew"):
+        merge([first], file)
+
+
+def test_an_ablation_needs_data_to_evaluate_on(config, tmp_path):
+    blind = replace(config, data=replace(config.data, val=None))
+    with pytest.raises(ConfigError, match="data.val is not set; an ablation needs data to evaluate on"):
+        list(ablate(make_rows(blind, "1b", ["2"]), tmp_path))
