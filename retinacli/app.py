@@ -61,6 +61,9 @@ def train(
     epochs: Annotated[int | None, typer.Option(metavar="N", help="train.epochs")] = None,
     batch_size: Annotated[int | None, typer.Option(metavar="N", help="train.batch_size")] = None,
     lr: Annotated[float | None, typer.Option(metavar="X", help="train.lr")] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Do as detectron2, torchvision or torchvision_v2 do.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="train.seed")] = None,
     device: options.Device = None,
     json_: options.Json = False,
@@ -72,7 +75,7 @@ def train(
 
     flags = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "device": device}
     overrides = [*(set_ or []), *(f"train.{key}={value}" for key, value in flags.items() if value is not None)]
-    settings = load_config(config, overrides)
+    settings = load_config(config, overrides, preset)
     folder = output or Path("runs") / Path(config).stem
     try:
         done = render.training(run(settings, folder, resume))
@@ -97,33 +100,47 @@ def eval_(
     set_: options.Set = None,
     batch_size: options.BatchSize = 1,
     save_coco: options.SaveCoco = None,
+    funnel: Annotated[bool, typer.Option("--funnel", help="Also tell at which stage objects were missed.")] = False,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Also score with pycocotools; exit 3 if a number differs.")
+    ] = False,
     device: options.Device = None,
     json_: options.Json = False,
 ) -> None:
     """Measure a detector: the 12 COCO numbers, and AP per class."""
-    from retinacli import render
+    from retinacli import render, render_evaluation
     from retinanet.devices import pick_device
     from retinanet.evaluation import coco_results, evaluate_checkpoint
 
     with render.counter("images") as progress:
         where = pick_device(device or "auto")
-        evaluation = evaluate_checkpoint(weights, data, split, set_ or [], batch_size, where, progress)
+        evaluation = evaluate_checkpoint(
+            weights, data, split, set_ or [], batch_size, where, progress, funnel, reference
+        )
     for note in evaluation.notes:
         render.message(note)
     if save_coco is not None:
         options.write_text(save_coco, json.dumps(coco_results(evaluation.results)))
     if json_:
-        print(json.dumps(render.evaluation_document(evaluation)))
+        print(json.dumps(render_evaluation.document(evaluation)))
     else:
-        render.evaluation_tables(evaluation)
+        render_evaluation.tables(evaluation)
+    if different := render_evaluation.differing(evaluation):
+        options.fail(f"--reference: pycocotools has another {', '.join(different)}", 3)
 
 
 @app.command()
 def predict(
     sources: Annotated[list[str], typer.Argument(metavar="SOURCE", help="Image files, folders or glob patterns.")],
     weights: Annotated[
-        Path | None, typer.Option("-w", "--weights", metavar="WEIGHTS", help="A checkpoint, or the folder of a run.")
-    ] = None,
+        str,
+        typer.Option(
+            "-w",
+            "--weights",
+            metavar="WEIGHTS",
+            help="A checkpoint, a run's folder, or coco or coco_v2, torchvision's.",
+        ),
+    ] = "coco",
     vis: Annotated[bool, typer.Option("--vis", help="Write annotated copies.")] = False,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where annotated copies go.")] = Path(
         "predictions"
@@ -139,8 +156,6 @@ def predict(
     json_: options.Json = False,
 ) -> None:
     """Find objects in pictures."""
-    if weights is None:
-        options.fail("predict needs the weights of a trained detector: -w runs/NAME or -w FILE.safetensors", 2)
     from retinacli import render
     from retinanet import prediction
     from retinanet.devices import pick_device
@@ -163,52 +178,6 @@ def predict(
         render.message(f"annotated copies: {len(found) - faults} in {output}")
     if faults:
         raise typer.Exit(1)
-
-
-@app.command(cls=ManyValues)
-def ablate(
-    config: Annotated[
-        str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped example such as shapes.yaml.")
-    ],
-    table: Annotated[
-        list[str] | None, typer.Option(metavar="NAME...", help="1a, 1b, 1c, 1d or prior.  [default: 1b]")
-    ] = None,
-    values: Annotated[
-        list[str] | None, typer.Option(metavar="VALUE...", help="Rows of the table; by default all of the paper's.")
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Runs of each row; tells mean and spread.")] = 1,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="The runs' folder.  [default: runs/NAME-ablation]"),
-    ] = None,
-    set_: options.Set = None,
-    epochs: Annotated[int | None, typer.Option(metavar="N", help="train.epochs")] = None,
-    device: options.Device = None,
-    json_: options.Json = False,
-) -> None:
-    """Train under each loss, anchor set or prior of the paper's tables, and print them beside the paper's."""
-    from retinacli import render_ablation
-    from retinanet import ablation
-    from retinanet.configfile import load_config
-    from retinanet.figures import ablation_chart
-
-    tables = options.tables(table, values, list(ablation.TABLES))
-    flags = {"epochs": epochs, "device": device}
-    overrides = [*(set_ or []), *(f"train.{key}={value}" for key, value in flags.items() if value is not None)]
-    settings = load_config(config, overrides)
-    folder = output or Path("runs") / f"{Path(config).stem}-ablation"
-    rows = [row for name in tables for row in ablation.make_rows(settings, name, values)]
-    try:
-        outcomes = list(ablation.ablate(rows, folder, seeds, render_ablation.run_of(rows, seeds)))
-    except KeyboardInterrupt:
-        options.fail("interrupted; the same command continues from the last finished epoch", 130)
-    held = ablation.merge(outcomes, folder / "ablation.json")
-    ablation_chart(held, folder / "ablation.png")
-    if json_:
-        print(json.dumps(render_ablation.document(outcomes)))
-    else:
-        render_ablation.tables(outcomes)
-    render_ablation.files(folder)
 
 
 @app.command()
@@ -315,3 +284,102 @@ def loss_plot(
         lossplot.curves(gammas, output, loss.value, alpha, 1 if shift is None else shift, gradient, json_)
     else:
         lossplot.distribution(cdf, gammas, output, data, split or "val", set_ or [], seed or 0, device, json_)
+
+
+@app.command(cls=ManyValues)
+def ablate(
+    config: Annotated[
+        str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped example such as shapes.yaml.")
+    ],
+    table: Annotated[
+        list[str] | None, typer.Option(metavar="NAME...", help="1a, 1b, 1c, 1d or prior.  [default: 1b]")
+    ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VALUE...", help="Rows of the one table, such as 0 2; by default all of the paper's."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Runs of each row; tells mean and spread.")] = 1,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="The runs' folder.  [default: runs/NAME-ablation]"),
+    ] = None,
+    set_: options.Set = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="train.epochs")] = None,
+    device: options.Device = None,
+    json_: options.Json = False,
+) -> None:
+    """Train under each loss, anchor set or prior of the paper's tables, and print them beside the paper's."""
+    from retinacli import render_ablation
+    from retinanet import ablation
+    from retinanet.configfile import load_config
+    from retinanet.figures import ablation_chart
+
+    tables = options.tables(table, values, list(ablation.TABLES))
+    flags = {"epochs": epochs, "device": device}
+    overrides = [*(set_ or []), *(f"train.{key}={value}" for key, value in flags.items() if value is not None)]
+    settings = load_config(config, overrides)
+    folder = output or Path("runs") / f"{Path(config).stem}-ablation"
+    rows = [row for name in tables for row in ablation.make_rows(settings, name, values)]
+    try:
+        outcomes = list(ablation.ablate(rows, folder, seeds, render_ablation.run_of(rows, seeds)))
+    except KeyboardInterrupt:
+        options.fail("interrupted; the same command continues from the last finished epoch", 130)
+    held = ablation.merge(outcomes, folder / "ablation.json")
+    ablation_chart(held, folder / "ablation.png")
+    if json_:
+        print(json.dumps(render_ablation.document(outcomes)))
+    else:
+        render_ablation.tables(outcomes)
+    render_ablation.files(folder)
+
+
+@app.command(name="import")
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Weights of torchvision's RetinaNet (.pth) or detectron2's (.pkl, .pth)."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="The checkpoint.  [default: FILE's name with .safetensors]"
+        ),
+    ] = None,
+) -> None:
+    """Make a checkpoint of another project's weights."""
+    from retinacli import render
+    from retinanet import checkpoint, weights
+
+    target = output or Path(file.stem + ".safetensors")
+    if target.exists():
+        options.fail(f"{target}: exists; -o names another file", 1)
+    model, metadata = weights.import_weights(file)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {checkpoint.MODEL + name: tensor for name, tensor in model.state_dict().items()}
+    checkpoint.save(target, tensors, metadata)
+    render.message(f"{metadata.config.model.backbone}, {len(metadata.classes)} classes, in {target}")
+
+
+@app.command()
+def check(
+    config: Annotated[
+        str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped example such as coco.yaml.")
+    ],
+    fast: Annotated[bool, typer.Option("--fast", help="Read the headers of the images, not their pixels.")] = False,
+    set_: options.Set = None,
+    json_: options.Json = False,
+) -> None:
+    """Look for faults in the data before hours of training are spent."""
+    from retinacli import render, render_check
+    from retinanet.configfile import load_config
+    from retinanet.data.check import check as look
+
+    settings = load_config(config, set_ or [])
+    with render.counter("images") as progress:
+        report = look(settings, fast, progress)
+    if json_:
+        print(json.dumps(render_check.document(report)))
+    else:
+        render_check.tables(report)
+    if report.count("error"):
+        raise typer.Exit(1)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from retinanet.config import LOSS_DEFAULTS, AnchorConfig, Config, config_to_dict
+from retinanet.config import LOSS_DEFAULTS, AnchorConfig, Config, config_from_dict, config_to_dict
 from retinanet.errors import CheckpointError, ConfigError, DivergenceError
 from retinanet.records import Record
 from retinanet.runfolder import LOG
@@ -207,19 +207,13 @@ def _run(row: Row, output: Path, seed: int, show: Callable[[Row, int, Iterable[R
 
 def _check_same(folder: Path, config: Config) -> None:
     """A folder that holds a run holds this one."""
-    if not (folder / "config.yaml").exists():
+    file = folder / "config.yaml"
+    if not file.exists():
         return
-    held, ours = (
-        _flat(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))),
-        _flat(config_to_dict(config)),
-    )
-    differ = [
-        f"{key} {held.get(key)}, now {ours.get(key)}"
-        for key in sorted({*held, *ours})
-        if held.get(key) != ours.get(key)
-    ]
-    # what changes no result: where it runs and how often it tells
-    differ = [text for text in differ if not text.startswith(("train.device ", "train.log_every ", "data.workers "))]
+    held = _flat(config_to_dict(config_from_dict(yaml.safe_load(file.read_text(encoding="utf-8")), str(file))))
+    ours = _flat(config_to_dict(config))
+    free = ("train.device", "train.log_every", "data.workers")  # they change no result
+    differ = [f"{key} {held[key]}, now {ours[key]}" for key in ours if held[key] != ours[key] and key not in free]
     if differ:
         raise CheckpointError(f"{folder}: was trained with {'; '.join(differ[:5])}; -o names another folder")
 

@@ -94,7 +94,7 @@ def anchor_picture(config: Config, dataset: Dataset | None, file: Path) -> Pictu
     a = config.anchors
     shapes = (a.sizes, a.scales, a.ratios)
     short_sides = config.train.augment.short_sides or (config.data.short_side,)
-    sample = resize(sample, max(short_sides), config.data.long_side)
+    sample = resize(sample, max(short_sides), config.data.long_side, config.data.resize)
     panels = [cells_panel(sample.image, *shapes)]
     if index is not None:
         thresholds = (a.foreground_iou, a.background_iou)

@@ -102,10 +102,16 @@ class _ResNet(nn.Module):
         return tuple(features)
 
 
-def make_trunk(name: str, pretrained: bool, norm: Literal["frozen_bn", "bn", "gn"], freeze_stages: int) -> Trunk:
+def make_trunk(
+    name: str,
+    pretrained: bool,
+    norm: Literal["frozen_bn", "bn", "gn"],
+    freeze_stages: int,
+    stride_in_1x1: bool = False,
+) -> Trunk:
     """Trunk `name`: a torchvision ResNet or ResNeXt, `timm:NAME`, or `efficientnet_lite0` (the `lite` extra).
 
-    freeze_stages: as `Trunk.freeze` takes it.
+    freeze_stages: as `Trunk.freeze` takes it. stride_in_1x1: of torchvision's bottlenecks.
     Raises: ConfigError for an unknown trunk, a missing package, or weights that are neither cached nor reachable.
     """
     if name in TORCHVISION:
@@ -122,6 +128,8 @@ def make_trunk(name: str, pretrained: bool, norm: Literal["frozen_bn", "bn", "gn
             else f"expected {', '.join(TORCHVISION)}, efficientnet_lite0 or timm:NAME"
         )
         raise ConfigError(f"model.backbone: unknown trunk {name!r}; {hint}")
+    if stride_in_1x1:
+        _move_stride(trunk.body, name)
     if norm == "gn":
         _to_group_norm(trunk.body)
     trunk.freeze(freeze_stages)
@@ -148,6 +156,17 @@ def _torchvision(name: str, pretrained: bool) -> Trunk:
     bottleneck = resnet.fc.in_features // 512
     channels = (128 * bottleneck, 256 * bottleneck, 512 * bottleneck)
     return Trunk(_ResNet(resnet), {2: "bn1", 4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"}, channels)
+
+
+def _move_stride(body: nn.Module, name: str) -> None:
+    """From the 3x3 to the first 1x1 convolution of each bottleneck (He et al. 2016)."""
+    from torchvision.models.resnet import Bottleneck
+
+    bottlenecks = [module for module in body.modules() if isinstance(module, Bottleneck)]
+    if not bottlenecks:
+        raise ConfigError(f"model.stride_in_1x1 is true, but model.backbone {name} has no bottleneck of torchvision's")
+    for block in bottlenecks:
+        block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
 def _timm(name: str, pretrained: bool) -> Trunk:

@@ -129,7 +129,9 @@ def _record(file: Path) -> dict[str, str]:
         with safetensors.safe_open(file, framework="pt") as opened:
             record = opened.metadata() or {}
     except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file}: is not a readable safetensors file: {error}") from None
+        hint = "; if it is torchvision's or detectron2's, retina import makes one of it"
+        foreign = file.suffix in (".pth", ".pt", ".pkl")
+        raise CheckpointError(f"{file}: is not a readable safetensors file: {error}{hint if foreign else ''}") from None
     if record.get("format") != "retina":
         raise CheckpointError(f"{file}: is a safetensors file of another program, expected one written by retina train")
     if record.get("version") != VERSION:

@@ -30,6 +30,7 @@ class DataConfig:
     skip_empty: bool = False
     short_side: int = 800  # paper, 4.1
     long_side: int = 1333  # Detectron
+    resize: Literal["opencv", "pil", "float"] = "opencv"  # pil: detectron2's; float: torchvision's; see `resize`
     workers: int = 2
 
 
@@ -43,6 +44,7 @@ class ModelConfig:
     head_channels: int = 256  # paper, 4
     head_depth: int = 4  # paper, 4
     head_norm: Literal["none", "gn"] = "none"
+    stride_in_1x1: bool = False  # of a bottleneck, in place of its 3x3 convolution; the first ResNets', detectron2's
     p6_from: Literal["c5", "p5"] = "c5"  # paper, footnote 2
     prior: float | None = 0.01  # score of every anchor at the start; paper, 4.1; None: 0.5, the plain initialisation
     pixel_mean: tuple[float, ...] | None = None  # RGB, 0..255; None: the trunk's own
@@ -56,6 +58,8 @@ class AnchorConfig:
     ratios: tuple[float, ...] = (0.5, 1, 2)  # height / width; paper, 4
     foreground_iou: float = 0.5  # paper, 4
     background_iou: float = 0.4  # paper, 4
+    force_best: bool = False  # each object's best anchors are foreground whatever their IoU; detectron2, torchvision
+    whole_pixels: bool = False  # rounded sides and strides; torchvision
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class LossConfig:
     box: Literal["smooth_l1", "l1", "giou"] = "smooth_l1"
     beta: float = 0.11  # of smooth L1; Detectron
     box_weight: float = 1.0
+    normalizer: Literal["image", "exponential"] = "image"  # of the sums; exponential: detectron2's running mean
 
 
 LOSS_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -143,6 +148,7 @@ class DetectConfig:
     score_threshold: float = 0.05  # paper, 4.1
     top_k: int = 1000  # per level; paper, 4.1
     nms_iou: float = 0.5  # paper, 4.1
+    clip_first: bool = True  # cut boxes to the image before the NMS; torchvision; detectron2 after it
     max_detections: int = 100  # per image; COCO
 
 
@@ -285,6 +291,11 @@ def _check(config: Any, source: str, path: str) -> None:
                     f"{source}: {path}.{key} is set, but {path}.classification {chosen} has no {key}; "
                     f"it takes {', '.join(LOSS_DEFAULTS[chosen]) or 'nothing'}"
                 )
+        if config.normalizer == "exponential" and chosen.startswith("ohem"):
+            raise ConfigError(
+                f"{source}: {path}.normalizer is exponential, but {path}.classification {chosen} divides by the number of "
+                "its examples"
+            )
         if chosen == "focal_star" and config.gamma == 0:
             raise ConfigError(f"{source}: {path}.gamma is 0, expected a number above 0 for focal_star")
     if isinstance(config, AnchorConfig):

@@ -10,12 +10,15 @@ import yaml
 
 from retinanet.config import Config, config_from_dict, config_to_dict, kind_of
 from retinanet.errors import ConfigError
+from retinanet.presets import PRESETS
 
 MAX_CONFIG_BYTES = 1_000_000
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: str | Path, overrides: Sequence[str] = (), preset: str | None = None) -> Config:
     """Read a YAML file and apply `key.path=value` overrides.
+
+    preset: a name of PRESETS, in place of the file's own `preset`; the file's other keys go before it.
 
     A relative `data.root` or `train.init` in the file counts from the file's folder; in an override, and in a shipped
     example, from the working folder. A name that is no file here is looked up among the shipped examples.
@@ -41,6 +44,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         data["root"] = str(folder / data.get("root", "."))
     if isinstance(train, dict) and isinstance(train.get("init"), str):
         train["init"] = str(folder / train["init"])
+    named = values.pop("preset", None)
+    if preset is not None or named is not None:
+        values = _over_preset(values, preset or str(named), "--preset" if preset else f"{path}: preset")
     for text in overrides:
         _override(values, text)
     return _located(config_from_dict(_with_checkpoint(values), str(path)))
@@ -74,6 +80,18 @@ def _find(path: Path) -> tuple[Path, bool]:
         return shipped[path.name], True
     hint = ", ".join(shipped)
     raise ConfigError(f"{path}: no such file here or among the shipped examples ({hint})")
+
+
+def _over_preset(values: dict[str, Any], name: str, source: str) -> dict[str, Any]:
+    if name not in PRESETS:
+        raise ConfigError(f"{source}: there is no {name!r}; expected {', '.join(PRESETS)}")
+    merged = dict(values)
+    for section, preset in PRESETS[name].items():
+        said = values.get(section, {})
+        said = _from_word(section, said) if isinstance(said, str) else said
+        if isinstance(said, dict):  # else it is refused as what it is
+            merged[section] = preset | said
+    return merged
 
 
 def _with_checkpoint(values: dict[str, Any]) -> dict[str, Any]:

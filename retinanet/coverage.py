@@ -13,7 +13,7 @@ from retinanet.anchors import STRIDES, cell_anchors
 from retinanet.config import Config
 from retinanet.data.dataset import Dataset
 from retinanet.data.loader import PAD_MULTIPLE
-from retinanet.data.transforms import resized_size
+from retinanet.data.transforms import Resize, resized_size
 from retinanet.errors import DataError
 
 LEVELS = ("P3", "P4", "P5", "P6", "P7")
@@ -86,11 +86,11 @@ def data_coverage(config: Config, dataset: Dataset) -> tuple[Objects, Coverage]:
     """The objects of `dataset` as `config` trains on them, and how its anchors cover them. Raises: DataError."""
     a = config.anchors
     short_sides = config.train.augment.short_sides or (config.data.short_side,)
-    objects = resized_objects(dataset, short_sides, config.data.long_side)
+    objects = resized_objects(dataset, short_sides, config.data.long_side, config.data.resize)
     return objects, coverage(dataset, objects, a.sizes, a.scales, a.ratios, a.foreground_iou, a.background_iou)
 
 
-def resized_objects(dataset: Dataset, short_sides: Sequence[int], long_side: int) -> Objects:
+def resized_objects(dataset: Dataset, short_sides: Sequence[int], long_side: int, method: Resize = "opencv") -> Objects:
     """All objects of `dataset` but crowds, as `resize` makes them at each of `short_sides`.
 
     Random crops and flips are left out: each image is taken as it is. Raises: DataError if there are no objects.
@@ -106,7 +106,7 @@ def resized_objects(dataset: Dataset, short_sides: Sequence[int], long_side: int
     resized, sizes = [], []
     for short_side in short_sides:
         new = np.array(
-            [resized_size((rows, columns), short_side, long_side) for rows, columns in dataset.sizes.tolist()]
+            [resized_size((rows, columns), short_side, long_side, method) for rows, columns in dataset.sizes.tolist()]
         )
         ratios = (new / dataset.sizes)[images][:, [1, 0, 1, 0]]
         resized.append((boxes * ratios).astype(np.float32).astype(np.float64))

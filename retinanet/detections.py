@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 from torchvision.ops import batched_nms
 
-from retinanet.boxes import clip, decode
+from retinanet.boxes import area, clip, decode
 from retinanet.model import Predictions
 
 
@@ -29,7 +30,23 @@ class Detections:
 NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Stages:
+    """What the stages of `detect` let pass in one image.
+
+    boxes: (C, 4) xyxy pixels of the resized image, scores: (C,), labels: (C,): candidates, that is above the threshold
+    and in their level's top k, level after level. rows: of each level, (C_l,) its candidates' anchors.
+    survivors: (S,) candidates after non-maximum suppression, best first. detections: the best of these.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    rows: list[Tensor]
+    survivors: Tensor
+    detections: Detections
+
+
 def detect(
     predictions: Predictions,
     sizes: Sequence[tuple[int, int]],
@@ -38,6 +55,7 @@ def detect(
     top_k: int = 1000,
     nms_iou: float = 0.5,
     max_detections: int = 100,
+    clip_first: bool = True,
 ) -> list[Detections]:
     """Threshold, the best `top_k` of each level, decode, non-maximum suppression per class, the best `max_detections`.
 
@@ -45,12 +63,30 @@ def detect(
 
     Args:
         sizes: (height, width) of each resized image without padding. original_sizes: of each image as decoded.
+        clip_first: cut boxes to the image before the suppression, as torchvision; else after it, as detectron2, where a
+            box of which nothing is left is dropped.
     Returns: B Detections in pixels of the original images.
     """
+    settings = (score_threshold, top_k, nms_iou, max_detections, clip_first)
+    return [stages.detections for stages in detect_stages(predictions, sizes, original_sizes, *settings)]
+
+
+@torch.no_grad()
+def detect_stages(
+    predictions: Predictions,
+    sizes: Sequence[tuple[int, int]],
+    original_sizes: Sequence[tuple[int, int]],
+    score_threshold: float,
+    top_k: int,
+    nms_iou: float,
+    max_detections: int,
+    clip_first: bool = True,
+) -> list[Stages]:
+    """As `detect`, with what passed each stage on the way."""
     assert len(sizes) == len(predictions.logits[0])
     found = []
     for i, (size, original) in enumerate(zip(sizes, original_sizes, strict=True)):
-        boxes, scores, labels = [], [], []
+        boxes, scores, labels, anchor_rows = [], [], [], []
         for logits, deltas, anchors in zip(predictions.logits, predictions.deltas, predictions.anchors, strict=True):
             classes = logits.shape[-1]
             score = torch.sigmoid(logits[i].float()).flatten()  # (R_l * K,)
@@ -58,12 +94,23 @@ def detect(
             best, order = score[candidates].topk(min(top_k, len(candidates)))
             candidates = candidates[order]
             rows = candidates // classes
-            boxes.append(clip(decode(deltas[i, rows].float(), anchors[rows]), size))
+            box = decode(deltas[i, rows].float(), anchors[rows])
+            boxes.append(clip(box, size) if clip_first else box)
             scores.append(best)
             labels.append(candidates % classes)
+            anchor_rows.append(rows)
         box, score, label = torch.cat(boxes), torch.cat(scores), torch.cat(labels)
-        keep = batched_nms(box, score, label, nms_iou)[:max_detections]
-        scale = box.new_tensor([original[1] / size[1], original[0] / size[0]] * 2)
-        box = clip(box[keep] * scale, original)
-        found.append(Detections(box.cpu().numpy(), score[keep].cpu().numpy(), label[keep].cpu().numpy()))
+        survivors = batched_nms(box, score, label, nms_iou)
+        keep = survivors[:max_detections]
+        final = clip(to_original(box[keep], size, original), original)
+        if not clip_first:
+            left = area(final) > 0
+            keep, final = keep[left], final[left]
+        detections = Detections(final.cpu().numpy(), score[keep].cpu().numpy(), label[keep].cpu().numpy())
+        found.append(Stages(box, score, label, anchor_rows, survivors, detections))
     return found
+
+
+def to_original(boxes: Tensor, size: tuple[int, int], original: tuple[int, int]) -> Tensor:
+    """`boxes` (N, 4) in pixels of an image resized to `size` (height, width), in pixels of the original one."""
+    return boxes * boxes.new_tensor([original[1] / size[1], original[0] / size[0]] * 2)

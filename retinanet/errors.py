@@ -1,5 +1,7 @@
 """Faults in a user's files, each told in one line: what, where, got, expected."""
 
+from collections.abc import Sequence
+
 
 class RetinaNetError(Exception):
     """Something outside the program is at fault; the message is shown to the user as it stands."""
@@ -10,7 +12,14 @@ class ConfigError(RetinaNetError):
 
 
 class DataError(RetinaNetError):
-    """A data set, an annotation file or an image is at fault."""
+    """A data set, an annotation file or an image is at fault.
+
+    code: the fault's name in `retina check`. ids: of all that have it, each `of` an image, an annotation or a category.
+    """
+
+    def __init__(self, message: str, code: str = "unusable-data", of: str = "file", ids: Sequence[int] = ()):
+        super().__init__(message)
+        self.code, self.of, self.ids = code, of, ids
 
 
 class CheckpointError(RetinaNetError):

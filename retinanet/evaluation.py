@@ -10,17 +10,23 @@ import numpy as np
 import torch
 from hotcoco import COCO, COCOeval
 
-from retinanet.checkpoint import load_model
 from retinanet.config import Config, DetectConfig
 from retinanet.configfile import load_config, override
 from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset, Sample
 from retinanet.data.loader import Batch, EvalView, eval_loader
-from retinanet.detections import NOTHING, Detections, detect
+from retinanet.data.transforms import Resize
+from retinanet.detections import NOTHING, Detections, Stages, detect_stages
 from retinanet.errors import DataError
-from retinanet.model import RetinaNet
+from retinanet.funnel import Funnel, MissedObjects
+from retinanet.model import Predictions, RetinaNet
+from retinanet.reference import pycocotools_stats
+from retinanet.weights import open_model
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+# told of each batch: predictions, (height, width) of each resized image, samples, what passed each stage
+Watch = Callable[[Predictions, Sequence[tuple[int, int]], Sequence[Sample], Sequence[Stages]], object]
 
 
 @dataclass(frozen=True)
@@ -40,12 +46,15 @@ class Evaluation:
 
     results: (D, 7) float64, columns image_id, x, y, w, h, score, category_id.
     notes: what the reader should know, one line each, such as images that could not be read, whose objects are missed.
+    funnel: why objects were missed. reference: pycocotools' `metrics`. Both only where asked for.
     """
 
     metrics: dict[str, float]
     per_class: list[ClassResult]
     results: np.ndarray
     notes: tuple[str, ...] = ()
+    funnel: Funnel | None = None
+    reference: dict[str, float] | None = None
 
 
 def evaluate(
@@ -57,20 +66,34 @@ def evaluate(
     batch_size: int = 1,
     workers: int = 0,
     progress: Callable[[int, int], object] = lambda done, total: None,
+    funnel: bool = False,
+    reference: bool = False,
+    method: Resize = "opencv",
 ) -> Evaluation:
     """Detect on every image of `dataset` and score the results as COCO does.
 
     The model stays on its device and ends in the mode it came in. An image that cannot be read counts as one in which
     nothing is found, with a note. `progress` is told how many images are done, and of how many.
+
+    funnel: also tell why objects were missed. reference: also score with pycocotools. method: as `resize` takes it.
     """
+    missed = MissedObjects(dataset, settings.score_threshold) if funnel else None
     rows, notes = [np.zeros((0, 7))], []
-    found = detections(model, dataset, short_side, long_side, settings, batch_size, workers)
+    found = detections(
+        model, dataset, short_side, long_side, settings, batch_size, workers, missed.look if missed else None, method
+    )
     for done, (sample, detected, fault) in enumerate(found, 1):
         rows.append(coco_rows(detected, sample.image_id, dataset.category_ids))
         if fault is not None:
             notes.append(f"{fault}; its objects count as missed")
         progress(done, len(dataset))
-    return replace(score(dataset, np.concatenate(rows)), notes=tuple(notes))
+    results = np.concatenate(rows)
+    return replace(
+        score(dataset, results),
+        notes=tuple(notes),
+        funnel=missed.funnel(results, lambda given: score(dataset, given).metrics["AP50"]) if missed else None,
+        reference=dict(zip(METRICS, pycocotools_stats(dataset, results), strict=True)) if reference else None,
+    )
 
 
 def evaluate_checkpoint(
@@ -81,14 +104,30 @@ def evaluate_checkpoint(
     batch_size: int = 1,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], object] = lambda done, total: None,
+    funnel: bool = False,
+    reference: bool = False,
 ) -> Evaluation:
     """Measure the detector of a checkpoint, or of a run's folder, on a split of its own data or of config `data`'s.
+
+    progress, funnel, reference: as `evaluate` takes them.
 
     Raises: CheckpointError, ConfigError, DataError, also if the data's categories are not the checkpoint's.
     """
     model, config, dataset = checkpoint_and_data(path, data, split, overrides, device)
     d = config.data
-    result = evaluate(model, dataset, d.short_side, d.long_side, config.detect, batch_size, d.workers, progress)
+    result = evaluate(
+        model,
+        dataset,
+        d.short_side,
+        d.long_side,
+        config.detect,
+        batch_size,
+        d.workers,
+        progress,
+        funnel,
+        reference,
+        d.resize,
+    )
     return replace(result, notes=(*dataset.notes, *result.notes))
 
 
@@ -103,7 +142,7 @@ def checkpoint_and_data(
 
     Raises: CheckpointError, ConfigError, DataError, also if the data's categories are not the checkpoint's.
     """
-    model, metadata = load_model(path)
+    model, metadata = open_model(path)
     config = override(metadata.config, overrides)
     source = load_config(data, overrides).data if data is not None else config.data
     if source.classes is None and source.embedded is None and metadata.config.data.classes is not None:
@@ -124,6 +163,8 @@ def detections(
     settings: DetectConfig,
     batch_size: int = 1,
     workers: int = 0,
+    watch: Watch | None = None,
+    method: Resize = "opencv",
 ) -> Iterator[tuple[Sample, Detections, str | None]]:
     """Each image of `dataset`, without pixels, what was found in it, and why it could not be read, if so.
 
@@ -132,10 +173,10 @@ def detections(
     device = model.pixel_mean.device
     training = model.training
     model.eval()
-    view = EvalView(dataset, short_side, long_side)
+    view = EvalView(dataset, short_side, long_side, method)
     try:
         for batch in eval_loader(view, batch_size, workers, pin_memory=device.type == "cuda"):
-            found = detect_batch(model, batch, settings)
+            found = detect_batch(model, batch, settings, watch=watch)
             faults = iter(batch.faults)
             for sample, detected in zip(batch.samples, found, strict=True):
                 readable = sample.original_size != (0, 0)
@@ -146,7 +187,11 @@ def detections(
 
 @torch.inference_mode()
 def detect_batch(
-    model: RetinaNet, batch: Batch, settings: DetectConfig, labels: Sequence[int] | None = None
+    model: RetinaNet,
+    batch: Batch,
+    settings: DetectConfig,
+    labels: Sequence[int] | None = None,
+    watch: Watch | None = None,
 ) -> list[Detections]:
     """Objects in each image of a batch, in pixels of the original images. labels: the only classes; None: all."""
     batch = batch.to(model.pixel_mean.device)
@@ -155,15 +200,20 @@ def detect_batch(
         shut_out = [label for label in range(model.classes) if label not in labels]
         for logits in predictions.logits:
             logits[..., shut_out] = -torch.inf
-    return detect(
+    sizes = [(int(height), int(width)) for height, width in batch.sizes]
+    stages = detect_stages(
         predictions,
-        [(int(height), int(width)) for height, width in batch.sizes],
+        sizes,
         [sample.original_size for sample in batch.samples],
         settings.score_threshold,
         settings.top_k,
         settings.nms_iou,
         settings.max_detections,
+        settings.clip_first,
     )
+    if watch is not None:
+        watch(predictions, sizes, batch.samples, stages)
+    return [stage.detections for stage in stages]
 
 
 def coco_rows(detected: Detections, image_id: int, category_ids: tuple[int, ...]) -> np.ndarray:
@@ -200,7 +250,7 @@ def score(dataset: Dataset, results: np.ndarray) -> Evaluation:
         np.repeat(dataset.image_ids, np.diff(dataset.starts)).astype(np.int64),
         category_ids[dataset.labels],
         dataset.boxes,
-        ids=dataset.annotation_ids.astype(np.int64),
+        ids=np.arange(1, len(dataset.boxes) + 1),  # no metric depends on them, and hotcoco refuses negative ones
         area=dataset.areas,
         iscrowd=dataset.crowd.astype(np.int64),
     )

@@ -59,9 +59,8 @@ def ablation_chart(outcomes: "Sequence[Outcome]", output: Path) -> None:
         for i, outcome in enumerate(found):
             if outcome.mean["AP"] is None:
                 axes.annotate("diverged", (i - 0.2, 0), rotation=90, ha="center", va="bottom")
-        axes.set(title=f"Table {name}", ylabel="AP, %", ylim=(0, None))
+        axes.set(title=f"Table {name}", ylabel="AP, %", ylim=(0, 1.3 * max(*ours, *theirs, 1)))  # room for the legend
         axes.set_xticks(x, [outcome.value for outcome in found], rotation=30, ha="right")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 1.0))
-        axes.margins(y=0.25)
+        axes.legend(frameon=False, loc="upper left")
     figure.savefig(output, dpi=110)

@@ -107,7 +107,7 @@ def loss_distribution(
         UniformSample(FOREGROUND_SAMPLES, np.random.default_rng([seed, 0])),
         UniformSample(BACKGROUND_SAMPLES, np.random.default_rng([seed, 1])),
     )
-    view = EvalView(dataset, d.short_side, d.long_side)
+    view = EvalView(dataset, d.short_side, d.long_side, d.resize)
     notes = draw(model, view, a.foreground_iou, a.background_iou, *samples, d.workers, progress)
     for kind, sample in zip(("foreground", "background"), samples, strict=True):
         if not sample.seen:

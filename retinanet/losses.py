@@ -107,6 +107,7 @@ def detection_loss(
     mining: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
     box: Literal["smooth_l1", "l1", "giou"] = "smooth_l1",
     beta: float = 0.11,
+    normalizer: float | None = None,
 ) -> dict[str, Tensor]:
     """Loss of a batch: per image summed over all anchors, over its foreground anchors (at least 1), then the mean.
 
@@ -118,6 +119,7 @@ def detection_loss(
         gt_boxes: B tensors (M, 4) xyxy pixels. gt_labels: B tensors (M,) int64.
         classification: (R, K) logits and (R,) labels -> summed loss, as `sigmoid_focal_loss`.
         mining: (R, K) logits, (R,) labels and (R, 4) decoded boxes -> rows to train, as `hard_examples`.
+        normalizer: what the sum over all images is divided by in place of all that, as `running_normalizer` gives it.
     Returns: {"cls": scalar, "box": scalar}.
     """
     total = {"cls": logits.new_zeros((), dtype=torch.float32), "box": logits.new_zeros((), dtype=torch.float32)}
@@ -126,7 +128,7 @@ def detection_loss(
         objects = matched[i, foreground]
         labels = matched[i].clone()  # (R,): BACKGROUND and IGNORE stay
         labels[foreground] = gt_labels[i][objects]
-        count = max(1, len(foreground))
+        count = max(1, len(foreground)) if normalizer is None else normalizer
         if mining is None:
             total["cls"] = total["cls"] + classification(logits[i], labels) / count
         else:
@@ -134,7 +136,15 @@ def detection_loss(
             total["cls"] = total["cls"] + classification(logits[i, rows], labels[rows]) / max(1, len(rows))
         moved = deltas[i, foreground].float()
         total["box"] = total["box"] + box_loss(moved, anchors[foreground], gt_boxes[i][objects], box, beta) / count
-    return {name: value / len(matched) for name, value in total.items()}
+    return {name: value / len(matched) if normalizer is None else value for name, value in total.items()}
+
+
+def running_normalizer(before: float, matched: Tensor) -> float:
+    """detectron2's loss normaliser: the exponential mean, of momentum 0.9, of a batch's foreground anchors, from 100 on.
+
+    before: its value at the last step. matched: (B, R) from `match`.
+    """
+    return 0.9 * before + 0.1 * max(1, int((matched >= 0).sum()))
 
 
 def make_detection_loss(config: LossConfig, classes: int) -> Callable[..., dict[str, Tensor]]:

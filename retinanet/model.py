@@ -1,6 +1,7 @@
 """RetinaNet: a trunk, a feature pyramid and two subnets shared over its levels (paper, section 4)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from retinanet.anchors import make_anchors
+from retinanet.anchors import STRIDES, make_anchors
 from retinanet.backbone import Trunk, group_norm, make_trunk
 from retinanet.config import AnchorConfig, ModelConfig
 
@@ -80,7 +81,8 @@ class RetinaNet(nn.Module):
 
     classes: K, foreground only. prior: score of every anchor at the start; None: 0.5, as a bias of zero gives it.
     pixel_mean, pixel_std: RGB in 0..255; None: the trunk's own.
-    anchor_sizes, anchor_scales, anchor_ratios: as `make_anchors` takes them.
+    anchor_sizes, anchor_scales, anchor_ratios: as `make_anchors` takes them. whole_pixels: anchors as torchvision's, whose
+        strides are the image's padded sides over the numbers of cells, cut to whole pixels.
     """
 
     pixel_mean: Tensor
@@ -101,10 +103,12 @@ class RetinaNet(nn.Module):
         anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512),
         anchor_scales: tuple[float, ...] = (1, 2 ** (1 / 3), 2 ** (2 / 3)),
         anchor_ratios: tuple[float, ...] = (0.5, 1, 2),
+        whole_pixels: bool = False,
     ):
         super().__init__()
         self.classes = classes
         self.anchor_sizes, self.anchor_scales, self.anchor_ratios = anchor_sizes, anchor_scales, anchor_ratios
+        self.whole_pixels = whole_pixels
         per_cell = len(anchor_scales) * len(anchor_ratios)
         self.trunk = trunk
         self.fpn = FPN(trunk.channels, fpn_channels, p6_from)
@@ -129,7 +133,8 @@ class RetinaNet(nn.Module):
         pyramid = self.fpn(self.trunk(self.normalize(images, sizes)))
         logits = [_rows(self.cls_subnet(p), self.classes) for p in pyramid]
         deltas = [_rows(self.box_subnet(p), 4) for p in pyramid]
-        return Predictions(logits, deltas, self.anchors([tuple(p.shape[-2:]) for p in pyramid], images.device))
+        height, width = images.shape[-2:]
+        return Predictions(logits, deltas, self.anchors((height, width), images.device))
 
     def normalize(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
         """(B, 3, H, W) raw pixels -> zero mean, unit deviation, zero padding."""
@@ -141,14 +146,17 @@ class RetinaNet(nn.Module):
         columns = torch.arange(width, device=images.device)[None, :] < sizes[:, 1:]  # (B, W)
         return images * (rows[:, None, :, None] & columns[:, None, None, :])
 
-    def anchors(self, feature_sizes: list[tuple[int, ...]], device: torch.device | str = "cpu") -> list[Tensor]:
-        """Anchors of pyramid levels of these (height, width) cells; the last size asked for is kept."""
-        key = (tuple(feature_sizes), str(device))
+    def anchors(self, size: tuple[int, int], device: torch.device | str = "cpu") -> list[Tensor]:
+        """Anchors of P3..P7 for images of `size` (height, width), multiples of 32; those of the last size are kept."""
+        key = (size, str(device))
         if key not in self._anchors:
-            scales, ratios = self.anchor_scales, self.anchor_ratios
+            cells = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in STRIDES]  # convolutions round up
+            strides: Sequence[int | tuple[int, int]] = STRIDES
+            if self.whole_pixels:
+                strides = [(size[0] // rows, size[1] // columns) for rows, columns in cells]
+            shapes = (self.anchor_sizes, self.anchor_scales, self.anchor_ratios)
             with torch.inference_mode(False):  # training may meet them again
-                made = make_anchors(feature_sizes, self.anchor_sizes, scales, ratios, device=device)  # type: ignore[arg-type]
-            self._anchors = {key: made}
+                self._anchors = {key: make_anchors(cells, *shapes, strides, self.whole_pixels, device)}
         return self._anchors[key]
 
 
@@ -159,7 +167,8 @@ def make_model(model: ModelConfig, anchors: AnchorConfig, classes: int, pretrain
     """
     norm = model.trunk_norm or ("frozen_bn" if model.pretrained else "bn")
     frozen = model.freeze_stages if model.freeze_stages is not None else 2 * model.pretrained
-    trunk = make_trunk(model.backbone, model.pretrained if pretrained is None else pretrained, norm, frozen)
+    from_imagenet = model.pretrained if pretrained is None else pretrained
+    trunk = make_trunk(model.backbone, from_imagenet, norm, frozen, model.stride_in_1x1)
     return RetinaNet(
         trunk,
         classes,
@@ -174,6 +183,7 @@ def make_model(model: ModelConfig, anchors: AnchorConfig, classes: int, pretrain
         anchor_sizes=anchors.sizes,
         anchor_scales=anchors.scales,
         anchor_ratios=anchors.ratios,
+        whole_pixels=anchors.whole_pixels,
     )
 
 

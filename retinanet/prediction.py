@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 
-from retinanet.checkpoint import Metadata, load_model
+from retinanet.checkpoint import Metadata
 from retinanet.config import DetectConfig
 from retinanet.data.dataset import Sample, blank_sample
 from retinanet.data.images import SUFFIXES, read_image
@@ -21,6 +21,7 @@ from retinanet.drawing import draw_detections
 from retinanet.errors import DataError
 from retinanet.evaluation import coco_results, coco_rows, detect_batch
 from retinanet.model import RetinaNet
+from retinanet.weights import open_model
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class Detector:
 
     def predict_batch(self, images: Sequence[np.ndarray], labels: Sequence[int] | None = None) -> list[Detections]:
         """Objects in each of some images, (H, W, 3) uint8 RGB. labels: the only classes to report; None: all."""
-        short, long = self.data.short_side, self.data.long_side
-        batch = collate([(resize(_sample(image), short, long), []) for image in images])
+        d = self.data
+        batch = collate([(resize(_sample(image), d.short_side, d.long_side, d.resize), []) for image in images])
         return detect_batch(self.model, batch, self.settings, labels)
 
 
@@ -63,11 +64,13 @@ def load(
     score_threshold: float | None = None,
     max_detections: int | None = None,
 ) -> Detector:
-    """The detector of a checkpoint or of a run's folder (its best weights). None: the checkpoint's own settings.
+    """The detector of a checkpoint or of a run's folder (its best weights), or `coco` or `coco_v2`, torchvision's.
+
+    score_threshold, max_detections: None: the checkpoint's own.
 
     Raises: CheckpointError.
     """
-    model, metadata = load_model(path)
+    model, metadata = open_model(path)
     settings: DetectConfig = metadata.config.detect
     if score_threshold is not None:
         settings = replace(settings, score_threshold=score_threshold)

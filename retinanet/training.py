@@ -17,13 +17,14 @@ from retinanet import checkpoint, resumption
 from retinanet.checkpoint import BEST, LAST, MODEL, PREVIOUS, Metadata
 from retinanet.config import Config, loss_settings
 from retinanet.data import open_dataset
+from retinanet.data.check import errors_without_images
 from retinanet.data.dataset import Dataset
 from retinanet.data.loader import Batch, TrainOrder, TrainView, train_loader
 from retinanet.devices import check_precision, describe_device, peak_memory, pick_device
 from retinanet.errors import CheckpointError, DataError, DivergenceError
 from retinanet.evaluation import evaluate
 from retinanet.finetuning import fine_tune
-from retinanet.losses import make_detection_loss
+from retinanet.losses import make_detection_loss, running_normalizer
 from retinanet.matching import match
 from retinanet.model import RetinaNet, make_model
 from retinanet.optimization import WeightAverage, lr_factor, make_optimizer
@@ -176,7 +177,7 @@ class Run:
             model.load_state_dict(self.average.tensors)
         d = c.data
         # one image at a time, as `retina eval` does: other images' padding would change the last digits
-        evaluation = evaluate(model, self.val, d.short_side, d.long_side, c.detect, workers=d.workers)
+        evaluation = evaluate(model, self.val, d.short_side, d.long_side, c.detect, workers=d.workers, method=d.resize)
         ap = state.last = evaluation.metrics["AP"]
         if state.best is None or ap > state.best:
             state.best, state.best_epoch, state.stale = ap, state.epoch + 1, 0
@@ -207,7 +208,8 @@ class Run:
 
     def _view(self) -> TrainView:
         c = self.config
-        return TrainView(self.dataset, c.data.short_side, c.data.long_side, c.train.augment, c.train.seed)
+        d = c.data
+        return TrainView(self.dataset, d.short_side, d.long_side, c.train.augment, c.train.seed, d.resize)
 
     def _forward(self, batch: Batch, model: RetinaNet | None = None) -> "Forward":
         a = self.config.anchors
@@ -216,19 +218,24 @@ class Run:
         anchors = torch.cat(predictions.anchors)  # (R, 4)
         matched = torch.stack(
             [
-                match(anchors, boxes, crowd, a.foreground_iou, a.background_iou)
+                match(anchors, boxes, crowd, a.foreground_iou, a.background_iou, a.force_best)
                 for boxes, crowd in zip(batch.boxes, batch.crowd, strict=True)
             ]
         )  # (B, R)
         logits, deltas = torch.cat(predictions.logits, dim=1), torch.cat(predictions.deltas, dim=1)
         targets = (anchors, matched, batch.boxes, batch.labels)
-        losses = self.detection_loss(logits, deltas, *targets)
+        normalizer = None
+        if self.config.loss.normalizer == "exponential":
+            normalizer = running_normalizer(self.state.normalizer, matched)
+            if model is None:
+                self.state.normalizer = normalizer
+        losses = self.detection_loss(logits, deltas, *targets, normalizer=normalizer)
         first = None
         if model is None and self.state.step == 0:
             # what fresh subnets give: every score the prior, no box moved
             prior = self.config.model.prior or 0.5
             constant = torch.full_like(logits, math.log(prior / (1 - prior)), requires_grad=False)
-            first = self.detection_loss(constant, torch.zeros_like(deltas), *targets)["cls"]
+            first = self.detection_loss(constant, torch.zeros_like(deltas), *targets, normalizer=normalizer)["cls"]
         levels = matched.detach().split([len(level) for level in predictions.anchors], dim=1)
         foreground = torch.stack([(level >= 0).sum() for level in levels])
         return Forward(losses, first, foreground, len(batch.sizes))
@@ -382,17 +389,18 @@ class Clock:
 
 
 def open_train_and_val(config: Config, messages: list[str]) -> tuple[Dataset, Dataset | None]:
-    """Both splits, their classes compared; `messages` takes what the reader should know."""
+    """Both splits; `messages` takes what the reader should know.
+
+    Raises: DataError if the data would spoil the run, as far as that can be told without opening an image.
+    """
     train = open_dataset(config.data, "train")
     messages.extend(train.notes)
     if config.data.val is None and config.data.embedded is None:
         messages.append("warning: data.val is not set, so no AP is measured and no best checkpoint is kept")
-        return train, None
-    val = open_dataset(config.data, "val")
-    messages.extend(val.notes)
-    if (train.classes, train.category_ids) != (val.classes, val.category_ids):
-        ours = set(zip(train.category_ids, train.classes, strict=True))
-        differ = sorted(ours ^ set(zip(val.category_ids, val.classes, strict=True)))
-        listed = ", ".join(f"{name} ({i})" for i, name in differ[:5])
-        raise DataError(f"data.train and data.val have different categories: {listed or 'in another order'}")
+        val = None
+    else:
+        val = open_dataset(config.data, "val")
+        messages.extend(val.notes)
+    for fault in errors_without_images(train, val)[:1]:
+        raise DataError(f"{fault.text}; {fault.advice}; retina check CONFIG tells all that is at fault")
     return train, val

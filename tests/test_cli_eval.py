@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from support import retina
@@ -29,6 +30,7 @@ def test_saved_results_give_pycocotools_the_same_numbers(tiny: Path, tiny_run: P
     )
     assert result.code == 0, result.err
     document = json.loads(result.out)
+    assert set(document) == {"metrics", "per_class"}
     annotations = tiny / "shapes" / "annotations" / "instances_val.json"
     assert len(json.loads((tiny / "results.json").read_text())) > 20
     assert [document["metrics"][name] for name in METRICS] == pycocotools_stats(annotations, tiny / "results.json")
@@ -87,3 +89,62 @@ def test_the_command_gives_what_the_run_was_told(tiny: Path, tiny_run: Path):
     best = max((record for record in records if record["kind"] == "eval"), key=lambda record: record["AP"])
     metrics = json.loads(retina("eval", "run", "--json", cwd=tiny).out)["metrics"]
     assert metrics == {name: best[name] for name in METRICS}
+
+
+SURE = ("--set", "detect.score_threshold=0.0001")
+
+
+def test_funnel_and_reference(tiny: Path, tiny_run: Path):
+    result = retina("eval", "run", "--funnel", "--reference", *SURE, cwd=tiny)
+    assert result.code == 0, result.err
+    metrics, funnel, images = (
+        result.out.index(t) for t in ("COCO metrics", "Missed objects: ", "Images with the most")
+    )
+    assert metrics < funnel < images
+    assert "given to another object" in result.out[funnel:images] and ".png" in result.out[images:]
+    assert result.out.endswith("\npycocotools: equal in all 12 numbers\n")
+
+
+def test_funnel_and_reference_as_json_with_an_unreadable_image(tiny: Path, tiny_run: Path, tmp_path: Path):
+    shutil.copytree(tiny / "shapes", tmp_path / "shapes")
+    (tmp_path / "shapes" / "val" / "1.png").write_text("no picture")
+    annotations = json.loads((tmp_path / "shapes" / "annotations" / "instances_val.json").read_text())["annotations"]
+    asked = ("--funnel", "--reference", "--json", *SURE)
+    document = json.loads(retina("eval", tiny_run, *asked, "--set", f"data.root={tmp_path}/shapes").out)
+    assert document["reference"] == {"equal": True, "metrics": document["metrics"]}
+    funnel = document["funnel"]
+    assert funnel["objects"] == len(annotations) >= funnel["missed"] > 0
+    assert [stage["stage"] for stage in funnel["stages"]] == [
+        *("no anchor", "box too loose", "wrong class", "low score", "top-k", "NMS", "max detections"),
+        *("given to another object", "unreadable image"),
+    ]
+    assert funnel["missed"] == sum(stage["missed"] for stage in funnel["stages"])
+    for stage in funnel["stages"]:
+        assert stage["missed"] == stage["small"] + stage["medium"] + stage["large"]
+        assert stage["AP50"] >= document["metrics"]["AP50"]
+    assert funnel["stages"][-1]["missed"] == sum(annotation["image_id"] == 1 for annotation in annotations)
+    assert funnel["missed"] == sum(image["missed"] for image in funnel["worst_images"])  # all of the 4 images
+    assert set(funnel["worst_images"][0]) == {"image_id", "file", "objects", "missed"}
+
+
+@pytest.mark.parametrize("json_", [[], ["--json"]])
+def test_a_reference_that_differs_is_told(tiny_run: Path, monkeypatch, capsys, json_):
+    from retinacli.app import main
+    from retinanet import evaluation, reference
+
+    def other(*arguments) -> list[float]:
+        stats = reference.pycocotools_stats(*arguments)
+        return [stats[0], stats[1] + 0.5, *stats[2:]]
+
+    monkeypatch.setattr(evaluation, "pycocotools_stats", other)
+    monkeypatch.setattr("sys.argv", ["retina", "eval", str(tiny_run), "--reference", *json_])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    out, err = capsys.readouterr()
+    assert stopped.value.code == 3
+    assert err == "retina: --reference: pycocotools has another AP50\n"
+    if json_:
+        assert json.loads(out)["reference"]["equal"] is False
+    else:
+        [row] = [line for line in out.partition("Numbers that differ")[2].splitlines() if "AP" in line]
+        assert "AP50" in row

@@ -89,11 +89,6 @@ def test_coco_results_and_table(images: Path, tiny_run: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (
-            ["x.jpg"],
-            2,
-            "retina: predict needs the weights of a trained detector: -w runs/NAME or -w FILE.safetensors\n",
-        ),
         (["x.jpg", "-w", "RUN"], 1, "retina: x.jpg: no such file or folder, and no file matches it as a pattern\n"),
         (["empty", "-w", "RUN"], 1, "retina: empty: holds no image (.jpg, .jpeg, .png, .bmp, .webp, .tif, .tiff)\n"),
     ],

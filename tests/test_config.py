@@ -11,6 +11,7 @@ import yaml
 from retinanet.config import Config, SplitConfig, config_from_dict, config_to_dict, loss_settings
 from retinanet.configfile import load_config, shipped_examples
 from retinanet.errors import ConfigError
+from retinanet.presets import PRESETS
 
 
 @pytest.fixture
@@ -65,6 +66,29 @@ def test_defaults_follow_the_loss(write, text, settings):
     assert config_from_dict(config_to_dict(config), "again") == config
 
 
+def test_a_preset_lies_between_the_defaults_and_the_file(write):
+    file = write("preset: torchvision\ndata: shapes\nloss: {box: giou}")
+    config = load_config(file)
+    assert (config.data.embedded, config.data.resize) == ("shapes", "float")
+    assert (config.loss.box, config.model.p6_from, config.detect.max_detections) == ("giou", "p5", 300)
+    other = load_config(file, ["detect.max_detections=7"], preset="detectron2")  # the argument goes before the file
+    assert (other.loss.normalizer, other.model.p6_from, other.detect.max_detections) == ("exponential", "c5", 7)
+    assert other.loss.box == "giou" and not other.detect.clip_first
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_config(write, name):
+    config = load_config(write("data: {train: train}"), preset=name)
+    assert config.anchors.force_best and config.data.train.name == "train"
+
+
+def test_an_unknown_preset(write):
+    expected = "there is no 'detectron'; expected detectron2, torchvision, torchvision_v2"
+    with pytest.raises(ConfigError, match=f"^--preset: {expected}$"):
+        load_config(write("data: shapes"), preset="detectron")
+    assert refusal(write("data: shapes\npreset: detectron")) == f"preset: {expected}"
+
+
 def test_a_word_stands_for_the_embedded_data(write):
     config = load_config(write("data: shapes"))
     assert config.data.embedded == "shapes"
@@ -101,7 +125,7 @@ train: {lr: 1e-4, epochs: "3", augment: {flip: 0, short_sides: [640, 800]}, mile
         ("loss: {gama: 1}", "unknown key loss.gama; did you mean gamma?"),
         (
             "loss: {zzz: 1}",
-            "unknown key loss.zzz; expected one of classification, gamma, alpha, shift, count, nms_iou, box, beta, box_weight",
+            "unknown key loss.zzz; expected one of classification, gamma, alpha, shift, count, nms_iou, box, beta, box_weight, normalizer",
         ),
         (
             "loss: {classification: focall}",
@@ -117,6 +141,10 @@ train: {lr: 1e-4, epochs: "3", augment: {flip: 0, short_sides: [640, 800]}, mile
         ),
         ("loss: {shift: 1}", "loss.shift is set, but loss.classification focal has no shift; it takes gamma, alpha"),
         ("loss: {classification: focal_star, gamma: 0}", "loss.gamma is 0, expected a number above 0 for focal_star"),
+        (
+            "loss: {classification: ohem, normalizer: exponential}",
+            "loss.normalizer is exponential, but loss.classification ohem divides by the number of its examples",
+        ),
         ("loss: {gamma: -1}", "loss.gamma is -1.0, expected 0 to 100"),
         ("loss: {alpha: 2}", "loss.alpha is 2.0, expected 0 to 1"),
         ("loss: {alpha: [0.25, 2]}", "loss.alpha is [0.25, 2.0], expected 0 to 1"),

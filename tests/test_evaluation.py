@@ -4,16 +4,14 @@ import contextlib
 import copy
 import dataclasses
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from scoring_cases import dataset, pycocotools_evaluation, random_case
 
 from retinanet.config import DetectConfig
-from retinanet.data.dataset import Dataset, Strings
+from retinanet.data.dataset import Dataset
 from retinanet.data.shapes import open_shapes
 from retinanet.detections import Detections
 from retinanet.errors import DataError
@@ -21,81 +19,10 @@ from retinanet.evaluation import METRICS, coco_results, coco_rows, evaluate, sco
 from retinanet.model import Predictions
 
 
-def dataset(counts, boxes, labels, crowd=None, areas=None, image_ids=None, category_ids=(1, 2)) -> Dataset:
-    """Images of 640 x 480 with `counts` objects each. boxes: xywh."""
-    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
-    return Dataset(
-        classes=tuple(f"class {i}" for i in category_ids),
-        category_ids=tuple(category_ids),
-        folder=Path(),
-        files=Strings(f"{i}.jpg" for i in range(len(counts))),
-        image_ids=np.arange(len(counts)) if image_ids is None else image_ids,
-        sizes=np.tile(np.array([480, 640], np.int32), (len(counts), 1)),
-        sizes_annotated=True,
-        starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        boxes=boxes,
-        areas=boxes[:, 2] * boxes[:, 3] if areas is None else areas,
-        labels=np.asarray(labels, np.int32),
-        crowd=np.zeros(len(boxes), bool) if crowd is None else crowd,
-        annotation_ids=np.arange(1, len(boxes) + 1, dtype=np.int64),
-    )
-
-
-def random_case(seed: int) -> tuple[Dataset, np.ndarray]:
-    """Objects and detections with crowds, mask areas, tied scores and overlaps, empty images, and a class without objects."""
-    rng = np.random.default_rng(seed)
-    counts = rng.integers(0, 12, 40) * (rng.random(40) < 0.8)
-    total = counts.sum()
-    sides = np.exp(rng.uniform(np.log(4), np.log(300), (total, 2))).round()  # small, medium and large
-    boxes = np.concatenate([rng.uniform(0, 300, (total, 2)).round(), sides], axis=1)
-    category_ids = (90, 3, 44, 7)  # neither in order nor without gaps; 7 has no objects
-    truth = dataset(
-        counts,
-        boxes,
-        labels=rng.integers(0, 3, total),
-        crowd=rng.random(total) < 0.1,
-        areas=(sides.prod(axis=1) * rng.uniform(0.4, 1, total)).round(2),
-        image_ids=rng.permutation(1000)[:40],
-        category_ids=category_ids,
-    )
-    owners = np.repeat(truth.image_ids, counts)
-    rows = []
-    for spread in (0, 0.03, 0.1, 0.3):  # each object four times, less and less exact
-        kept = rng.random(total) < 0.8
-        moved = boxes + spread * np.tile(sides, 2) * rng.standard_normal((total, 4))
-        moved[:, 2:] = np.maximum(moved[:, 2:], 1)
-        ids = np.where(rng.random(total) < 0.1, rng.choice(category_ids, total), np.array(category_ids)[truth.labels])
-        scores = (rng.random(total) * (1 - spread)).round(1)  # ties
-        rows.append(np.column_stack([owners, moved, scores, ids])[kept])
-    crowded = np.tile([truth.image_ids[0], 5, 5, 40, 40, 0.5, 90], (150, 1))  # more than the 100 that count
-    crowded[:, 3:5] += rng.integers(0, 3, (150, 2))
-    rows = np.concatenate([*rows, crowded])
-    return truth, rows[rng.permutation(len(rows))].astype(np.float32).astype(np.float64)
-
-
 def reference(truth: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """pycocotools' 12 numbers, and its precisions at all areas and 100 detections (IoU, recall, K)."""
-    owners = np.repeat(truth.image_ids, np.diff(truth.starts)).tolist()
+    evaluation = pycocotools_evaluation(truth, rows)
     with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
-        coco.dataset = {
-            "images": [{"id": int(i), "height": 480, "width": 640} for i in truth.image_ids],
-            "categories": [{"id": i, "name": name} for i, name in zip(truth.category_ids, truth.classes, strict=True)],
-            "annotations": [
-                {
-                    "id": int(truth.annotation_ids[j]),
-                    "image_id": owners[j],
-                    "category_id": truth.category_ids[truth.labels[j]],
-                    "bbox": truth.boxes[j].tolist(),
-                    "area": float(truth.areas[j]),
-                    "iscrowd": int(truth.crowd[j]),
-                }
-                for j in range(len(owners))
-            ],
-        }
-        coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(coco_results(rows)), "bbox")
-        evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     return evaluation.stats, evaluation.eval["precision"][:, :, :, 0, -1]
@@ -229,6 +156,7 @@ def test_a_detector_that_knows_all_gets_everything(shapes, training):
     assert got.metrics["AP"] == pytest.approx(1)
     assert len(got.results) == len(shapes.boxes) and got.notes == ()
     assert told == [(i, 20) for i in range(1, 21)]
+    assert got.funnel is got.reference is None
     assert oracle.training == training and not any(oracle.modes)  # evaluated as such, and left as it was
 
 
@@ -251,3 +179,25 @@ def test_the_objects_of_an_unreadable_image_are_missed(shapes):
     [note] = got.notes
     assert note.startswith("shapes-val-00003.png: cannot be read") and "missed" in note
     assert [result.objects for result in got.per_class] == np.bincount(shapes.labels, minlength=6).tolist()
+
+
+def test_with_funnel_and_reference_the_results_are_the_same(shapes):
+    torn = copy.copy(shapes)
+
+    def image(index: int) -> np.ndarray:
+        if index == 3:
+            raise DataError("cannot be read")
+        return shapes.image(index)
+
+    torn.image = image
+    arguments = (torn, 128, 128, DetectConfig(nms_iou=1))
+    for oracle in (Oracle(shapes), Oracle(shapes, scale=0.8)):
+        plain, told = evaluate(oracle, *arguments), evaluate(oracle, *arguments, funnel=True, reference=True)
+        np.testing.assert_array_equal(plain.results, told.results)
+        assert plain.metrics == told.metrics == told.reference
+        counts = {at.stage: at.missed for at in told.funnel.lost}
+        assert counts["unreadable image"] == shapes.starts[4] - shapes.starts[3]
+        assert told.funnel.objects == len(shapes.boxes)
+    assert (
+        counts["no anchor"] == told.funnel.missed - counts["unreadable image"] > 10
+    )  # an oracle's anchors are its boxes

@@ -92,3 +92,15 @@ def test_chunks_change_nothing(monkeypatch, pairs):
     whole = match(anchors, gt_boxes, crowd)
     monkeypatch.setattr(matching, "CHUNK", pairs)
     assert torch.equal(match(anchors, gt_boxes, crowd), whole)
+
+
+def test_forced_anchors_by_hand():
+    anchors = torch.tensor([[0.0, 0, 10, 10], [4, 0, 14, 10], [30, 0, 40, 10], [60, 0, 70, 10]])
+    objects = torch.tensor([[0.0, 0, 10, 10], [8, 0, 18, 10], [31, 0, 61, 10], [90, 0, 99, 10]])
+    no_crowd = torch.zeros(4, dtype=torch.bool)
+    # anchor 1 has IoU 6/14 with object 0 and 6/14 with object 1, of which the first wins; anchor 2 is object 2's best
+    # with 9/31, anchor 3 is not; nothing touches object 3
+    assert match(anchors, objects, no_crowd).tolist() == [0, IGNORE, BACKGROUND, BACKGROUND]
+    assert match(anchors, objects, no_crowd, force_best=True).tolist() == [0, 0, 2, BACKGROUND]
+    crowd = torch.tensor([False, False, True, False])
+    assert match(anchors, objects, crowd, force_best=True).tolist()[2] == IGNORE  # crowds force nothing

@@ -127,7 +127,13 @@ def _unique_ids(where: str, table: str, entries: list[dict[str, Any]]) -> np.nda
     unique, counts = np.unique(ids, return_counts=True)
     if len(unique) < len(ids):
         again = counts.argmax()
-        raise DataError(f'{where}: "{table}" has id {unique[again]} {counts[again]} times; ids must differ')
+        singular = {"images": "image", "annotations": "annotation", "categories": "category"}[table]
+        raise DataError(
+            f'{where}: "{table}" has id {unique[again]} {counts[again]} times; ids must differ',
+            f"repeated-{singular}-id",
+            singular,
+            unique[counts > 1].tolist(),
+        )
     return ids
 
 
@@ -136,9 +142,14 @@ def _references(where: str, objects: list[dict[str, Any]], field: str, ids: np.n
     named = np.array(_column(where, "annotations", objects, field, _is_integer, "an integer"), np.int64)
     order = np.argsort(ids)
     positions = order[np.searchsorted(ids, named, sorter=order).clip(max=len(ids) - 1)]
-    for index in np.flatnonzero(ids[positions] != named)[:1]:
+    unknown = np.flatnonzero(ids[positions] != named).tolist()
+    if unknown:
+        first = unknown[0]
         raise DataError(
-            f'{where}: annotation {objects[index]["id"]} has {field} {named[index]}; "{table}" has no such id'
+            f'{where}: annotation {objects[first]["id"]} has {field} {named[first]}; "{table}" has no such id',
+            f"unknown-{field.removesuffix('_id')}",
+            "annotation",
+            [objects[index]["id"] for index in unknown],
         )
     return positions
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PureWindowsPath
+from typing import Literal
 
 import numpy as np
 
-from retinanet.data.dataset import Dataset, Strings
+from retinanet.data.dataset import Dataset, Skipped, Strings
 from retinanet.data.images import image_size
 from retinanet.errors import DataError
 
@@ -49,7 +50,7 @@ def build(
         labels = new_labels[labels]
         names, category_ids = classes, [category_ids[index] for index in kept]
 
-    good, notes = _good_boxes(source, files, image_ids, sizes, owners, boxes, labels >= 0, annotation_ids)
+    good, notes, skipped = _good_boxes(source, files, image_ids, sizes, owners, boxes, labels >= 0, annotation_ids)
     order = np.flatnonzero(good)
     order = order[np.argsort(owners[order], kind="stable")]
     boxes, areas = boxes[order], areas[order]
@@ -68,6 +69,7 @@ def build(
         crowd=crowd[order].astype(bool),
         annotation_ids=annotation_ids[order].astype(np.int64),
         notes=notes,
+        skipped=skipped,
     )
 
 
@@ -113,16 +115,17 @@ def _good_boxes(
     boxes: np.ndarray,
     chosen: np.ndarray,
     annotation_ids: np.ndarray,
-) -> tuple[np.ndarray, list[str]]:
-    """Which of the chosen boxes are sound, (M,) bool, and one note per kind of fault."""
+) -> tuple[np.ndarray, list[str], list[Skipped]]:
+    """Which of the chosen boxes are sound, (M,) bool; a note and a record per kind of fault."""
     x, y, w, h = boxes.T
     height, width = sizes[owners].T
     finite = np.isfinite(boxes).all(axis=1)
     area = (w > 0) & (h > 0)
     inside = (x < width) & (y < height) & (x + w > 0) & (y + h > 0)
-    faults = [
-        (chosen & ~finite, lambda i: f"has the box {boxes[i].tolist()}; boxes need finite numbers"),
+    faults: list[tuple[Literal["not-finite", "no-area", "outside"], np.ndarray, Callable[[int], str]]] = [
+        ("not-finite", chosen & ~finite, lambda i: f"has the box {boxes[i].tolist()}; boxes need finite numbers"),
         (
+            "no-area",
             chosen & finite & ~area,
             lambda i: (
                 f"has width {w[i]:g}; boxes need width > 0"
@@ -131,12 +134,13 @@ def _good_boxes(
             ),
         ),
         (
+            "outside",
             chosen & finite & area & ~inside,
             lambda i: f"has the box {boxes[i].tolist()}, outside its {width[i]} x {height[i]} pixels",
         ),
     ]
-    notes = []
-    for bad, describe in faults:
+    notes, skipped = [], []
+    for fault, bad, describe in faults:
         if len(where := np.flatnonzero(bad)):
             first, *rest = where.tolist()
             ids = [str(annotation_ids[i]) for i in rest[:3]] + ["..."] * (len(rest) > 3)
@@ -145,4 +149,6 @@ def _good_boxes(
                 f'"{files[owners[first]]}") {describe(first)}. It was skipped'
                 + (f"; {len(rest)} like it ({', '.join(ids)})." if rest else ".")
             )
-    return chosen & finite & area & inside, notes
+            bad_files = Strings(files[owner] for owner in owners[where].tolist())
+            skipped.append(Skipped(fault, annotation_ids[where], image_ids[owners[where]], bad_files))
+    return chosen & finite & area & inside, notes, skipped

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -43,6 +44,19 @@ class Strings:
         return self.bytes[start : self.ends[index]].tobytes().decode("utf-8", "surrogateescape")
 
 
+@dataclass(frozen=True)
+class Skipped:
+    """n objects that a reader left out for one fault.
+
+    annotation_ids, image_ids: (n,) int64. files: n, of their images.
+    """
+
+    fault: Literal["not-finite", "no-area", "outside"]
+    annotation_ids: np.ndarray
+    image_ids: np.ndarray
+    files: Strings
+
+
 @dataclass
 class Dataset:
     """N images with M objects; `dataset[i]` reads image i and returns its `Sample`.
@@ -53,7 +67,7 @@ class Dataset:
     starts: (N + 1,) int64; objects starts[i]:starts[i + 1] belong to image i.
     boxes: (M, 4) float64, xywh pixels as annotated, 0-based. areas: (M,) float64, square pixels (COCO's mask area where given).
     labels: (M,) int32. crowd: (M,) bool. annotation_ids: (M,) int64.
-    notes: what a reader of the data should know, one line each.
+    notes: what a reader of the data should know, one line each. skipped: the objects left out, one entry per fault.
     """
 
     classes: tuple[str, ...]
@@ -70,6 +84,7 @@ class Dataset:
     crowd: np.ndarray
     annotation_ids: np.ndarray
     notes: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.image_ids)

@@ -39,25 +39,39 @@ def read_image(path: Path | str, annotated_size: tuple[int, int] | None = None) 
             with suppress(Exception):  # a broken EXIF block says nothing about orientation
                 ImageOps.exif_transpose(image, in_place=True)
             if annotated_size not in (None, (image.height, image.width)):
-                raise DataError(
-                    f"{path}: is {stored[1]} x {stored[0]} pixels (width x height); "
-                    f"its annotation says {annotated_size[1]} x {annotated_size[0]}"
-                )
+                raise _wrong_size(path, stored, annotated_size)
         if image.mode.startswith("I"):  # Pillow's convert() would clip 16 bits to 255
             return np.repeat((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
         if image.mode == "F":
-            raise DataError(f"{path}: has floating-point pixels; expected 8 or 16 bits")
+            raise DataError(f"{path}: has floating-point pixels; expected 8 or 16 bits", "unreadable-image")
         return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def image_size(path: Path | str) -> tuple[int, int]:
-    """(height, width) of the turned image, from its header alone. Raises DataError if that cannot be read."""
+def image_size(path: Path | str, annotated_size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """(height, width) that `read_image` gives, from the file's header alone.
+
+    Raises: DataError if the header cannot be read, or has the annotated size neither as stored nor turned.
+    """
     with _opened(path) as image:
+        stored = image.height, image.width
+        if annotated_size == stored:
+            return stored
         turned = False
         with suppress(Exception):
             # Pillow's size of a TIFF is the turned one already.
             turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-        return (image.width, image.height) if turned else (image.height, image.width)
+        size = stored[::-1] if turned else stored
+        if annotated_size not in (None, size):
+            raise _wrong_size(path, stored, annotated_size)
+        return size
+
+
+def _wrong_size(path: Path | str, stored: tuple[int, int], annotated: tuple[int, int]) -> DataError:
+    return DataError(
+        f"{path}: is {stored[1]} x {stored[0]} pixels (width x height); "
+        f"its annotation says {annotated[1]} x {annotated[0]}",
+        "wrong-size",
+    )
 
 
 @contextmanager
@@ -70,13 +84,17 @@ def _opened(path: Path | str) -> Iterator[Image.Image]:
     except DataError:
         raise
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such image file") from error
+        raise DataError(f"{path}: no such image file", "missing-image") from error
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{path}: not an image, or of an unknown format ({Path(path).stat().st_size:,} bytes)"
+            f"{path}: not an image, or of an unknown format ({Path(path).stat().st_size:,} bytes)", "unreadable-image"
         ) from error
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: claims more than {MAX_PIXELS:,} pixels, the most that are read") from error
+        raise DataError(
+            f"{path}: claims more than {MAX_PIXELS:,} pixels, the most that are read", "unreadable-image"
+        ) from error
     except Exception as error:  # a damaged file can raise anything: OSError, SyntaxError, struct.error, ...
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise DataError(f"{path}: cannot be read as an image: {' '.join(reason.split())}") from error
+        raise DataError(
+            f"{path}: cannot be read as an image: {' '.join(reason.split())}", "unreadable-image"
+        ) from error

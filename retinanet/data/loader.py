@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from retinanet.config import AugmentConfig
 from retinanet.data.dataset import Dataset, Sample, blank_sample
-from retinanet.data.transforms import augment, resize
+from retinanet.data.transforms import Resize, augment, resize
 from retinanet.errors import DataError
 
 PAD_MULTIPLE = 32  # C5's stride
@@ -23,8 +23,9 @@ PAD_MULTIPLE = 32  # C5's stride
 
 @dataclass(frozen=True)
 class Batch:
-    """images: (B, 3, H, W) uint8, zero-padded at the right and bottom. sizes: (B, 2) int64, height and width without.
+    """images: (B, 3, H, W) uint8, or float32 after a float resize, zero-padded at the right and bottom.
 
+    sizes: (B, 2) int64, height and width without the padding.
     boxes: B of (M, 4) float32 xyxy pixels. labels: B of (M,) int64. crowd: B of (M,) bool.
     samples: B, without pixels. faults: why images were replaced by the next one, or left blank.
     """
@@ -78,8 +79,16 @@ class TrainOrder:
 class TrainView:
     """A data set seen through resize and random transforms, keyed by (seed, epoch, image) so that workers change nothing."""
 
-    def __init__(self, dataset: Dataset, short_side: int, long_side: int, augmentation: AugmentConfig, seed: int):
-        self.dataset, self.augmentation, self.seed = dataset, augmentation, seed
+    def __init__(
+        self,
+        dataset: Dataset,
+        short_side: int,
+        long_side: int,
+        augmentation: AugmentConfig,
+        seed: int,
+        method: Resize = "opencv",
+    ):
+        self.dataset, self.augmentation, self.seed, self.method = dataset, augmentation, seed, method
         self.short_sides, self.long_side = augmentation.short_sides or (short_side,), long_side
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Sample, list[str]]:
@@ -89,21 +98,21 @@ class TrainView:
         a = self.augmentation
         short_side = int(rng.choice(self.short_sides))
         sample = augment(sample, rng, flip=a.flip, vertical_flip=a.vertical_flip, jitter=a.jitter, crop=a.crop)
-        return resize(sample, short_side, self.long_side), faults
+        return resize(sample, short_side, self.long_side, self.method), faults
 
 
 class EvalView:
     """A data set resized, in its own order; an image that cannot be read is a blank one without a size of its own."""
 
-    def __init__(self, dataset: Dataset, short_side: int, long_side: int):
-        self.dataset, self.short_side, self.long_side = dataset, short_side, long_side
+    def __init__(self, dataset: Dataset, short_side: int, long_side: int, method: Resize = "opencv"):
+        self.dataset, self.short_side, self.long_side, self.method = dataset, short_side, long_side, method
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[Sample, list[str]]:
         try:
-            return resize(self.dataset[index], self.short_side, self.long_side), []
+            return resize(self.dataset[index], self.short_side, self.long_side, self.method), []
         except DataError as error:
             return blank_sample(int(self.dataset.image_ids[index]), self.dataset.files[index]), [str(error)]
 
@@ -136,7 +145,7 @@ def collate(items: Sequence[tuple[Sample, list[str]]]) -> Batch:
     samples = [sample for sample, _ in items]
     sizes = torch.tensor([sample.image.shape[:2] for sample in samples])
     height, width = (-(-int(side) // PAD_MULTIPLE) * PAD_MULTIPLE for side in sizes.amax(dim=0))
-    images = torch.zeros(len(samples), height, width, 3, dtype=torch.uint8)
+    images = torch.from_numpy(np.zeros((len(samples), height, width, 3), np.result_type(*(s.image for s in samples))))
     for target, sample in zip(images, samples, strict=True):
         h, w = sample.image.shape[:2]
         target[:h, :w] = torch.from_numpy(sample.image)

@@ -1,33 +1,55 @@
 """Transforms of a `Sample`: each returns a new one whose boxes match its pixels; chance comes from `rng` alone."""
 
 from dataclasses import replace
+from typing import Literal
 
 import cv2
 import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
 
 from retinanet.data.dataset import Sample
 
 CROP_TRIES = 10
 
 
-def resize(sample: Sample, short_side: int, long_side: int) -> Sample:
+Resize = Literal["opencv", "pil", "float"]
+
+
+def resize(sample: Sample, short_side: int, long_side: int, method: Resize = "opencv") -> Sample:
     """Scale the short side to `short_side` pixels, or less where the long one would exceed `long_side`.
 
-    Sides are rounded half up as in detectron2; boxes follow the rounded sides, so each axis has its own ratio.
+    Boxes follow the rounded sides, so each axis has its own ratio.
+
+    method: opencv, linear on uint8; pil, bilinear with anti-aliasing on uint8, as detectron2; float, bilinear without
+        rounding of pixels, as torchvision, after which the image is float32.
     """
     height, width = sample.image.shape[:2]
-    new_height, new_width = resized_size((height, width), short_side, long_side)
+    new_height, new_width = resized_size((height, width), short_side, long_side, method)
     if (new_height, new_width) == (height, width):
         return sample
-    image = cv2.resize(sample.image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
+    match method:
+        case "opencv":
+            image = cv2.resize(sample.image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
+        case "pil":
+            image = np.asarray(Image.fromarray(sample.image).resize((new_width, new_height), Image.Resampling.BILINEAR))
+        case "float":
+            pixels = torch.from_numpy(sample.image.astype(np.float32)).permute(2, 0, 1)[None]  # (1, 3, H, W)
+            scaled = F.interpolate(pixels, (new_height, new_width), mode="bilinear", align_corners=False)
+            image = scaled[0].permute(1, 2, 0).numpy()
     ratios = np.array([new_width / width, new_height / height] * 2)
     return replace(sample, image=image, boxes=(sample.boxes * ratios).astype(np.float32))
 
 
-def resized_size(size: tuple[int, int], short_side: int, long_side: int) -> tuple[int, int]:
-    """(height, width) in pixels that `resize` gives to an image of `size` (height, width)."""
+def resized_size(size: tuple[int, int], short_side: int, long_side: int, method: Resize = "opencv") -> tuple[int, int]:
+    """(height, width) in pixels that `resize` gives to an image of `size` (height, width).
+
+    Sides are rounded half up as in detectron2; by `float` cut, as in torchvision.
+    """
     scale = min(short_side / min(size), long_side / max(size))
-    height, width = (max(1, int(side * scale + 0.5)) for side in size)
+    rounding = 0.0 if method == "float" else 0.5
+    height, width = (max(1, int(side * scale + rounding)) for side in size)
     return height, width
 
 

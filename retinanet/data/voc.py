@@ -115,4 +115,7 @@ def _image_of(images: Path, annotations: Path, stem: str, file: str) -> str:
     for candidate in candidates:
         if (images / candidate).is_file():
             return candidate
-    raise DataError(f'{annotations / stem}.xml: no image for it in {images}; looked for "{candidates[0]}" and {stem}.*')
+    raise DataError(
+        f'{annotations / stem}.xml: no image for it in {images}; looked for "{candidates[0]}" and {stem}.*',
+        "missing-image",
+    )

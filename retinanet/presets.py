@@ -1,0 +1,26 @@
+"""What other projects' RetinaNets do otherwise than the paper and Detectron, as configurations."""
+
+from typing import Any
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "detectron2": {  # its RetinaNet as of 2020, on which the model zoo's weights rest
+        "data": {"resize": "pil"},
+        "anchors": {"force_best": True},
+        "loss": {"box": "l1", "normalizer": "exponential"},
+        "detect": {"clip_first": False},
+    },
+    "torchvision": {  # retinanet_resnet50_fpn
+        "data": {"resize": "float"},
+        "model": {"p6_from": "p5"},
+        "anchors": {"force_best": True, "whole_pixels": True},
+        "loss": {"box": "l1"},
+        "detect": {"max_detections": 300},
+    },
+    "torchvision_v2": {  # retinanet_resnet50_fpn_v2
+        "data": {"resize": "float"},
+        "model": {"trunk_norm": "bn", "head_norm": "gn"},
+        "anchors": {"force_best": True, "whole_pixels": True},
+        "loss": {"box": "giou"},
+        "detect": {"max_detections": 300},
+    },
+}

@@ -1,0 +1,249 @@
+"""Other projects' RetinaNet weights as ours: torchvision's and detectron2's."""
+
+import hashlib
+import io
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from retinanet.checkpoint import Metadata, load_model
+from retinanet.config import config_from_dict
+from retinanet.errors import CheckpointError
+from retinanet.model import RetinaNet, make_model
+from retinanet.presets import PRESETS
+
+PUBLISHED = {"coco": "RetinaNet_ResNet50_FPN_Weights", "coco_v2": "RetinaNet_ResNet50_FPN_V2_Weights"}
+V1_SHA256 = "eeacb38b"  # begins that of torchvision's COCO_V1, for which it sets the normalisations' epsilon to 0
+EPSILON = 1e-5  # of our normalisations
+BLOCKS = {6: "resnet50", 23: "resnet101", 36: "resnet152"}  # bottlenecks of C4
+BGR_MEAN = (103.53, 116.28, 123.675)  # detectron2's default, over 1
+
+TORCHVISION = (
+    (r"backbone\.body\.(.+)", r"trunk.body.\1"),
+    (r"backbone\.fpn\.inner_blocks\.(\d)(?:\.0)?\.(\w+)", r"fpn.lateral.\1.\2"),
+    (r"backbone\.fpn\.layer_blocks\.(\d)(?:\.0)?\.(\w+)", r"fpn.output.\1.\2"),
+    (r"backbone\.fpn\.extra_blocks\.(p6|p7)\.(\w+)", r"fpn.\1.\2"),
+    (r"head\.classification_head\.cls_logits\.(\w+)", r"cls_subnet.predict.\1"),
+    (r"head\.regression_head\.bbox_reg\.(\w+)", r"box_subnet.predict.\1"),
+    (r"head\.classification_head\.conv\.([\d.]+)\.(\w+)", r"cls_subnet.tower.\1.\2"),
+    (r"head\.regression_head\.conv\.([\d.]+)\.(\w+)", r"box_subnet.tower.\1.\2"),
+)
+DETECTRON2 = (
+    (r"backbone\.bottom_up\.stem\.(.+)", r"trunk.body.\1"),
+    (r"backbone\.bottom_up\.res2\.(.+)", r"trunk.body.layer1.\1"),
+    (r"backbone\.bottom_up\.res3\.(.+)", r"trunk.body.layer2.\1"),
+    (r"backbone\.bottom_up\.res4\.(.+)", r"trunk.body.layer3.\1"),
+    (r"backbone\.bottom_up\.res5\.(.+)", r"trunk.body.layer4.\1"),
+    (r"backbone\.fpn_lateral3\.(\w+)", r"fpn.lateral.0.\1"),
+    (r"backbone\.fpn_lateral4\.(\w+)", r"fpn.lateral.1.\1"),
+    (r"backbone\.fpn_lateral5\.(\w+)", r"fpn.lateral.2.\1"),
+    (r"backbone\.fpn_output3\.(\w+)", r"fpn.output.0.\1"),
+    (r"backbone\.fpn_output4\.(\w+)", r"fpn.output.1.\1"),
+    (r"backbone\.fpn_output5\.(\w+)", r"fpn.output.2.\1"),
+    (r"backbone\.top_block\.(p6|p7)\.(\w+)", r"fpn.\1.\2"),
+    (r"head\.cls_score\.(\w+)", r"cls_subnet.predict.\1"),
+    (r"head\.bbox_pred\.(\w+)", r"box_subnet.predict.\1"),
+    (r"head\.cls_subnet\.(\d)\.(\w+)", r"cls_subnet.tower.\1.\2"),
+    (r"head\.bbox_subnet\.(\d)\.(\w+)", r"box_subnet.tower.\1.\2"),
+)
+DETECTRON2_NORMS = (
+    (r"\.conv(\d)\.norm\.", r".bn\1."),
+    (r"\.shortcut\.norm\.", ".downsample.1."),
+    (r"\.shortcut\.", ".downsample.0."),
+)
+NOT_WEIGHTS = ("anchor_generator.", "pixel_mean", "pixel_std")  # detectron2's buffers, which the preset knows
+
+
+def open_model(name: str | Path) -> tuple[RetinaNet, Metadata]:
+    """The detector of a checkpoint or a run's folder, or one of PUBLISHED where no file has its name.
+
+    In evaluation mode, on the CPU. Raises: CheckpointError.
+    """
+    if str(name) in PUBLISHED and not Path(name).exists():
+        return published(str(name))
+    return load_model(name)
+
+
+def published(name: str) -> tuple[RetinaNet, Metadata]:
+    """torchvision's COCO model `name` of PUBLISHED, from torch's cache, else over https with its hash compared.
+
+    Raises: CheckpointError if it is neither cached nor reachable, or damaged.
+    """
+    from torchvision.models import get_weight
+
+    weights = get_weight(f"{PUBLISHED[name]}.COCO_V1")
+    file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[1]
+    try:
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(weights.url, str(file), file.stem.rpartition("-")[2], progress=True)
+    except Exception as error:  # no network, no space, another hash: each raises a family of its own
+        reason = " ".join(str(getattr(error, "reason", error)).split())[:200]
+        raise CheckpointError(
+            f"the published weights {name} are not at hand ({reason}); lay {file.name} into {file.parent}, or name "
+            "another checkpoint with -w"
+        ) from None
+    return _convert(file, no_epsilon=name == "coco")
+
+
+def import_weights(path: str | Path) -> tuple[RetinaNet, Metadata]:
+    """The model of a file of torchvision's RetinaNet, or of detectron2's model zoo, with its preset.
+
+    Raises: CheckpointError if the file cannot be read, or is neither.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such file; expected weights of torchvision (.pth) or detectron2 (.pkl, .pth)"
+        )
+    with path.open("rb") as file:
+        no_epsilon = hashlib.file_digest(file, "sha256").hexdigest().startswith(V1_SHA256)
+    return _convert(path, no_epsilon)
+
+
+def _convert(path: Path, no_epsilon: bool) -> tuple[RetinaNet, Metadata]:
+    """no_epsilon: whether torchvision's normalisations add nothing to the variance."""
+    state = _read(path)
+    try:
+        if "head.cls_score.weight" in state:
+            return _make(*_from_detectron2(state), str(path))
+        if "head.classification_head.cls_logits.weight" in state:
+            return _make(*_from_torchvision(state, no_epsilon), str(path))
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: is no RetinaNet that is known here: {' '.join(str(error).split())}") from None
+    known = ", ".join(list(state)[:3])
+    raise CheckpointError(f"{path}: is neither torchvision's RetinaNet nor detectron2's; it holds {known}, ...")
+
+
+class _Arrays(pickle.Unpickler):
+    """Admits arrays and plain containers, and calls nothing else: a pickle may name any function."""
+
+    ADMITTED = {
+        ("collections", "OrderedDict"),
+        ("_codecs", "encode"),
+        ("numpy", "ndarray"),
+        ("numpy", "dtype"),
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy.core.multiarray", "scalar"),
+        ("numpy._core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "scalar"),
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.ADMITTED:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is neither an array nor a container")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The named tensors of a file. Nothing in it is run."""
+    content = path.read_bytes()
+    try:
+        if content[:2] == b"PK":
+            held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        else:
+            held = _Arrays(io.BytesIO(content), encoding="latin1").load()
+    except Exception as error:  # what a damaged or hostile file raises has no bounds
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: cannot be read as weights: {reason}") from None
+    while isinstance(held, Mapping) and isinstance(held.get("model"), Mapping):
+        held = held["model"]
+    if not isinstance(held, Mapping):
+        raise CheckpointError(f"{path}: holds {type(held).__name__}, expected named tensors")
+    arrays = {str(name): value for name, value in held.items() if isinstance(value, (np.ndarray, Tensor))}
+    return {name: torch.as_tensor(value) for name, value in arrays.items()}
+
+
+def _from_torchvision(state: Mapping[str, Tensor], no_epsilon: bool) -> tuple[dict[str, Tensor], dict[str, Any], int]:
+    """Tensors, the configuration as a dict, and the number of classes."""
+    v2 = any(re.fullmatch(r"head\.classification_head\.conv\.\d\.1\.weight", name) for name in state)
+    tensors = {}
+    for name, tensor in _renamed(state, TORCHVISION).items():
+        index = re.fullmatch(r"(cls_subnet|box_subnet)\.tower\.(\d)\.([01])\.(\w+)", name)
+        if index:  # a block of convolution, normalisation (V2 alone) and ReLU; ours stand in one row
+            subnet, block, part, kind = index.groups()
+            name = f"{subnet}.tower.{int(block) * (3 if v2 else 2) + int(part)}.{kind}"
+        tensors[name] = tensor
+    for name in [name for name in tensors if v2 and re.fullmatch(r"\w+\.tower\.[0369]\.weight", name)]:
+        tensors[name.replace("weight", "bias")] = torch.zeros(len(tensors[name]))  # ours have one, before a GN too
+    classes = len(tensors["cls_subnet.predict.bias"]) // 9
+    for subnet, columns in (("cls_subnet", classes), ("box_subnet", 4)):
+        for kind in ("weight", "bias"):
+            tensors[f"{subnet}.predict.{kind}"] = _scale_major(tensors[f"{subnet}.predict.{kind}"], columns)
+    if no_epsilon:
+        # w / sqrt(v) = w' / sqrt(v + eps)
+        for name in [name for name in tensors if name.endswith("running_var")]:
+            variance, scale = tensors[name], name.replace("running_var", "weight")
+            tensors[scale] = tensors[scale] * torch.sqrt((variance + EPSILON) / variance)
+    return tensors, _config("torchvision_v2" if v2 else "torchvision", {}, tensors), classes
+
+
+def _from_detectron2(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any], int]:
+    """Tensors, the configuration as a dict, and the number of classes."""
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(NOT_WEIGHTS)}
+    tensors = {}
+    for name, tensor in _renamed(state, DETECTRON2).items():
+        if name.startswith("trunk."):
+            for pattern, ours in DETECTRON2_NORMS:
+                name = re.sub(pattern, ours, name)
+        tensors[name] = tensor
+    tensors["trunk.body.conv1.weight"] = tensors["trunk.body.conv1.weight"].flip(1)  # BGR
+    statistics = {"pixel_mean": BGR_MEAN[::-1], "pixel_std": (1.0, 1.0, 1.0), "stride_in_1x1": True}
+    return tensors, _config("detectron2", statistics, tensors), len(tensors["cls_subnet.predict.bias"]) // 9
+
+
+def _renamed(state: Mapping[str, Tensor], rules: tuple[tuple[str, str], ...]) -> dict[str, Tensor]:
+    renamed = {}
+    for name, tensor in state.items():
+        ours = next((re.sub(pattern, new, name) for pattern, new in rules if re.fullmatch(pattern, name)), None)
+        if ours is None:
+            raise ValueError(f"unexpected tensor {name}")
+        renamed[ours] = tensor
+    return renamed
+
+
+def _scale_major(predict: Tensor, columns: int) -> Tensor:
+    """Outputs of 3 ratios x 3 scales x columns, as torchvision has them, as ours of 3 scales x 3 ratios x columns."""
+    return predict.reshape(3, 3, columns, *predict.shape[1:]).transpose(0, 1).reshape(predict.shape)
+
+
+def _config(preset: str, model: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    blocks = {name.split(".")[3] for name in tensors if name.startswith("trunk.body.layer3.")}
+    if len(blocks) not in BLOCKS:
+        raise ValueError(
+            f"C4 has {len(blocks)} blocks, a ResNet of 50, 101 or 152 layers {', '.join(map(str, BLOCKS))}"
+        )
+    config = {section: dict(values) for section, values in PRESETS[preset].items()}
+    config["model"] = config.get("model", {}) | {"backbone": BLOCKS[len(blocks)]} | model
+    return config
+
+
+def _make(tensors: dict[str, Tensor], values: dict[str, Any], classes: int, source: str) -> tuple[RetinaNet, Metadata]:
+    config = config_from_dict(values, source)
+    model = make_model(config.model, config.anchors, classes, pretrained=False)
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    fresh = [name for name in missing if not name.endswith("num_batches_tracked")]  # frozen ones count nothing
+    if fresh or unexpected:
+        raise ValueError(
+            f"missing {', '.join(fresh[:3]) or 'nothing'}, unexpected {', '.join(unexpected[:3]) or 'nothing'}"
+        )
+    return model.eval(), Metadata(config, *_names(classes))
+
+
+def _names(classes: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Names and category ids: COCO's 80, torchvision's 91 with 11 that no picture has, or numbers from 1."""
+    from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights
+
+    categories = RetinaNet_ResNet50_FPN_Weights.COCO_V1.meta["categories"]  # of ids 0..90
+    used = [i for i, name in enumerate(categories) if i and name != "N/A"]
+    if classes == len(used):
+        return tuple(categories[i] for i in used), tuple(used)
+    if classes == len(categories):
+        return tuple(name if i in used else f"unused {i}" for i, name in enumerate(categories)), tuple(range(classes))
+    return tuple(f"class {i}" for i in range(1, classes + 1)), tuple(range(1, classes + 1))
