@@ -12,7 +12,7 @@ demo: .venv/installed
 	@echo "demo/run holds the run and its curves, demo/predictions the annotated pictures"
 
 test: .venv/installed
-	$(BIN)/pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n auto --maxprocesses 8
 
 test-slow: .venv/installed
 	$(BIN)/pytest -m slow

@@ -41,12 +41,12 @@ def row(to: Table, *cells: object) -> None:
     to.add_row(*(Text(shown(cell)) for cell in cells))
 
 
-def print_table(made: Table) -> None:
-    """In a pipe nothing is cut to a terminal's width."""
+def print_table(made: Table, width: int = 100) -> None:
+    """In a pipe nothing is cut to a terminal's width, but to `width` letters."""
     if out.is_terminal:
         out.print(made)
     else:
-        Console(highlight=False, width=max(100, out.width)).print(made)
+        Console(highlight=False, width=max(width, out.width)).print(made)
 
 
 @contextmanager

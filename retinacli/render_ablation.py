@@ -34,11 +34,11 @@ def tables(outcomes: "Sequence[Outcome]") -> None:
 
     for name in dict.fromkeys(outcome.table for outcome in outcomes):
         found = [outcome for outcome in outcomes if outcome.table == name]
-        columns = ("value", "data", "steps", "seeds", *METRICS, *(f"paper's {metric}" for metric in METRICS))
+        columns = ("value", "data", "steps", "seeds", *METRICS, *(f"paper's\n{metric}" for metric in METRICS))
         made = table(f"Table {name}: {TABLES[name]}", *columns, text_columns=2)
         for outcome in found:
             row(made, outcome.value, outcome.data, _steps(outcome), _seeds(outcome), *_ours(outcome), *_papers(outcome))
-        print_table(made)
+        print_table(made, width=160)
         best = _best(found)
         if best is not None:
             print(best)
