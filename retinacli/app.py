@@ -90,7 +90,7 @@ def train(
 
 @app.command(name="eval")
 def eval_(
-    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="A checkpoint, or the folder of a run.")],
+    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help=options.WEIGHTS)],
     data: Annotated[
         str | None, typer.Option(metavar="CONFIG", help="A YAML file whose data to use in place of the checkpoint's.")
     ] = None,
@@ -132,15 +132,7 @@ def eval_(
 @app.command()
 def predict(
     sources: Annotated[list[str], typer.Argument(metavar="SOURCE", help="Image files, folders or glob patterns.")],
-    weights: Annotated[
-        str,
-        typer.Option(
-            "-w",
-            "--weights",
-            metavar="WEIGHTS",
-            help="A checkpoint, a run's folder, or coco or coco_v2, torchvision's.",
-        ),
-    ] = "coco",
+    weights: Annotated[str, typer.Option("-w", "--weights", metavar="WEIGHTS", help=options.WEIGHTS)] = "coco",
     vis: Annotated[bool, typer.Option("--vis", help="Write annotated copies.")] = False,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where annotated copies go.")] = Path(
         "predictions"

@@ -17,6 +17,9 @@ SaveCoco = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the d
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout and nothing else.")]
 
 
+WEIGHTS = "A checkpoint, a run's folder, or coco or coco_v2, torchvision's."
+
+
 def fail(message: str, code: int) -> NoReturn:
     """One line on stderr, then exit `code`: 1 a file's fault, 2 usage, 3 a threshold not met, 130 interrupted."""
     from retinacli.render import shown

@@ -10,6 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from retinacli.interrupts import heard
+
 if TYPE_CHECKING:
     from retinanet import records
     from retinanet.evaluation import Evaluation
@@ -72,9 +74,11 @@ def training(run: "Iterable[records.Record]") -> TrainingOutcome:
 
     best: Evaluation | None = None
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[tail]}"))
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    hidden = not err.is_terminal
+    with heard() as check, Progress(*columns, console=err, transient=True, disable=hidden) as bar:
         task = bar.add_task("", total=None, tail="", visible=False)
         for record in run:
+            check()
             match record:
                 case records.Note():
                     message(record.text)

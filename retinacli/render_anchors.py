@@ -37,7 +37,9 @@ def anchors_document(anchors: "AnchorConfig") -> dict[str, Any]:
     from retinanet.coverage import LEVELS, anchor_shapes
 
     kinds = list(product(anchors.scales, anchors.ratios))
-    shapes = anchor_shapes(anchors.sizes, anchors.scales, anchors.ratios).tolist()  # L lists of A [width, height]
+    shapes = anchor_shapes(
+        anchors.sizes, anchors.scales, anchors.ratios, anchors.whole_pixels
+    ).tolist()  # L lists of A [width, height]
     levels = [
         {
             "level": level,

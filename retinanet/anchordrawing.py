@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 import torch
 
-from retinanet.anchors import STRIDES, make_anchors
+from retinanet.anchors import STRIDES, image_anchors
 from retinanet.config import Config
 from retinanet.coverage import LEVELS, anchor_shapes, best_anchors, level_cells
 from retinanet.data.dataset import Dataset, blank_sample
 from retinanet.data.images import read_image
+from retinanet.data.loader import PAD_MULTIPLE
 from retinanet.data.transforms import resize
 from retinanet.errors import DataError
 from retinanet.matching import match
@@ -92,13 +93,13 @@ def anchor_picture(config: Config, dataset: Dataset | None, file: Path) -> Pictu
     else:
         sample, source = replace(blank_sample(0, str(file)), image=read_image(file)), str(file)
     a = config.anchors
-    shapes = (a.sizes, a.scales, a.ratios)
+    shapes = (a.sizes, a.scales, a.ratios, a.whole_pixels)
     short_sides = config.train.augment.short_sides or (config.data.short_side,)
     sample = resize(sample, max(short_sides), config.data.long_side, config.data.resize)
     panels = [cells_panel(sample.image, *shapes)]
     if index is not None:
-        thresholds = (a.foreground_iou, a.background_iou)
-        panels.append(matches_panel(sample.image, sample.boxes, sample.crowd, *shapes, *thresholds))
+        matching = (a.foreground_iou, a.background_iou, a.force_best)
+        panels.append(matches_panel(sample.image, sample.boxes, sample.crowd, *shapes, *matching))
     return Picture(beside(panels), source, index is not None)
 
 
@@ -126,18 +127,24 @@ def find_image(dataset: Dataset, file: Path) -> int | None:
     return same[0] if same else None
 
 
-def cells_panel(image: np.ndarray, sizes: Sequence[float], scales: Sequence[float], ratios: Sequence[float]) -> Panel:
+def cells_panel(
+    image: np.ndarray,
+    sizes: Sequence[float],
+    scales: Sequence[float],
+    ratios: Sequence[float],
+    whole_pixels: bool = False,
+) -> Panel:
     """The anchors of one cell of each level, the one nearest to the image's centre, which a dot marks.
 
     What lies beyond the image is shown up to half of the image's sides away from it.
 
     Args:
-        image: (H, W, 3) uint8 RGB, resized as for training. sizes, scales, ratios: as `make_anchors` takes them.
+        image: (H, W, 3) uint8 RGB, resized as for training. the others: as `image_anchors` takes them.
     """
     size = np.array(image.shape[:2])
     height, width = size.tolist()
     boxes, centers = [], []
-    for stride, shapes in zip(STRIDES, anchor_shapes(sizes, scales, ratios), strict=True):
+    for stride, shapes in zip(STRIDES, anchor_shapes(sizes, scales, ratios, whole_pixels), strict=True):
         center = np.minimum(np.rint(size / 2 / stride), level_cells(size, stride) - 1)[::-1] * stride  # xy
         boxes.append(np.concatenate([center - shapes / 2, center + shapes / 2], axis=1))  # (A, 4)
         centers.append(center)
@@ -166,8 +173,10 @@ def matches_panel(
     sizes: Sequence[float],
     scales: Sequence[float],
     ratios: Sequence[float],
+    whole_pixels: bool = False,
     foreground_iou: float = 0.5,
     background_iou: float = 0.4,
+    force_best: bool = False,
 ) -> Panel:
     """Each object, thick, with the anchors that training matches to it, thin; in the colour of its verdict.
 
@@ -176,15 +185,15 @@ def matches_panel(
 
     Args:
         image: (H, W, 3) uint8 RGB, resized as for training. boxes: (M, 4) xyxy pixels of it. crowd: (M,) bool.
-        the others: as `make_anchors` and `match` take them.
+        the others: as `image_anchors` and `match` take them.
     """
     height, width = image.shape[:2]
-    cells = [tuple(level_cells(np.array([height, width]), stride).tolist()) for stride in STRIDES]
-    anchors = torch.cat(make_anchors(cells, sizes, scales, ratios))
+    padded = (-(-height // PAD_MULTIPLE) * PAD_MULTIPLE, -(-width // PAD_MULTIPLE) * PAD_MULTIPLE)
+    anchors = torch.cat(image_anchors(padded, sizes, scales, ratios, whole_pixels))
     gt_boxes = torch.as_tensor(boxes, dtype=torch.float32)
-    matched = match(anchors, gt_boxes, torch.as_tensor(crowd), foreground_iou, background_iou).numpy()
+    matched = match(anchors, gt_boxes, torch.as_tensor(crowd), foreground_iou, background_iou, force_best).numpy()
     image_sizes = np.tile([height, width], (len(boxes), 1))
-    best, _ = best_anchors(boxes.astype(np.float64), image_sizes, sizes, scales, ratios)
+    best, _ = best_anchors(boxes.astype(np.float64), image_sizes, sizes, scales, ratios, whole_pixels)
     view = _View(image, (-width / 16, -height / 16, width * 17 / 16, height * 17 / 16), dimmed=0.25)
     plain = view.canvas.copy()
     verdicts, tags = [], []

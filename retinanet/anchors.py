@@ -24,6 +24,25 @@ def cell_anchors(size: float, scales: Sequence[float], ratios: Sequence[float], 
     return torch.tensor(boxes).round() if whole_pixels else torch.tensor(boxes)
 
 
+def image_anchors(
+    size: tuple[int, int],
+    sizes: Sequence[float] = (32, 64, 128, 256, 512),
+    scales: Sequence[float] = (1, 2 ** (1 / 3), 2 ** (2 / 3)),
+    ratios: Sequence[float] = (0.5, 1, 2),
+    whole_pixels: bool = False,
+    device: torch.device | str = "cpu",
+) -> list[Tensor]:
+    """Anchors of P3..P7 for an image padded to `size` (height, width), multiples of 32, as `make_anchors` gives them.
+
+    whole_pixels: as torchvision has it; strides are `size` over the numbers of cells, cut, sides as in `cell_anchors`.
+    """
+    cells = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in STRIDES]  # convolutions round up
+    strides: Sequence[int | tuple[int, int]] = STRIDES
+    if whole_pixels:
+        strides = [(size[0] // rows, size[1] // columns) for rows, columns in cells]
+    return make_anchors(cells, sizes, scales, ratios, strides, whole_pixels, device)
+
+
 def make_anchors(
     feature_sizes: Sequence[tuple[int, int]],
     sizes: Sequence[float] = (32, 64, 128, 256, 512),

@@ -62,7 +62,14 @@ def search_config(
     a = config.anchors
     start = AnchorSet(a.sizes, a.scales, a.ratios)
     return search_anchors(
-        objects.boxes, objects.image_sizes, start, per_cell, a.foreground_iou, seed, progress=progress
+        objects.boxes,
+        objects.image_sizes,
+        start,
+        per_cell,
+        a.foreground_iou,
+        seed,
+        whole_pixels=a.whole_pixels,
+        progress=progress,
     )
 
 
@@ -74,6 +81,7 @@ def search_anchors(
     foreground_iou: float = 0.5,
     seed: int = 0,
     tries: int = TRIES,
+    whole_pixels: bool = False,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Found:
     """Anchors of higher coverage and mean best IoU, by random changes of which the better ones are kept.
@@ -85,17 +93,17 @@ def search_anchors(
     Args:
         boxes: (M, 4) xyxy pixels of the resized images, M > 0. image_sizes: (M, 2), their heights and widths.
         per_cell: anchors per cell; None: as many as `start` has.
-        tries: sets to look at; fewer for more than 9 anchors per cell, for the same time.
+        whole_pixels: as `image_anchors` takes it. tries: sets to look at; fewer for more than 9 anchors per cell, for the same time.
     """
     per_cell = per_cell or start.per_cell
-    before = figures(boxes, image_sizes, start, foreground_iou)
+    before = figures(boxes, image_sizes, start, foreground_iou, whole_pixels)
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(boxes))[:SAMPLE]
-    distances = nearest_cells(boxes[chosen], image_sizes[chosen]).astype(np.float32)
+    distances = nearest_cells(boxes[chosen], image_sizes[chosen], whole_pixels).astype(np.float32)
     done = 0
 
     def sampled(anchors: AnchorSet) -> tuple[float, float]:
-        shapes = anchor_shapes(anchors.sizes, anchors.scales, anchors.ratios).astype(np.float32)
+        shapes = anchor_shapes(anchors.sizes, anchors.scales, anchors.ratios, whole_pixels).astype(np.float32)
         iou = level_ious(distances, shapes).max(axis=0)
         return float((iou >= foreground_iou).mean()), float(iou.mean(dtype=np.float64))
 
@@ -120,15 +128,17 @@ def search_anchors(
     _, winner = max(trail, key=_by_score)
     trail += _climb(winner, score, allowed, tries // 2, rng)
     for _, anchors in sorted(trail, key=_by_score, reverse=True)[:FINALISTS]:
-        after = figures(boxes, image_sizes, anchors, foreground_iou)
+        after = figures(boxes, image_sizes, anchors, foreground_iou, whole_pixels)
         if per_cell != start.per_cell or (after.coverage >= before.coverage and after.mean_iou >= before.mean_iou):
             return Found(anchors, before, after)
     return Found(start, before, before)
 
 
-def figures(boxes: np.ndarray, image_sizes: np.ndarray, anchors: AnchorSet, foreground_iou: float) -> Figures:
+def figures(
+    boxes: np.ndarray, image_sizes: np.ndarray, anchors: AnchorSet, foreground_iou: float, whole_pixels: bool = False
+) -> Figures:
     """What `anchors` reach on all of `boxes` (M, 4), M > 0, in images of `image_sizes` (M, 2), height and width."""
-    iou, _ = best_anchors(boxes, image_sizes, anchors.sizes, anchors.scales, anchors.ratios)
+    iou, _ = best_anchors(boxes, image_sizes, anchors.sizes, anchors.scales, anchors.ratios, whole_pixels)
     return Figures(float((iou >= foreground_iou).mean()), float(iou.mean()), anchors.per_cell)
 
 

@@ -87,7 +87,9 @@ def data_coverage(config: Config, dataset: Dataset) -> tuple[Objects, Coverage]:
     a = config.anchors
     short_sides = config.train.augment.short_sides or (config.data.short_side,)
     objects = resized_objects(dataset, short_sides, config.data.long_side, config.data.resize)
-    return objects, coverage(dataset, objects, a.sizes, a.scales, a.ratios, a.foreground_iou, a.background_iou)
+    return objects, coverage(
+        dataset, objects, a.sizes, a.scales, a.ratios, a.foreground_iou, a.background_iou, a.whole_pixels
+    )
 
 
 def resized_objects(dataset: Dataset, short_sides: Sequence[int], long_side: int, method: Resize = "opencv") -> Objects:
@@ -125,24 +127,29 @@ def level_cells(image_sizes: np.ndarray, stride: int) -> np.ndarray:
     return -(-padded // stride)  # P6 and P7 are halved by convolutions that round up
 
 
-def anchor_shapes(sizes: Sequence[float], scales: Sequence[float], ratios: Sequence[float]) -> np.ndarray:
+def anchor_shapes(
+    sizes: Sequence[float], scales: Sequence[float], ratios: Sequence[float], whole_pixels: bool = False
+) -> np.ndarray:
     """(L, A, 2) float64, width and height in pixels of the anchors of one cell of each level."""
-    cells = np.stack([cell_anchors(size, scales, ratios).double().numpy() for size in sizes])  # (L, A, 4)
+    cells = np.stack([cell_anchors(size, scales, ratios, whole_pixels).double().numpy() for size in sizes])  # (L, A, 4)
     return cells[..., 2:] - cells[..., :2]
 
 
-def nearest_cells(boxes: np.ndarray, image_sizes: np.ndarray, strides: Sequence[int] = STRIDES) -> np.ndarray:
+def nearest_cells(boxes: np.ndarray, image_sizes: np.ndarray, whole_pixels: bool = False) -> np.ndarray:
     """How far the edges of `boxes` lie from the centre of the nearest cell of each level.
 
     Args:
         boxes: (M, 4) xyxy pixels. image_sizes: (M, 2), height and width in pixels of the image of each box.
+        whole_pixels: as `image_anchors` takes it.
     Returns: (L, 4, M) pixels, distances to the left, up, right and down; negative where the edge lies the other way.
     """
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     levels = []
-    for stride in strides:
-        last = level_cells(image_sizes, stride)[:, ::-1] - 1  # (M, 2) xy
-        nearest = np.clip(np.rint(centers / stride), 0, last) * stride
+    for level_stride in STRIDES:
+        cells = level_cells(image_sizes, level_stride)  # (M, 2)
+        padded = -(-image_sizes // PAD_MULTIPLE) * PAD_MULTIPLE
+        stride = (padded // cells)[:, ::-1] if whole_pixels else level_stride  # xy
+        nearest = np.clip(np.rint(centers / stride), 0, cells[:, ::-1] - 1) * stride
         levels.append(np.concatenate([nearest - boxes[:, :2], boxes[:, 2:] - nearest], axis=1).T)  # (4, M)
     return np.stack(levels)
 
@@ -169,20 +176,21 @@ def best_anchors(
     sizes: Sequence[float],
     scales: Sequence[float],
     ratios: Sequence[float],
+    whole_pixels: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """IoU (M,) of each object with the best of all anchors of its image, and that anchor's level (M,), 0 for P3.
 
-    Equal to the maximum over `make_anchors`, but for the rounding of that one's float32 (up to 4e-6 at 2,000 pixels).
+    Equal to the maximum over `image_anchors`, but for the rounding of that one's float32 (up to 4e-6 at 2,000 pixels).
 
     Args:
         boxes: (M, 4) xyxy pixels of the resized image. image_sizes: (M, 2), its height and width.
-        sizes, scales, ratios: as `make_anchors` takes them.
+        sizes, scales, ratios, whole_pixels: as `image_anchors` takes them.
     """
-    shapes = anchor_shapes(sizes, scales, ratios)
+    shapes = anchor_shapes(sizes, scales, ratios, whole_pixels)
     iou, level = np.zeros(len(boxes)), np.zeros(len(boxes), np.int64)
     for start in range(0, len(boxes), CHUNK):
         part = slice(start, start + CHUNK)
-        ious = level_ious(nearest_cells(boxes[part], image_sizes[part]), shapes)
+        ious = level_ious(nearest_cells(boxes[part], image_sizes[part], whole_pixels), shapes)
         iou[part], level[part] = ious.max(axis=0), ious.argmax(axis=0)
     return iou, level
 
@@ -195,13 +203,14 @@ def coverage(
     ratios: Sequence[float],
     foreground_iou: float = 0.5,
     background_iou: float = 0.4,
+    whole_pixels: bool = False,
 ) -> Coverage:
     """How many of `objects`, which are those of `dataset`, find an anchor that `match` would give them.
 
-    An object whose best anchor overlaps another one still more counts as covered too. sizes, scales, ratios: as
-    `make_anchors` takes them.
+    An object whose best anchor overlaps another one still more counts as covered too. sizes, scales, ratios,
+    whole_pixels: as `image_anchors` takes them.
     """
-    iou, level = best_anchors(objects.boxes, objects.image_sizes, sizes, scales, ratios)
+    iou, level = best_anchors(objects.boxes, objects.image_sizes, sizes, scales, ratios, whole_pixels)
     labels, areas = dataset.labels[objects.indices], dataset.areas[objects.indices]
 
     def share(name: str, chosen: np.ndarray) -> Share:

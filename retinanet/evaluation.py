@@ -111,7 +111,7 @@ def evaluate_checkpoint(
 
     progress, funnel, reference: as `evaluate` takes them.
 
-    Raises: CheckpointError, ConfigError, DataError, also if the data's categories are not the checkpoint's.
+    Raises: CheckpointError, ConfigError, DataError, also if the data has categories that the checkpoint has not.
     """
     model, config, dataset = checkpoint_and_data(path, data, split, overrides, device)
     d = config.data
@@ -140,7 +140,9 @@ def checkpoint_and_data(
 ) -> tuple[RetinaNet, Config, Dataset]:
     """The detector of a checkpoint or a run's folder, its config, and a split of its own data or of config `data`'s.
 
-    Raises: CheckpointError, ConfigError, DataError, also if the data's categories are not the checkpoint's.
+    Classes of the detector that the data has not are left out of it.
+
+    Raises: CheckpointError, ConfigError, DataError, also if the data has categories that the checkpoint has not.
     """
     model, metadata = open_model(path)
     config = override(metadata.config, overrides)
@@ -148,10 +150,16 @@ def checkpoint_and_data(
     if source.classes is None and source.embedded is None and metadata.config.data.classes is not None:
         source = replace(source, classes=metadata.config.data.classes)
     dataset = open_dataset(source, split)
-    if (dataset.classes, dataset.category_ids) != (metadata.classes, metadata.category_ids):
+    known = {
+        category: label for label, category in enumerate(zip(metadata.category_ids, metadata.classes, strict=True))
+    }
+    labels = [known.get(category) for category in zip(dataset.category_ids, dataset.classes, strict=True)]
+    if None in labels:
         theirs = ", ".join(f"{name} ({i})" for i, name in zip(dataset.category_ids, dataset.classes, strict=True))
         ours = ", ".join(f"{name} ({i})" for i, name in zip(metadata.category_ids, metadata.classes, strict=True))
         raise DataError(f"the data has the categories {theirs[:200]}; {path} was trained on {ours[:200]}")
+    if labels != list(known.values()):
+        model.keep_classes([label for label in labels if label is not None])
     return model.to(device).to(memory_format=torch.channels_last), config, dataset
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from retinanet.anchors import STRIDES, make_anchors
+from retinanet.anchors import image_anchors
 from retinanet.backbone import Trunk, group_norm, make_trunk
 from retinanet.config import AnchorConfig, ModelConfig
 
@@ -81,8 +81,7 @@ class RetinaNet(nn.Module):
 
     classes: K, foreground only. prior: score of every anchor at the start; None: 0.5, as a bias of zero gives it.
     pixel_mean, pixel_std: RGB in 0..255; None: the trunk's own.
-    anchor_sizes, anchor_scales, anchor_ratios: as `make_anchors` takes them. whole_pixels: anchors as torchvision's, whose
-        strides are the image's padded sides over the numbers of cells, cut to whole pixels.
+    anchor_sizes, anchor_scales, anchor_ratios: as `make_anchors` takes them; whole_pixels: as `image_anchors` takes it.
     """
 
     pixel_mean: Tensor
@@ -136,6 +135,18 @@ class RetinaNet(nn.Module):
         height, width = images.shape[-2:]
         return Predictions(logits, deltas, self.anchors((height, width), images.device))
 
+    def keep_classes(self, labels: Sequence[int]) -> None:
+        """Predict these of the classes alone, in this order; what is left scores as before."""
+        predict = self.cls_subnet.predict
+        assert predict.bias is not None
+        with torch.no_grad():
+            for name in ("weight", "bias"):
+                parameter = getattr(predict, name)  # (A * K, ...)
+                kept = parameter.unflatten(0, (-1, self.classes))[:, list(labels)].flatten(0, 1)
+                setattr(predict, name, nn.Parameter(kept.contiguous(), requires_grad=parameter.requires_grad))
+        predict.out_channels = len(predict.bias)
+        self.classes = len(labels)
+
     def normalize(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
         """(B, 3, H, W) raw pixels -> zero mean, unit deviation, zero padding."""
         images = (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
@@ -150,13 +161,9 @@ class RetinaNet(nn.Module):
         """Anchors of P3..P7 for images of `size` (height, width), multiples of 32; those of the last size are kept."""
         key = (size, str(device))
         if key not in self._anchors:
-            cells = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in STRIDES]  # convolutions round up
-            strides: Sequence[int | tuple[int, int]] = STRIDES
-            if self.whole_pixels:
-                strides = [(size[0] // rows, size[1] // columns) for rows, columns in cells]
             shapes = (self.anchor_sizes, self.anchor_scales, self.anchor_ratios)
             with torch.inference_mode(False):  # training may meet them again
-                self._anchors = {key: make_anchors(cells, *shapes, strides, self.whole_pixels, device)}
+                self._anchors = {key: image_anchors(size, *shapes, self.whole_pixels, device)}
         return self._anchors[key]
 
 

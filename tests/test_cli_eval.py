@@ -54,13 +54,28 @@ def test_from_another_folder(tiny_run: Path, tmp_path: Path):
 
 
 def test_other_categories_are_refused(tiny: Path, tiny_run: Path):
-    (tiny / "two.yaml").write_text("data: {root: shapes, train: train, val: val, classes: [blue circle, red square]}\n")
-    result = retina("eval", "run", "--data", "two.yaml", cwd=tiny)
+    file = tiny / "shapes" / "annotations" / "instances_val.json"
+    document = json.loads(file.read_text())
+    document["categories"][0]["name"] = "cat"
+    (file.parent / "cats.json").write_text(json.dumps(document))
+    (tiny / "cats.yaml").write_text("data: {root: shapes, val: {images: val, annotations: annotations/cats.json}}\n")
+    result = retina("eval", "run", "--data", "cats.yaml", cwd=tiny)
     assert result.code == 1
-    assert result.err.startswith(
-        "retina: the data has the categories blue circle (20), red square (30); run was trained on "
-    )
-    assert result.err.count("\n") == 1
+    assert result.err.startswith("retina: the data has the categories cat (10), ")
+    assert "; run was trained on red circle (10), " in result.err and result.err.count("\n") == 1
+
+
+def test_some_of_the_detectors_classes(tiny: Path, tiny_run: Path):
+    (tiny / "two.yaml").write_text("data: {root: shapes, train: train, val: val, classes: [blue circle, red square]}\n")
+    without_limits = [f"detect.{key}" for key in ("score_threshold=0.0001", "top_k=100000", "max_detections=1000")]
+    options = ("--json", "--funnel", "--reference", *(part for key in without_limits for part in ("--set", key)))
+    some = json.loads(retina("eval", "run", "--data", "two.yaml", *options, cwd=tiny).out)
+    every = json.loads(retina("eval", "run", *options, cwd=tiny).out)
+    named = {item["label"]: item for item in every["per_class"]}
+    assert [item["label"] for item in some["per_class"]] == ["blue circle", "red square"]
+    for item in some["per_class"]:
+        assert item == named[item["label"]]
+    assert some["reference"]["equal"] and some["funnel"]["objects"] == sum(i["objects"] for i in some["per_class"])
 
 
 def test_a_missing_checkpoint(tmp_path: Path):

