@@ -9,6 +9,14 @@ import pytest
 from retinacli.interrupts import heard
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """A shell's background ignores interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Disposed:
     def __del__(self):
         os.kill(os.getpid(), signal.SIGINT)
