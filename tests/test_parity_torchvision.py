@@ -33,9 +33,10 @@ def tensors(images):
     return [torch.from_numpy(image).permute(2, 0, 1) / 255 for image in images]
 
 
-def assert_equal(ours: Detections, theirs: dict[str, torch.Tensor]) -> tuple[float, float]:
+def assert_equal(ours: Detections, theirs: dict[str, torch.Tensor], tie: float) -> tuple[float, float]:
     """Each with the nearest of its label; a box clipped to nothing has no overlap to be paired by.
 
+    tie: scores that differ by less may stand in another order.
     Returns: the largest differences of a box in pixels and of a score.
     """
     assert len(ours) == len(theirs["scores"]) > 100
@@ -47,19 +48,19 @@ def assert_equal(ours: Detections, theirs: dict[str, torch.Tensor]) -> tuple[flo
     changed = (scores - theirs["scores"][pair]).abs().max()
     assert moved < 1e-2 and changed < 1e-4
     swapped = pair != torch.arange(len(pair))
-    assert ((theirs["scores"][pair] - theirs["scores"]).abs()[swapped] < 1e-6).all()
+    assert ((theirs["scores"][pair] - theirs["scores"]).abs()[swapped] < tie).all()
     return float(moved), float(changed)
 
 
-def detections_are_equal(v2: bool, images: list[np.ndarray], folder: Path, short_side: int) -> None:
+def detections_are_equal(v2: bool, images: list[np.ndarray], folder: Path, short_side: int, tie: float) -> None:
     theirs = random_model(v2, min_size=short_side)
     model, metadata = imported(theirs, folder, short_side)
     detector = Detector(model, metadata)
     with torch.inference_mode():
         together = theirs(tensors(images))
         alone = [theirs(tensors([image]))[0] for image in images]
-    largest = [assert_equal(*pair) for pair in zip(detector.predict_batch(images), together, strict=True)]
-    largest += [assert_equal(detector.predict(image), found) for image, found in zip(images, alone, strict=True)]
+    largest = [assert_equal(*pair, tie) for pair in zip(detector.predict_batch(images), together, strict=True)]
+    largest += [assert_equal(detector.predict(image), found, tie) for image, found in zip(images, alone, strict=True)]
     print(f"largest differences: box {max(box for box, _ in largest):.2g} px, score {max(s for _, s in largest):.2g}")
 
 
@@ -72,7 +73,7 @@ def noise_pictures() -> list[np.ndarray]:
 
 @pytest.mark.parametrize("v2", [False, True])
 def test_detections_equal_torchvisions(v2, tmp_path):
-    detections_are_equal(v2, noise_pictures(), tmp_path, 128)
+    detections_are_equal(v2, noise_pictures(), tmp_path, 128, tie=1e-6)
 
 
 @pytest.mark.slow
@@ -81,7 +82,8 @@ def test_detections_on_coco128_at_full_size_equal_torchvisions(v2, tmp_path, sha
     files = sorted((shared_data / "coco128" / "train2017").iterdir())[:40:8]
     images = [read_image(file) for file in files]
     assert len({image.shape for image in images}) > 2
-    detections_are_equal(v2, images, tmp_path, 800)
+    # V2's scores differ by up to 5e-5 here: sums of so many numbers round otherwise in channels-last memory
+    detections_are_equal(v2, images, tmp_path, 800, tie=1e-4)
 
 
 @pytest.mark.parametrize("v2", [False, True])
