@@ -74,8 +74,7 @@ def train(
     from retinanet.training import train as run
 
     flags = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "device": device}
-    overrides = [*(set_ or []), *(f"train.{key}={value}" for key, value in flags.items() if value is not None)]
-    settings = load_config(config, overrides, preset)
+    settings = load_config(config, options.overrides(set_, **flags), preset)
     folder = output or Path("runs") / Path(config).stem
     try:
         done = render.training(run(settings, folder, resume))
@@ -201,7 +200,7 @@ def anchors(
     """Show the anchors, and how well they cover the objects of a data set."""
     options.check_anchors(config, min_coverage, vis, output, optimize, per_cell)
     from retinacli import render, render_anchors
-    from retinanet import anchordrawing, anchorsearch, configfile, coverage
+    from retinanet import anchordrawing, anchorsearch, configfile, coverage, drawing
     from retinanet.config import Config
     from retinanet.data import open_dataset
 
@@ -217,7 +216,7 @@ def anchors(
                 found = anchorsearch.search_config(settings, objects, per_cell, seed, progress)
     if vis is not None:
         drawn = anchordrawing.anchor_picture(settings, dataset, vis)
-        anchordrawing.write_picture(drawn, output)
+        drawing.write_picture(drawn.canvas, output)
         render.message(render_anchors.picture_line(drawn, output, split if config else None))
     if json_:
         print(json.dumps(render_anchors.document(settings.anchors, covered, found)))
@@ -307,9 +306,7 @@ def ablate(
     from retinanet.figures import ablation_chart
 
     tables = options.tables(table, values, list(ablation.TABLES))
-    flags = {"epochs": epochs, "device": device}
-    overrides = [*(set_ or []), *(f"train.{key}={value}" for key, value in flags.items() if value is not None)]
-    settings = load_config(config, overrides)
+    settings = load_config(config, options.overrides(set_, epochs=epochs, device=device))
     folder = output or Path("runs") / f"{Path(config).stem}-ablation"
     rows = [row for name in tables for row in ablation.make_rows(settings, name, values)]
     try:

@@ -15,8 +15,6 @@ Device = Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cud
 BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Images at once.")]
 SaveCoco = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the detections in COCO's results format.")]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout and nothing else.")]
-
-
 WEIGHTS = "A checkpoint, a run's folder, or coco or coco_v2, torchvision's."
 
 
@@ -26,6 +24,11 @@ def fail(message: str, code: int) -> NoReturn:
 
     print(f"retina: {shown(message)}", file=sys.stderr)
     raise SystemExit(code)
+
+
+def overrides(given: Sequence[str] | None, **flags: object) -> list[str]:
+    """What --set gives, then the flags that stand for a key of `train`."""
+    return [*(given or []), *(f"train.{key}={value}" for key, value in flags.items() if value is not None)]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -8,7 +8,8 @@ from rich.text import Text
 from retinacli.render import print_table, row, shown, table
 
 if TYPE_CHECKING:
-    from retinanet.data.check import Finding, Report
+    from retinanet.data.check import Report
+    from retinanet.data.findings import Finding
 
 STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from retinanet.config import LOSS_DEFAULTS, AnchorConfig, Config, config_from_dict, config_to_dict
+from retinanet.config import LOSS_SETTINGS, AnchorConfig, Config, config_from_dict, config_to_dict
 from retinanet.errors import CheckpointError, ConfigError, DivergenceError
 from retinanet.records import Record
 from retinanet.runfolder import LOG
@@ -187,7 +187,7 @@ def _run(row: Row, output: Path, seed: int, show: Callable[[Row, int, Iterable[R
     # evaluated once, at the end: of the equal number of steps, not of the best epoch
     settings = replace(row.config.train, seed=seed, eval_every=100_000, patience=None)
     config = replace(row.config, train=settings)
-    if config.data.val is None and config.data.embedded is None:
+    if not config.data.has_val:
         raise ConfigError("data.val is not set; an ablation needs data to evaluate on")
     folder = output / f"{row.folder}-seed{seed}"
     _check_same(folder, config)
@@ -226,7 +226,7 @@ def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def _with_loss(config: Config, classification: Any, **settings: Any) -> Config:
-    unset: dict[str, Any] = dict.fromkeys(name for defaults in LOSS_DEFAULTS.values() for name in defaults)
+    unset: dict[str, Any] = dict.fromkeys(LOSS_SETTINGS)
     return replace(config, loss=replace(config.loss, classification=classification, **unset | settings))
 
 

@@ -13,7 +13,7 @@ from retinanet.config import Config
 from retinanet.coverage import LEVELS, anchor_shapes, best_anchors, level_cells
 from retinanet.data.dataset import Dataset, blank_sample
 from retinanet.data.images import read_image
-from retinanet.data.loader import PAD_MULTIPLE
+from retinanet.data.loader import padded
 from retinanet.data.transforms import resize
 from retinanet.errors import DataError
 from retinanet.matching import match
@@ -103,13 +103,6 @@ def anchor_picture(config: Config, dataset: Dataset | None, file: Path) -> Pictu
     return Picture(beside(panels), source, index is not None)
 
 
-def write_picture(picture: Picture, file: Path) -> None:
-    """As PNG or JPEG, by the file's name; its folder is made. Raises: OSError."""
-    _, encoded = cv2.imencode(file.suffix, picture.canvas[:, :, ::-1])
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(encoded.tobytes())
-
-
 def find_image(dataset: Dataset, file: Path) -> int | None:
     """Index of the image of `dataset` that lies at `file`, or that alone has its name; None if there is none.
 
@@ -188,8 +181,7 @@ def matches_panel(
         the others: as `image_anchors` and `match` take them.
     """
     height, width = image.shape[:2]
-    padded = (-(-height // PAD_MULTIPLE) * PAD_MULTIPLE, -(-width // PAD_MULTIPLE) * PAD_MULTIPLE)
-    anchors = torch.cat(image_anchors(padded, sizes, scales, ratios, whole_pixels))
+    anchors = torch.cat(image_anchors((padded(height), padded(width)), sizes, scales, ratios, whole_pixels))
     gt_boxes = torch.as_tensor(boxes, dtype=torch.float32)
     matched = match(anchors, gt_boxes, torch.as_tensor(crowd), foreground_iou, background_iou, force_best).numpy()
     image_sizes = np.tile([height, width], (len(boxes), 1))

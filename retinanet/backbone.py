@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from retinanet.errors import ConfigError
+from retinanet.errors import ConfigError, one_line
 
 TORCHVISION = (
     "resnet18",
@@ -149,7 +149,7 @@ def _torchvision(name: str, pretrained: bool) -> Trunk:
             resnet.load_state_dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
         except Exception as error:  # no network, no space, or a file that is damaged in one of many ways
             raise ConfigError(
-                f"model.backbone: ImageNet weights of {name} are not at hand ({_line(error)}); lay "
+                f"model.backbone: ImageNet weights of {name} are not at hand ({one_line(error)}); lay "
                 f"{weights.url.rsplit('/', 1)[1]} into {torch.hub.get_dir()}/checkpoints, or train from scratch with "
                 "model.pretrained=false"
             ) from None
@@ -192,7 +192,7 @@ def _timm(name: str, pretrained: bool) -> Trunk:
         body = timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=levels)
     except Exception as error:  # the hub's client raises its own family of errors; timm RuntimeError
         raise ConfigError(
-            f"model.backbone: ImageNet weights of timm:{name} are not at hand ({_line(error)}); fetch them once on a "
+            f"model.backbone: ImageNet weights of timm:{name} are not at hand ({one_line(error)}); fetch them once on a "
             "machine with network, or train from scratch with model.pretrained=false"
         ) from None
     names = {name for name, _ in body.named_modules()}
@@ -256,7 +256,3 @@ def _to_group_norm(module: nn.Module) -> None:
             setattr(module, name, nn.Sequential(normalisation, activation) if activation is not None else normalisation)
         else:
             _to_group_norm(child)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(getattr(error, "reason", error)).split())[:200]

@@ -33,6 +33,10 @@ class DataConfig:
     resize: Literal["opencv", "pil", "float"] = "opencv"  # pil: detectron2's; float: torchvision's; see `resize`
     workers: int = 2
 
+    @property
+    def has_val(self) -> bool:
+        return self.val is not None or self.embedded is not None
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -86,6 +90,9 @@ LOSS_DEFAULTS: dict[str, dict[str, Any]] = {
     "ohem": {"count": 128, "nms_iou": 0.5},  # paper, table 1d
     "ohem_1_3": {"count": 128, "nms_iou": 0.5},  # paper, table 1d
 }
+
+
+LOSS_SETTINGS = tuple(dict.fromkeys(name for defaults in LOSS_DEFAULTS.values() for name in defaults))
 
 
 def best_alpha(gamma: float) -> float:
@@ -285,7 +292,7 @@ def _check(config: Any, source: str, path: str) -> None:
                 raise ConfigError(f"{source}: {where} is {_plain(value)}, expected {low} to {high}")
     if isinstance(config, LossConfig):
         chosen = config.classification
-        for key in ("gamma", "alpha", "shift", "count", "nms_iou"):
+        for key in LOSS_SETTINGS:
             if key not in LOSS_DEFAULTS[chosen] and getattr(config, key) is not None:
                 raise ConfigError(
                     f"{source}: {path}.{key} is set, but {path}.classification {chosen} has no {key}; "

@@ -12,7 +12,7 @@ import numpy as np
 from retinanet.anchors import STRIDES, cell_anchors
 from retinanet.config import Config
 from retinanet.data.dataset import Dataset
-from retinanet.data.loader import PAD_MULTIPLE
+from retinanet.data.loader import padded
 from retinanet.data.transforms import Resize, resized_size
 from retinanet.errors import DataError
 
@@ -100,7 +100,7 @@ def resized_objects(dataset: Dataset, short_sides: Sequence[int], long_side: int
     kept = np.flatnonzero(~dataset.crowd)
     if not len(kept):
         raise DataError(f"{dataset.folder}: none of its {len(dataset)} images has an object; coverage needs objects")
-    images = np.repeat(np.arange(len(dataset)), np.diff(dataset.starts))[kept]
+    images = dataset.owners[kept]
     x, y, w, h = dataset.boxes[kept].T
     height, width = dataset.sizes[images].T
     boxes = np.clip(np.stack([x, y, x + w, y + h], axis=1), 0, np.stack([width, height, width, height], axis=1))
@@ -123,8 +123,7 @@ def level_cells(image_sizes: np.ndarray, stride: int) -> np.ndarray:
     Both in the order height, width. The padding is that of the image alone; a larger one beside it in a batch adds
     cells beyond its own.
     """
-    padded = -(-image_sizes // PAD_MULTIPLE) * PAD_MULTIPLE
-    return -(-padded // stride)  # P6 and P7 are halved by convolutions that round up
+    return -(-padded(image_sizes) // stride)  # P6 and P7 are halved by convolutions that round up
 
 
 def anchor_shapes(
@@ -147,8 +146,7 @@ def nearest_cells(boxes: np.ndarray, image_sizes: np.ndarray, whole_pixels: bool
     levels = []
     for level_stride in STRIDES:
         cells = level_cells(image_sizes, level_stride)  # (M, 2)
-        padded = -(-image_sizes // PAD_MULTIPLE) * PAD_MULTIPLE
-        stride = (padded // cells)[:, ::-1] if whole_pixels else level_stride  # xy
+        stride = (padded(image_sizes) // cells)[:, ::-1] if whole_pixels else level_stride  # xy
         nearest = np.clip(np.rint(centers / stride), 0, cells[:, ::-1] - 1) * stride
         levels.append(np.concatenate([nearest - boxes[:, :2], boxes[:, 2:] - nearest], axis=1).T)  # (4, M)
     return np.stack(levels)

@@ -2,6 +2,7 @@
 
 import colorsys
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -31,6 +32,13 @@ def draw_detections(
         text = classes[label] if scores is None else f"{classes[label]} {scores[index]:.2f}"
         _draw_tag(canvas, boxes[index], text, class_colour(label))
     return canvas
+
+
+def write_picture(image: np.ndarray, file: Path) -> None:
+    """`image` (H, W, 3) uint8 RGB as PNG or JPEG, by the file's name; its folder is made. Raises: OSError."""
+    _, encoded = cv2.imencode(file.suffix, image[:, :, ::-1])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(encoded.tobytes())
 
 
 def class_colour(label: int) -> tuple[int, int, int]:

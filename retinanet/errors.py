@@ -3,6 +3,11 @@
 from collections.abc import Sequence
 
 
+def one_line(error: Exception) -> str:
+    """What another library's error says, as part of a message of ours."""
+    return " ".join(str(getattr(error, "reason", error)).split())[:200]
+
+
 class RetinaNetError(Exception):
     """Something outside the program is at fault; the message is shown to the user as it stands."""
 

@@ -255,7 +255,7 @@ def score(dataset: Dataset, results: np.ndarray) -> Evaluation:
     ground_truth = COCO.from_arrays(
         images,
         categories,
-        np.repeat(dataset.image_ids, np.diff(dataset.starts)).astype(np.int64),
+        dataset.image_ids[dataset.owners].astype(np.int64),
         category_ids[dataset.labels],
         dataset.boxes,
         ids=np.arange(1, len(dataset.boxes) + 1),  # no metric depends on them, and hotcoco refuses negative ones

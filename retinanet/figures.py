@@ -6,21 +6,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from retinanet.ablation import Outcome
 
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito 2008: told apart by all, and in grey
 
 
-def training_curves(log: Path, output: Path) -> None:
-    """Losses, learning rate and AP over the steps of a run's `log` (metrics.jsonl), as a PNG."""
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty one of so many inches, which needs no screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def training_curves(log: Path, output: Path) -> None:
+    """Losses, learning rate and AP over the steps of a run's `log` (metrics.jsonl), as a PNG."""
     records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     steps = [record for record in records if record["kind"] == "step"]
     evaluations = [record for record in records if record["kind"] == "eval"]
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 3.6)
     losses, rate, precision = figure.subplots(1, 3)
     x = [record["step"] for record in steps]
     losses.plot(x, [record["cls"] for record in steps], color=BLUE, label="classification")
@@ -42,12 +50,8 @@ def training_curves(log: Path, output: Path) -> None:
 
 def ablation_chart(outcomes: "Sequence[Outcome]", output: Path) -> None:
     """AP of each row, one panel for each table, beside the paper's, as a PNG. Both in percent, on scales of their own."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     names = list(dict.fromkeys(outcome.table for outcome in outcomes))
-    figure = Figure(figsize=(1 + 4.2 * len(names), 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1 + 4.2 * len(names), 3.8)
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         found = [outcome for outcome in outcomes if outcome.table == name]
         x = range(len(found))

@@ -109,7 +109,7 @@ class MissedObjects:
     def funnel(self, results: np.ndarray, ap50: Callable[[np.ndarray], float]) -> Funnel:
         """What became of all. results: (D, 7), the detections as they were scored. ap50: scores such."""
         data = self.dataset
-        owners = np.repeat(np.arange(len(data)), np.diff(data.starts))
+        owners = data.owners
         lost = []
         for number, stage in enumerate(STAGES):
             rows = np.flatnonzero(self.stages == number)

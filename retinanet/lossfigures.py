@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from retinanet.figures import new_figure
 from retinanet.losscurves import Curve, Kind
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ FORMULAS = {
 
 def draw_losses(curves: Sequence[Curve], output: Path, kind: Kind, alpha: float | None, shift: float) -> None:
     """Figure 1: the loss over the probability of the ground truth class. curves: from `loss_curves`."""
-    figure = _figure(6, 4.5)
+    figure = new_figure(6, 4.5)
     axes = figure.subplots()
     axes.axvspan(0.5, 1, color="0.93", zorder=0)
     _draw(axes, [(curve.gamma, curve.x, curve.y) for curve in curves])
@@ -38,7 +39,7 @@ def draw_losses(curves: Sequence[Curve], output: Path, kind: Kind, alpha: float 
 
 def draw_derivatives(curves: Sequence[Curve], output: Path, kind: Kind, alpha: float | None, shift: float) -> None:
     """Figure 6: the loss' derivative by x_t over x_t. curves: from `derivative_curves`."""
-    figure = _figure(6, 4.5)
+    figure = new_figure(6, 4.5)
     axes = figure.subplots()
     axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
     _draw(axes, [(curve.gamma, curve.x, curve.y) for curve in curves])
@@ -52,7 +53,7 @@ def draw_derivatives(curves: Sequence[Curve], output: Path, kind: Kind, alpha: f
 
 def draw_distribution(distribution: "LossDistribution", output: Path) -> None:
     """Figure 4: share of the loss held by the easiest part of the samples, foreground and background apart."""
-    figure = _figure(9, 3.9)
+    figure = new_figure(9, 3.9)
     for axes, kind in zip(figure.subplots(1, 2), ("foreground", "background"), strict=True):
         part = getattr(distribution, kind)
         _draw(axes, [(gamma, np.linspace(0, 1, len(curve)), curve) for gamma, curve in part.curves.items()])
@@ -82,15 +83,6 @@ def _formulas(axes: Any, kind: Kind, alpha: float | None, shift: float, left: fl
     given += [rf"$\beta$ = {shift:g}"] if kind == "focal_star" else []
     lines += [", ".join(given)] if given else []
     axes.text(left, 0.98, "\n".join(lines), transform=axes.transAxes, va="top", linespacing=1.5)
-
-
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def _save(figure: Any, output: Path) -> None:

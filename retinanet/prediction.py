@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -17,7 +16,7 @@ from retinanet.data.images import SUFFIXES, read_image
 from retinanet.data.loader import collate
 from retinanet.data.transforms import resize
 from retinanet.detections import NOTHING, Detections
-from retinanet.drawing import draw_detections
+from retinanet.drawing import draw_detections, write_picture
 from retinanet.errors import DataError
 from retinanet.evaluation import coco_results, coco_rows, detect_batch
 from retinanet.model import RetinaNet
@@ -103,9 +102,7 @@ def annotate(found: Iterable[Prediction], names: Sequence[Path], classes: Sequen
         if item.image is not None:
             d = item.detections
             drawn = draw_detections(item.image, d.boxes, d.labels, d.scores, classes)
-            _, encoded = cv2.imencode(name.suffix, drawn[:, :, ::-1])
-            name.parent.mkdir(parents=True, exist_ok=True)
-            name.write_bytes(encoded.tobytes())
+            write_picture(drawn, name)
         yield item
 
 

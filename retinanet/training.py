@@ -395,7 +395,7 @@ def open_train_and_val(config: Config, messages: list[str]) -> tuple[Dataset, Da
     """
     train = open_dataset(config.data, "train")
     messages.extend(train.notes)
-    if config.data.val is None and config.data.embedded is None:
+    if not config.data.has_val:
         messages.append("warning: data.val is not set, so no AP is measured and no best checkpoint is kept")
         val = None
     else:

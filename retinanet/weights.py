@@ -14,7 +14,7 @@ from torch import Tensor
 
 from retinanet.checkpoint import Metadata, load_model
 from retinanet.config import config_from_dict
-from retinanet.errors import CheckpointError
+from retinanet.errors import CheckpointError, one_line
 from retinanet.model import RetinaNet, make_model
 from retinanet.presets import PRESETS
 
@@ -84,12 +84,11 @@ def published(name: str) -> tuple[RetinaNet, Metadata]:
             file.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(weights.url, str(file), file.stem.rpartition("-")[2], progress=True)
     except Exception as error:  # no network, no space, another hash: each raises a family of its own
-        reason = " ".join(str(getattr(error, "reason", error)).split())[:200]
         raise CheckpointError(
-            f"the published weights {name} are not at hand ({reason}); lay {file.name} into {file.parent}, or name "
+            f"the published weights {name} are not at hand ({one_line(error)}); lay {file.name} into {file.parent}, or name "
             "another checkpoint with -w"
         ) from None
-    return _convert(file, no_epsilon=name == "coco")
+    return _convert(file, file.read_bytes(), no_epsilon=name == "coco")
 
 
 def import_weights(path: str | Path) -> tuple[RetinaNet, Metadata]:
@@ -102,21 +101,20 @@ def import_weights(path: str | Path) -> tuple[RetinaNet, Metadata]:
         raise CheckpointError(
             f"{path}: no such file; expected weights of torchvision (.pth) or detectron2 (.pkl, .pth)"
         )
-    with path.open("rb") as file:
-        no_epsilon = hashlib.file_digest(file, "sha256").hexdigest().startswith(V1_SHA256)
-    return _convert(path, no_epsilon)
+    content = path.read_bytes()
+    return _convert(path, content, no_epsilon=hashlib.sha256(content).hexdigest().startswith(V1_SHA256))
 
 
-def _convert(path: Path, no_epsilon: bool) -> tuple[RetinaNet, Metadata]:
+def _convert(path: Path, content: bytes, no_epsilon: bool) -> tuple[RetinaNet, Metadata]:
     """no_epsilon: whether torchvision's normalisations add nothing to the variance."""
-    state = _read(path)
+    state = _read(path, content)
     try:
         if "head.cls_score.weight" in state:
             return _make(*_from_detectron2(state), str(path))
         if "head.classification_head.cls_logits.weight" in state:
             return _make(*_from_torchvision(state, no_epsilon), str(path))
     except (ValueError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: is no RetinaNet that is known here: {' '.join(str(error).split())}") from None
+        raise CheckpointError(f"{path}: is no RetinaNet that is known here: {one_line(error)}") from None
     known = ", ".join(list(state)[:3])
     raise CheckpointError(f"{path}: is neither torchvision's RetinaNet nor detectron2's; it holds {known}, ...")
 
@@ -141,17 +139,15 @@ class _Arrays(pickle.Unpickler):
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(path: Path, content: bytes) -> dict[str, Tensor]:
     """The named tensors of a file. Nothing in it is run."""
-    content = path.read_bytes()
     try:
         if content[:2] == b"PK":
             held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         else:
             held = _Arrays(io.BytesIO(content), encoding="latin1").load()
     except Exception as error:  # what a damaged or hostile file raises has no bounds
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path}: cannot be read as weights: {reason}") from None
+        raise CheckpointError(f"{path}: cannot be read as weights: {one_line(error)}") from None
     while isinstance(held, Mapping) and isinstance(held.get("model"), Mapping):
         held = held["model"]
     if not isinstance(held, Mapping):

@@ -86,6 +86,11 @@ class Dataset:
     notes: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
 
+    @property
+    def owners(self) -> np.ndarray:
+        """(M,) int64, the index of each object's image."""
+        return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
     def __len__(self) -> int:
         return len(self.image_ids)
 

@@ -140,11 +140,16 @@ def eval_loader(view: EvalView, batch_size: int, workers: int, pin_memory: bool 
     return _loader(view, workers, pin_memory, batch_sampler=batches)
 
 
+def padded(side: Any) -> Any:
+    """A side in pixels, or an array of them, as `collate` pads it."""
+    return -(-side // PAD_MULTIPLE) * PAD_MULTIPLE
+
+
 def collate(items: Sequence[tuple[Sample, list[str]]]) -> Batch:
     """Pad images to one size, a multiple of 32, in channels-last memory, which OpenCV's pixels already have."""
     samples = [sample for sample, _ in items]
     sizes = torch.tensor([sample.image.shape[:2] for sample in samples])
-    height, width = (-(-int(side) // PAD_MULTIPLE) * PAD_MULTIPLE for side in sizes.amax(dim=0))
+    height, width = (padded(side) for side in sizes.amax(dim=0).tolist())
     images = torch.from_numpy(np.zeros((len(samples), height, width, 3), np.result_type(*(s.image for s in samples))))
     for target, sample in zip(images, samples, strict=True):
         h, w = sample.image.shape[:2]

@@ -1,0 +1,86 @@
+"""A finding of a data check: what, where, how many, what to do."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from retinanet.data.dataset import Dataset
+
+Level = Literal["error", "warning", "info"]
+LEVELS: tuple[Level, ...] = ("error", "warning", "info")
+FIRST = 5  # ids that a finding names
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of fault, or of fact.
+
+    code: its name. split: "train" or "val"; None: both. count: how many images, annotations, categories or files have
+    it, as `of` says. ids: the first of theirs, and `files` of their images. advice: what to do.
+    """
+
+    level: Level
+    code: str
+    split: str | None
+    count: int
+    of: str
+    ids: tuple[int, ...]
+    files: tuple[str, ...]
+    text: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """A data set and its name in the config."""
+
+    name: str
+    data: Dataset
+
+    def objects(self, rows: np.ndarray, level: Level, code: str, text: str, advice: str) -> Finding:
+        """A finding about the objects `rows`, indices into the data set's columns."""
+        first = rows[:FIRST]
+        images = np.searchsorted(self.data.starts, first, side="right") - 1
+        ids = tuple(self.data.annotation_ids[first].tolist())
+        names = unique(self.data.files[index] for index in images.tolist())
+        return Finding(level, code, self.name, len(rows), "annotation", ids, names, text, advice)
+
+    def images(self, indices: Sequence[int], level: Level, code: str, text: str, advice: str) -> Finding:
+        """A finding about the images `indices`."""
+        first = list(indices[:FIRST])
+        ids = tuple(self.data.image_ids[first].tolist())
+        names = tuple(self.data.files[index] for index in first)
+        return Finding(level, code, self.name, len(indices), "image", ids, names, text, advice)
+
+    def categories(self, labels: np.ndarray, level: Level, code: str, text: str, advice: str) -> Finding:
+        """A finding about the classes `labels`."""
+        ids = tuple(self.data.category_ids[label] for label in labels[:FIRST].tolist())
+        return Finding(level, code, self.name, len(labels), "category", ids, (), text, advice)
+
+    def named(self, labels: np.ndarray) -> str:
+        names = [self.data.classes[label] for label in labels[:FIRST].tolist()]
+        return ", ".join(names) + ", ..." * (len(labels) > FIRST)
+
+
+def unique(names: Iterator[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def part(count: int, total: int, what: str) -> str:
+    """Such as "3 of 120 objects (2.5 %)"."""
+    return f"{count:,} of {counted(total, what)} ({100 * count / total:.2g} %)"
+
+
+def counted(count: int, what: str) -> str:
+    plural = f"{what}es" if what.endswith(("s", "x")) else f"{what}s"
+    return f"{count:,} {what if count == 1 else plural}"
+
+
+def are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def have(count: int) -> str:
+    return "has" if count == 1 else "have"
