@@ -109,7 +109,8 @@ def eval_(
     """Measure a detector: the 12 COCO numbers, and AP per class."""
     from retinacli import render, render_evaluation
     from retinanet.devices import pick_device
-    from retinanet.evaluation import coco_results, evaluate_checkpoint
+    from retinanet.evaluation import evaluate_checkpoint
+    from retinanet.scoring import coco_results
 
     with render.counter("images") as progress:
         where = pick_device(device or "auto")

@@ -1,14 +1,11 @@
 """Detector + data set -> the 12 COCO numbers, per class too."""
 
-import contextlib
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from hotcoco import COCO, COCOeval
 
 from retinanet.config import Config, DetectConfig
 from retinanet.configfile import load_config, override
@@ -21,37 +18,27 @@ from retinanet.errors import DataError
 from retinanet.funnel import Funnel, MissedObjects
 from retinanet.model import Predictions, RetinaNet
 from retinanet.reference import pycocotools_stats
+from retinanet.scoring import METRICS, ClassResult, coco_rows, score
 from retinanet.weights import open_model
-
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 # told of each batch: predictions, (height, width) of each resized image, samples, what passed each stage
 Watch = Callable[[Predictions, Sequence[tuple[int, int]], Sequence[Sample], Sequence[Stages]], object]
 
 
 @dataclass(frozen=True)
-class ClassResult:
-    """AP and AP50 of one class in 0..1, -1 where it has no objects; how many objects it has, crowds aside."""
-
-    label: str
-    category_id: int
-    AP: float
-    AP50: float
-    objects: int
-
-
-@dataclass(frozen=True)
 class Evaluation:
-    """metrics: name -> value in 0..1, -1 where no object falls into the range, as pycocotools gives them.
+    """What a detector found in `dataset`, and how good that is.
 
+    metrics, per_class: as `Scores` has them.
     results: (D, 7) float64, columns image_id, x, y, w, h, score, category_id.
     notes: what the reader should know, one line each, such as images that could not be read, whose objects are missed.
     funnel: why objects were missed. reference: pycocotools' `metrics`. Both only where asked for.
     """
 
+    dataset: Dataset
+    results: np.ndarray
     metrics: dict[str, float]
     per_class: list[ClassResult]
-    results: np.ndarray
     notes: tuple[str, ...] = ()
     funnel: Funnel | None = None
     reference: dict[str, float] | None = None
@@ -88,9 +75,13 @@ def evaluate(
             notes.append(f"{fault}; its objects count as missed")
         progress(done, len(dataset))
     results = np.concatenate(rows)
-    return replace(
-        score(dataset, results),
-        notes=tuple(notes),
+    scores = score(dataset, results)
+    return Evaluation(
+        dataset,
+        results,
+        scores.metrics,
+        scores.per_class,
+        tuple(notes),
         funnel=missed.funnel(results, lambda given: score(dataset, given).metrics["AP50"]) if missed else None,
         reference=dict(zip(METRICS, pycocotools_stats(dataset, results), strict=True)) if reference else None,
     )
@@ -222,67 +213,3 @@ def detect_batch(
     if watch is not None:
         watch(predictions, sizes, batch.samples, stages)
     return [stage.detections for stage in stages]
-
-
-def coco_rows(detected: Detections, image_id: int, category_ids: tuple[int, ...]) -> np.ndarray:
-    """(D, 7) float64: image_id, x, y, w, h, score, category_id."""
-    boxes = detected.boxes.astype(np.float64)
-    rows = np.empty((len(boxes), 7))
-    rows[:, 0] = image_id
-    rows[:, 1:3] = boxes[:, :2]
-    rows[:, 3:5] = boxes[:, 2:] - boxes[:, :2]
-    rows[:, 5] = detected.scores
-    rows[:, 6] = np.asarray(category_ids)[detected.labels] if len(boxes) else 0
-    return rows
-
-
-def coco_results(rows: np.ndarray) -> list[dict]:
-    """Rows of `coco_rows` as COCO's results format, which pycocotools' `loadRes` takes; every bit of the floats is kept."""
-    return [
-        {"image_id": int(row[0]), "category_id": int(row[6]), "bbox": row[1:5].tolist(), "score": float(row[5])}
-        for row in rows
-    ]
-
-
-def score(dataset: Dataset, results: np.ndarray) -> Evaluation:
-    """The 12 COCO numbers of `results` (D, 7) on `dataset`, equal to pycocotools'."""
-    sizes = dataset.sizes.tolist()
-    images = [{"id": int(i), "height": h, "width": w} for i, (h, w) in zip(dataset.image_ids, sizes, strict=True)]
-    categories = [
-        {"id": i, "name": name} for i, name in sorted(zip(dataset.category_ids, dataset.classes, strict=True))
-    ]
-    category_ids = np.asarray(dataset.category_ids, dtype=np.int64)
-    ground_truth = COCO.from_arrays(
-        images,
-        categories,
-        dataset.image_ids[dataset.owners].astype(np.int64),
-        category_ids[dataset.labels],
-        dataset.boxes,
-        ids=np.arange(1, len(dataset.boxes) + 1),  # no metric depends on them, and hotcoco refuses negative ones
-        area=dataset.areas,
-        iscrowd=dataset.crowd.astype(np.int64),
-    )
-    evaluation = COCOeval(ground_truth, ground_truth.load_res(results), "bbox")
-    with contextlib.redirect_stdout(io.StringIO()):  # summarize prints its table
-        evaluation.run()
-    assert evaluation.eval is not None
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (IoU, recall, K) at all areas, 100 detections
-    counts = np.bincount(dataset.labels[~dataset.crowd], minlength=len(dataset.classes))
-    order = {category["id"]: k for k, category in enumerate(categories)}
-    per_class = [
-        ClassResult(
-            label=name,
-            category_id=category_id,
-            AP=_mean(precision[:, :, order[category_id]]),
-            AP50=_mean(precision[:1, :, order[category_id]]),
-            objects=int(counts[label]),
-        )
-        for label, (name, category_id) in enumerate(zip(dataset.classes, dataset.category_ids, strict=True))
-    ]
-    metrics = {name: float(value) for name, value in zip(METRICS, evaluation.stats, strict=True)}
-    return Evaluation(metrics, per_class, results)
-
-
-def _mean(precision: np.ndarray) -> float:
-    known = precision[precision > -1]
-    return float(known.mean()) if len(known) else -1.0

@@ -18,8 +18,9 @@ from retinanet.data.transforms import resize
 from retinanet.detections import NOTHING, Detections
 from retinanet.drawing import draw_detections, write_picture
 from retinanet.errors import DataError
-from retinanet.evaluation import coco_results, coco_rows, detect_batch
+from retinanet.evaluation import detect_batch
 from retinanet.model import RetinaNet
+from retinanet.scoring import coco_results, coco_rows
 from retinanet.weights import open_model
 
 

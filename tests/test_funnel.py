@@ -13,9 +13,9 @@ from retinanet.anchors import make_anchors
 from retinanet.boxes import clip, decode, encode
 from retinanet.data.dataset import Dataset, blank_sample
 from retinanet.detections import detect_stages
-from retinanet.evaluation import coco_rows, score
 from retinanet.funnel import FOUND, STAGES, Funnel, MissedObjects, match_detections
 from retinanet.model import Predictions
+from retinanet.scoring import coco_rows, score
 
 NONE = 1e-6
 OBJECT, FAR = [20, 20, 60, 60], [70, 70, 90, 90]

@@ -8,8 +8,8 @@ from scoring_cases import dataset, random_case
 
 from retinanet.data.dataset import Dataset
 from retinanet.data.formats import open_split
-from retinanet.evaluation import METRICS, score
 from retinanet.reference import pycocotools_stats
+from retinanet.scoring import METRICS, score
 
 
 def assert_equal(truth: Dataset, rows: np.ndarray) -> dict[str, float]:

@@ -1,0 +1,107 @@
+"""The 12 COCO numbers of detections, per class too, by hotcoco."""
+
+import contextlib
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from hotcoco import COCO, COCOeval
+
+from retinanet.data.dataset import Dataset
+from retinanet.detections import Detections
+
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """AP and AP50 of one class in 0..1, -1 where it has no objects; how many objects it has, crowds aside."""
+
+    label: str
+    category_id: int
+    AP: float
+    AP50: float
+    objects: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """metrics: name -> value in 0..1, -1 where no object falls into the range, as pycocotools gives them."""
+
+    metrics: dict[str, float]
+    per_class: list[ClassResult]
+
+
+def coco_rows(detected: Detections, image_id: int, category_ids: tuple[int, ...]) -> np.ndarray:
+    """(D, 7) float64: image_id, x, y, w, h, score, category_id."""
+    boxes = detected.boxes.astype(np.float64)
+    rows = np.empty((len(boxes), 7))
+    rows[:, 0] = image_id
+    rows[:, 1:3] = boxes[:, :2]
+    rows[:, 3:5] = boxes[:, 2:] - boxes[:, :2]
+    rows[:, 5] = detected.scores
+    rows[:, 6] = np.asarray(category_ids)[detected.labels] if len(boxes) else 0
+    return rows
+
+
+def coco_results(rows: np.ndarray) -> list[dict]:
+    """Rows of `coco_rows` as COCO's results format, which pycocotools' `loadRes` takes; every bit of the floats is kept."""
+    return [
+        {"image_id": int(row[0]), "category_id": int(row[6]), "bbox": row[1:5].tolist(), "score": float(row[5])}
+        for row in rows
+    ]
+
+
+def coco_eval(dataset: Dataset, results: np.ndarray) -> COCOeval:
+    """hotcoco's evaluation of `results` (D, 7), run; its numbers equal pycocotools'.
+
+    Images are numbered 1..N in it, by ascending id, objects 1..M and detections 1..D as they stand: no metric depends
+    on these numbers, and hotcoco refuses negative ones.
+    """
+    by_id = np.argsort(dataset.image_ids, kind="stable")
+    numbers = np.empty(len(dataset), np.int64)
+    numbers[by_id] = np.arange(1, len(dataset) + 1)
+    sizes = dataset.sizes.tolist()
+    images = [{"id": int(i), "height": h, "width": w} for i, (h, w) in zip(numbers, sizes, strict=True)]
+    categories = [{"id": i, "name": n} for i, n in sorted(zip(dataset.category_ids, dataset.classes, strict=True))]
+    ground_truth = COCO.from_arrays(
+        images,
+        categories,
+        numbers[dataset.owners],
+        np.asarray(dataset.category_ids, dtype=np.int64)[dataset.labels],
+        dataset.boxes,
+        ids=np.arange(1, len(dataset.boxes) + 1),
+        area=dataset.areas,
+        iscrowd=dataset.crowd.astype(np.int64),
+    )
+    found = results.copy()
+    found[:, 0] = 1 + np.searchsorted(dataset.image_ids[by_id], results[:, 0])
+    evaluation = COCOeval(ground_truth, ground_truth.load_res(found), "bbox")
+    with contextlib.redirect_stdout(io.StringIO()):  # summarize prints its table
+        evaluation.run()
+    return evaluation
+
+
+def score(dataset: Dataset, results: np.ndarray) -> Scores:
+    """The numbers of `results` (D, 7) on `dataset`, equal to pycocotools'."""
+    evaluation = coco_eval(dataset, results)
+    assert evaluation.eval is not None
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (IoU, recall, K) at all areas, 100 detections
+    counts = np.bincount(dataset.labels[~dataset.crowd], minlength=len(dataset.classes))
+    places = np.argsort(np.argsort(dataset.category_ids))  # of each label in `evaluation`, which goes by category id
+    per_class = [
+        ClassResult(
+            label=name,
+            category_id=category_id,
+            AP=_mean(precision[:, :, place]),
+            AP50=_mean(precision[:1, :, place]),
+            objects=int(count),
+        )
+        for name, category_id, count, place in zip(dataset.classes, dataset.category_ids, counts, places, strict=True)
+    ]
+    return Scores({name: float(value) for name, value in zip(METRICS, evaluation.stats, strict=True)}, per_class)
+
+
+def _mean(precision: np.ndarray) -> float:
+    known = precision[precision > -1]
+    return float(known.mean()) if len(known) else -1.0
