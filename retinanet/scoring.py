@@ -11,6 +11,8 @@ from retinanet.data.dataset import Dataset
 from retinanet.detections import Detections
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+IOU = 0.5  # of a detection and the object that it finds, where one overlap has to be chosen
+WRONG, UNCOUNTED = -1, -2
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,19 @@ def score(dataset: Dataset, results: np.ndarray) -> Scores:
         for name, category_id, count, place in zip(dataset.classes, dataset.category_ids, counts, places, strict=True)
     ]
     return Scores({name: float(value) for name, value in zip(METRICS, evaluation.stats, strict=True)}, per_class)
+
+
+def matches(evaluation: COCOeval, detections: int) -> np.ndarray:
+    """The object that COCO's greedy matching at IoU 0.5 gives each of the `detections` that `evaluation` was made of.
+
+    Returns: (D,) int64, index 0..M-1, WRONG, or UNCOUNTED for one on a crowd or not among its image and class's best 100.
+    """
+    known = evaluation.image_diagnostics(iou_thr=IOU)
+    found = np.full(detections, UNCOUNTED)
+    found[np.fromiter(known["dt_status"], np.int64, len(known["dt_status"])) - 1] = WRONG
+    pairs = np.array(list(known["dt_match"].items()), np.int64).reshape(-1, 2)
+    found[pairs[:, 0] - 1] = pairs[:, 1] - 1
+    return found
 
 
 def _mean(precision: np.ndarray) -> float:
