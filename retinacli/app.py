@@ -89,7 +89,7 @@ def train(
 
 @app.command(name="eval")
 def eval_(
-    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help=options.WEIGHTS)],
+    weights: Annotated[list[str], typer.Argument(metavar="WEIGHTS", help=options.WEIGHTS)],
     data: Annotated[
         str | None, typer.Option(metavar="CONFIG", help="A YAML file whose data to use in place of the checkpoint's.")
     ] = None,
@@ -100,33 +100,44 @@ def eval_(
     batch_size: options.BatchSize = 1,
     save_coco: options.SaveCoco = None,
     funnel: Annotated[bool, typer.Option("--funnel", help="Also tell at which stage objects were missed.")] = False,
+    diagnose: Annotated[
+        bool,
+        typer.Option(
+            "--diagnose", help="Also tell TIDE's errors, confused classes, calibration, precision over recall."
+        ),
+    ] = False,
+    thresholds: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Choose a score threshold for each class, for predict --thresholds."),
+    ] = None,
+    precision: Annotated[
+        float | None,
+        typer.Option(
+            parser=options.number(0.01, 1), metavar="0.01..1", help="What thresholds are to reach.  [default: best F1]"
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write all of it as a page, with the worst images.")
+    ] = None,
     reference: Annotated[
         bool, typer.Option("--reference", help="Also score with pycocotools; exit 3 if a number differs.")
+    ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Tell what the second of two detectors gains, and how surely.")
     ] = False,
     device: options.Device = None,
     json_: options.Json = False,
 ) -> None:
-    """Measure a detector: the 12 COCO numbers, and AP per class."""
-    from retinacli import render, render_evaluation
-    from retinanet.devices import pick_device
-    from retinanet.evaluation import evaluate_checkpoint
-    from retinanet.scoring import coco_results
+    """Measure a detector: the 12 COCO numbers, and AP per class; or compare two."""
+    from retinacli import evaluation
 
-    with render.counter("images") as progress:
-        where = pick_device(device or "auto")
-        evaluation = evaluate_checkpoint(
-            weights, data, split, set_ or [], batch_size, where, progress, funnel, reference
-        )
-    for note in evaluation.notes:
-        render.message(note)
-    if save_coco is not None:
-        options.write_text(save_coco, json.dumps(coco_results(evaluation.results)))
-    if json_:
-        print(json.dumps(render_evaluation.document(evaluation)))
+    source = evaluation.Source(data, split, set_ or [], batch_size, device)
+    wanted = evaluation.Wanted(funnel, diagnose, precision, thresholds, report, reference, save_coco)
+    evaluation.check(weights, compare, wanted)
+    if compare:
+        evaluation.compare(weights, source, json_)
     else:
-        render_evaluation.tables(evaluation)
-    if different := render_evaluation.differing(evaluation):
-        options.fail(f"--reference: pycocotools has another {', '.join(different)}", 3)
+        evaluation.measure(weights[0], source, wanted, json_)
 
 
 @app.command()
@@ -137,7 +148,13 @@ def predict(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where annotated copies go.")] = Path(
         "predictions"
     ),
-    score: Annotated[float, typer.Option(min=0, max=1, metavar="0..1", help="Lowest score to report.")] = 0.3,
+    score: Annotated[
+        float | None, typer.Option(min=0, max=1, metavar="0..1", help="Lowest score to report.  [default: 0.3]")
+    ] = None,
+    thresholds: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Score thresholds of each class, from `retina eval --thresholds`."),
+    ] = None,
     max_detections: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most so many per image.")] = None,
     classes: Annotated[
         list[str] | None, typer.Option(metavar="NAME,...", help="Only these classes; repeatable.")
@@ -148,11 +165,15 @@ def predict(
     json_: options.Json = False,
 ) -> None:
     """Find objects in pictures."""
+    if score is not None and thresholds is not None:
+        options.fail("--score is for all classes, --thresholds for each: give one of them", 2)
     from retinacli import render
     from retinanet import prediction
+    from retinanet.detections import SHOWN
     from retinanet.devices import pick_device
 
-    detector = prediction.load(weights, pick_device(device or "auto"), score, max_detections)
+    lowest = SHOWN if score is None else score
+    detector = prediction.load(weights, pick_device(device or "auto"), lowest, max_detections, thresholds)
     labels = options.class_labels(classes, detector.classes)
     files = prediction.find_images(sources)
     results = prediction.predict(detector, files, batch_size, labels)
@@ -232,7 +253,7 @@ def loss_plot(
     gamma: Annotated[
         list[float] | None,
         typer.Option(
-            parser=lossplot.number(0, 100),
+            parser=options.number(0, 100),
             metavar="X...",
             help="One or several.  [default: 0 0.5 1 2 5; with --cdf 0 0.5 1 2]",
         ),
@@ -243,11 +264,11 @@ def loss_plot(
     loss: Annotated[lossplot.Loss, typer.Option(help="The focal loss, or its variant FL*.")] = lossplot.Loss.FOCAL,
     alpha: Annotated[
         float | None,
-        typer.Option(parser=lossplot.number(0, 1), metavar="0..1", help="Weight of the class, alpha_t."),
+        typer.Option(parser=options.number(0, 1), metavar="0..1", help="Weight of the class, alpha_t."),
     ] = None,
     shift: Annotated[
         float | None,
-        typer.Option(parser=lossplot.number(-100, 100), metavar="X", help="beta of focal_star.  [default: 1]"),
+        typer.Option(parser=options.number(-100, 100), metavar="X", help="beta of focal_star.  [default: 1]"),
     ] = None,
     gradient: Annotated[bool, typer.Option("--gradient", help="Draw the derivatives by x_t.")] = False,
     cdf: Annotated[

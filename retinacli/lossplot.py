@@ -1,14 +1,11 @@
 """`retina loss-plot` behind its options: which go together, their defaults, one function for each kind of figure."""
 
 import json
-import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
-
-import typer
 
 from retinacli.options import fail
 
@@ -18,21 +15,6 @@ SUFFIXES = (".png", ".pdf", ".svg")
 class Loss(StrEnum):
     FOCAL = "focal"
     FOCAL_STAR = "focal_star"
-
-
-def number(low: float, high: float) -> Callable[[str], float]:
-    """An option's parser for numbers in `low` to `high`; its error tells the value, which typer's own does not."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            raise typer.BadParameter(f"{text!r} is not a number in {low:g} to {high:g}")
-        return value
-
-    return parse
 
 
 def check(

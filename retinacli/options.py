@@ -1,8 +1,9 @@
 """Options that several commands share, and how a command ends."""
 
 import difflib
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -16,6 +17,21 @@ BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Images at once
 SaveCoco = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the detections in COCO's results format.")]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout and nothing else.")]
 WEIGHTS = "A checkpoint, a run's folder, or coco or coco_v2, torchvision's."
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """An option's parser for numbers in `low` to `high`; its error tells the value, which typer's own does not."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise typer.BadParameter(f"{text!r} is not a number in {low:g} to {high:g}")
+        return value
+
+    return parse
 
 
 def fail(message: str, code: int) -> NoReturn:

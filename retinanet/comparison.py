@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from retinanet.data.dataset import Dataset, Strings
-from retinanet.scoring import METRICS, Scores, score
+from retinanet.scoring import METRICS, Scores, images_of, score
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -90,8 +90,7 @@ def _difference(name: str, first: float, second: float, changes: np.ndarray) -> 
 
 def _by_image(dataset: Dataset, results: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """`results` in the order of the images, and where each image's begin: (N + 1,)."""
-    by_id = np.argsort(dataset.image_ids)
-    images = by_id[np.searchsorted(dataset.image_ids[by_id], results[:, 0])]
+    images = images_of(dataset, results)
     counts = np.bincount(images, minlength=len(dataset))
     return results[np.argsort(images, kind="stable")], np.concatenate([[0], np.cumsum(counts)])
 

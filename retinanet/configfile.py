@@ -26,18 +26,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), preset: str | N
     Raises: ConfigError, naming the key and the nearest known one.
     """
     file, shipped = _find(Path(path))
-    if file.stat().st_size > MAX_CONFIG_BYTES:
-        raise ConfigError(
-            f"{path}: has {file.stat().st_size:,} bytes; a configuration has at most {MAX_CONFIG_BYTES:,}"
-        )
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{path}: is not readable YAML: {' '.join(str(error).split())}") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds {kind_of(values)}, expected a mapping with data, model, train, ...")
+    values = read_mapping(file, "data, model, train, ...")
     folder = Path() if shipped else file.parent
     data, train = values.get("data"), values.get("train")
     if isinstance(data, dict) and isinstance(data.get("root", "."), str):
@@ -50,6 +39,23 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), preset: str | N
     for text in overrides:
         _override(values, text)
     return _located(config_from_dict(_with_checkpoint(values), str(path)))
+
+
+def read_mapping(file: Path, expected: str) -> dict[str, Any]:
+    """What a YAML file holds. expected: its keys, for the message. Raises: ConfigError."""
+    try:
+        if file.stat().st_size > MAX_CONFIG_BYTES:
+            raise ConfigError(
+                f"{file}: has {file.stat().st_size:,} bytes; a configuration has at most {MAX_CONFIG_BYTES:,}"
+            )
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{file}: is not readable YAML: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: holds {kind_of(values)}, expected a mapping with {expected}")
+    return values
 
 
 def override(config: Config, overrides: Sequence[str]) -> Config:

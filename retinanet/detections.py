@@ -11,6 +11,9 @@ from torchvision.ops import batched_nms
 from retinanet.boxes import area, clip, decode
 from retinanet.model import Predictions
 
+SHOWN = 0.3  # people are shown detections that score higher, where nothing else is said
+NEVER = 1.0  # a threshold that no score exceeds
+
 
 @dataclass(frozen=True)
 class Detections:
@@ -51,7 +54,7 @@ def detect(
     predictions: Predictions,
     sizes: Sequence[tuple[int, int]],
     original_sizes: Sequence[tuple[int, int]],
-    score_threshold: float = 0.05,
+    score_threshold: float | Tensor = 0.05,
     top_k: int = 1000,
     nms_iou: float = 0.5,
     max_detections: int = 100,
@@ -63,6 +66,7 @@ def detect(
 
     Args:
         sizes: (height, width) of each resized image without padding. original_sizes: of each image as decoded.
+        score_threshold: what a score must exceed; a (K,) float32 tensor: in each class.
         clip_first: cut boxes to the image before the suppression, as torchvision; else after it, as detectron2, where a
             box of which nothing is left is dropped.
     Returns: B Detections in pixels of the original images.
@@ -76,7 +80,7 @@ def detect_stages(
     predictions: Predictions,
     sizes: Sequence[tuple[int, int]],
     original_sizes: Sequence[tuple[int, int]],
-    score_threshold: float,
+    score_threshold: float | Tensor,
     top_k: int,
     nms_iou: float,
     max_detections: int,
@@ -89,8 +93,9 @@ def detect_stages(
         boxes, scores, labels, anchor_rows = [], [], [], []
         for logits, deltas, anchors in zip(predictions.logits, predictions.deltas, predictions.anchors, strict=True):
             classes = logits.shape[-1]
-            score = torch.sigmoid(logits[i].float()).flatten()  # (R_l * K,)
-            candidates = (score > score_threshold).nonzero().squeeze(1)
+            score = torch.sigmoid(logits[i].float())  # (R_l, K)
+            candidates = (score > score_threshold).flatten().nonzero().squeeze(1)
+            score = score.flatten()  # (R_l * K,)
             best, order = score[candidates].topk(min(top_k, len(candidates)))
             candidates = candidates[order]
             rows = candidates // classes

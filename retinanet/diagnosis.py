@@ -7,7 +7,7 @@ import numpy as np
 from hotcoco import metrics
 
 from retinanet.data.dataset import Dataset
-from retinanet.scoring import IOU, UNCOUNTED, WRONG, coco_eval, matches
+from retinanet.scoring import IOU, UNCOUNTED, WRONG, coco_eval, labels_of, matches
 
 BINS = 10  # of calibration, each a tenth of the scores, as Guo et al. 2017
 BACKGROUND_IOU = (
@@ -93,12 +93,6 @@ def diagnose(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float])
 def above(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
     """Those of `results` (D, 7) whose score exceeds the threshold of their class; K thresholds."""
     return results[results[:, 5] > np.asarray(thresholds)[labels_of(dataset, results)]]
-
-
-def labels_of(dataset: Dataset, results: np.ndarray) -> np.ndarray:
-    """(D,) 0..K-1 of `results` (D, 7)."""
-    by_id = np.argsort(dataset.category_ids)
-    return by_id[np.searchsorted(np.asarray(dataset.category_ids)[by_id], results[:, 6])]
 
 
 def _tide(found: dict) -> list[TideError]:

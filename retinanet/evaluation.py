@@ -27,7 +27,7 @@ Watch = Callable[[Predictions, Sequence[tuple[int, int]], Sequence[Sample], Sequ
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a detector found in `dataset`, and how good that is.
+    """What a detector found in `dataset` under `settings`, and how good that is.
 
     metrics, per_class: as `Scores` has them.
     results: (D, 7) float64, columns image_id, x, y, w, h, score, category_id.
@@ -36,6 +36,7 @@ class Evaluation:
     """
 
     dataset: Dataset
+    settings: DetectConfig
     results: np.ndarray
     metrics: dict[str, float]
     per_class: list[ClassResult]
@@ -78,6 +79,7 @@ def evaluate(
     scores = score(dataset, results)
     return Evaluation(
         dataset,
+        settings,
         results,
         scores.metrics,
         scores.per_class,
@@ -89,7 +91,7 @@ def evaluate(
 
 def evaluate_checkpoint(
     path: str | Path,
-    data: str | None = None,
+    data: str | Dataset | None = None,
     split: str = "val",
     overrides: Sequence[str] = (),
     batch_size: int = 1,
@@ -100,6 +102,7 @@ def evaluate_checkpoint(
 ) -> Evaluation:
     """Measure the detector of a checkpoint, or of a run's folder, on a split of its own data or of config `data`'s.
 
+    data: a data set that is open already is taken as it is, whatever `split` says.
     progress, funnel, reference: as `evaluate` takes them.
 
     Raises: CheckpointError, ConfigError, DataError, also if the data has categories that the checkpoint has not.
@@ -124,23 +127,26 @@ def evaluate_checkpoint(
 
 def checkpoint_and_data(
     path: str | Path,
-    data: str | None = None,
+    data: str | Dataset | None = None,
     split: str = "val",
     overrides: Sequence[str] = (),
     device: torch.device | str = "cpu",
 ) -> tuple[RetinaNet, Config, Dataset]:
     """The detector of a checkpoint or a run's folder, its config, and a split of its own data or of config `data`'s.
 
-    Classes of the detector that the data has not are left out of it.
+    data: as `evaluate_checkpoint` takes it. Classes of the detector that the data has not are left out of it.
 
     Raises: CheckpointError, ConfigError, DataError, also if the data has categories that the checkpoint has not.
     """
     model, metadata = open_model(path)
     config = override(metadata.config, overrides)
-    source = load_config(data, overrides).data if data is not None else config.data
-    if source.classes is None and source.embedded is None and metadata.config.data.classes is not None:
-        source = replace(source, classes=metadata.config.data.classes)
-    dataset = open_dataset(source, split)
+    if isinstance(data, Dataset):
+        dataset = data
+    else:
+        source = load_config(data, overrides).data if data is not None else config.data
+        if source.classes is None and source.embedded is None and metadata.config.data.classes is not None:
+            source = replace(source, classes=metadata.config.data.classes)
+        dataset = open_dataset(source, split)
     known = {
         category: label for label, category in enumerate(zip(metadata.category_ids, metadata.classes, strict=True))
     }
@@ -189,22 +195,23 @@ def detect_batch(
     model: RetinaNet,
     batch: Batch,
     settings: DetectConfig,
-    labels: Sequence[int] | None = None,
+    thresholds: Sequence[float] | None = None,
     watch: Watch | None = None,
 ) -> list[Detections]:
-    """Objects in each image of a batch, in pixels of the original images. labels: the only classes; None: all."""
-    batch = batch.to(model.pixel_mean.device)
+    """Objects in each image of a batch, in pixels of the original images.
+
+    thresholds: (K,) score that detections of each class must exceed; None: that of `settings` for all.
+    """
+    device = model.pixel_mean.device
+    batch = batch.to(device)
     predictions = model(batch.images, batch.sizes)
-    if labels is not None:
-        shut_out = [label for label in range(model.classes) if label not in labels]
-        for logits in predictions.logits:
-            logits[..., shut_out] = -torch.inf
+    of_class = None if thresholds is None else torch.as_tensor(thresholds, dtype=torch.float32, device=device)
     sizes = [(int(height), int(width)) for height, width in batch.sizes]
     stages = detect_stages(
         predictions,
         sizes,
         [sample.original_size for sample in batch.samples],
-        settings.score_threshold,
+        settings.score_threshold if of_class is None else of_class,
         settings.top_k,
         settings.nms_iou,
         settings.max_detections,

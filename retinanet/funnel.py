@@ -13,6 +13,7 @@ from retinanet.data.dataset import Dataset, Sample
 from retinanet.detections import Detections, Stages, to_original
 from retinanet.matching import CHUNK
 from retinanet.model import Predictions
+from retinanet.scoring import DETECTIONS, IOU, ignored
 
 # near an object is an anchor's predicted box that, cut to the image, has IoU 0.5 with it
 STAGES = (
@@ -28,9 +29,6 @@ STAGES = (
 )
 NO_ANCHOR, TOO_LOOSE, WRONG_CLASS, LOW_SCORE, TOP_K, NMS, MAX_DETECTIONS, GIVEN, UNREADABLE = range(len(STAGES))
 FOUND = -1  # or not counted, as crowds
-IOU = 0.5
-DETECTIONS = 100  # COCO's metrics look at so many of an image and class
-LARGEST = 1e10  # square pixels; COCO's metrics leave larger objects out
 SMALL, MEDIUM = 32**2, 96**2  # square pixels; COCO's small objects lie below the first, its large ones above the second
 WORST = 10
 
@@ -84,7 +82,7 @@ class MissedObjects:
 
     def __init__(self, dataset: Dataset, score_threshold: float):
         self.dataset, self.score_threshold = dataset, score_threshold
-        self.counted = ~_ignored(dataset.areas, dataset.crowd)
+        self.counted = ~ignored(dataset.areas, dataset.crowd)
         self.index = {image_id: index for index, image_id in enumerate(dataset.image_ids.tolist())}
         self.stages = np.full(len(dataset.boxes), FOUND, np.int8)
         self.scores = np.ones(len(dataset.boxes))
@@ -201,21 +199,17 @@ def match_detections(boxes: np.ndarray, gt_boxes: np.ndarray, areas: np.ndarray,
         boxes: (D, 4) float64 xywh, best first. gt_boxes: (M, 4) float64 xywh. areas: (M,). crowd: (M,) bool.
     Returns: (D,) int64, an index 0..M-1, or -1 for nothing.
     """
-    ignored = _ignored(areas, crowd)
+    counted = ~ignored(areas, crowd)
     free = np.ones(len(gt_boxes), bool)
     matched = np.full(len(boxes), -1)
     for row, iou in enumerate(_iou(boxes[:DETECTIONS], gt_boxes, crowd)):
         near = free & (iou >= IOU)
-        for able in (near & ~ignored, near & ignored):
+        for able in (near & counted, near & ~counted):
             if able.any():
                 best = len(iou) - 1 - int(np.where(able, iou, 0)[::-1].argmax())
                 matched[row], free[best] = best, crowd[best]
                 break
     return matched
-
-
-def _ignored(areas: np.ndarray, crowd: np.ndarray) -> np.ndarray:
-    return crowd | (areas < 0) | (areas > LARGEST)
 
 
 def _xywh(boxes: np.ndarray) -> np.ndarray:

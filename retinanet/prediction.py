@@ -15,12 +15,13 @@ from retinanet.data.dataset import Sample, blank_sample
 from retinanet.data.images import SUFFIXES, read_image
 from retinanet.data.loader import collate
 from retinanet.data.transforms import resize
-from retinanet.detections import NOTHING, Detections
+from retinanet.detections import NEVER, NOTHING, Detections
 from retinanet.drawing import draw_detections, write_picture
 from retinanet.errors import DataError
 from retinanet.evaluation import detect_batch
 from retinanet.model import RetinaNet
 from retinanet.scoring import coco_results, coco_rows
+from retinanet.thresholds import load_thresholds
 from retinanet.weights import open_model
 
 
@@ -39,10 +40,13 @@ class Prediction:
 
 
 class Detector:
-    """A model with its class names, preprocessing and thresholds; `retinanet.load` makes one."""
+    """A model with its class names, preprocessing and thresholds; `retinanet.load` makes one.
 
-    def __init__(self, model: RetinaNet, metadata: Metadata):
-        self.model = model
+    thresholds: score that detections of each class must exceed; None: `settings.score_threshold` in all.
+    """
+
+    def __init__(self, model: RetinaNet, metadata: Metadata, thresholds: Sequence[float] | None = None):
+        self.model, self.thresholds = model, thresholds
         self.classes, self.category_ids = metadata.classes, metadata.category_ids
         self.data, self.settings = metadata.config.data, metadata.config.detect
 
@@ -55,7 +59,11 @@ class Detector:
         """Objects in each of some images, (H, W, 3) uint8 RGB. labels: the only classes to report; None: all."""
         d = self.data
         batch = collate([(resize(_sample(image), d.short_side, d.long_side, d.resize), []) for image in images])
-        return detect_batch(self.model, batch, self.settings, labels)
+        thresholds = self.thresholds
+        if labels is not None:
+            own = [self.settings.score_threshold] * len(self.classes) if thresholds is None else thresholds
+            thresholds = [own[label] if label in labels else NEVER for label in range(len(own))]
+        return detect_batch(self.model, batch, self.settings, thresholds)
 
 
 def load(
@@ -63,12 +71,14 @@ def load(
     device: torch.device | str = "cpu",
     score_threshold: float | None = None,
     max_detections: int | None = None,
+    thresholds: str | Path | None = None,
 ) -> Detector:
     """The detector of a checkpoint or of a run's folder (its best weights), or `coco` or `coco_v2`, torchvision's.
 
-    score_threshold, max_detections: None: the checkpoint's own.
+    score_threshold, max_detections: None: the checkpoint's own. thresholds: a file that `save_thresholds` wrote, whose
+    threshold of each class goes before score_threshold.
 
-    Raises: CheckpointError.
+    Raises: CheckpointError; ConfigError for a fault in `thresholds`.
     """
     model, metadata = open_model(path)
     settings: DetectConfig = metadata.config.detect
@@ -77,7 +87,8 @@ def load(
     if max_detections is not None:
         settings = replace(settings, max_detections=max_detections)
     model = model.to(device).to(memory_format=torch.channels_last)
-    return Detector(model, replace(metadata, config=replace(metadata.config, detect=settings)))
+    of_class = None if thresholds is None else load_thresholds(thresholds, metadata.classes, metadata.category_ids)
+    return Detector(model, replace(metadata, config=replace(metadata.config, detect=settings)), of_class)
 
 
 def predict(

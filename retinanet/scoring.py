@@ -12,6 +12,8 @@ from retinanet.detections import Detections
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 IOU = 0.5  # of a detection and the object that it finds, where one overlap has to be chosen
+DETECTIONS = 100  # the metrics look at so many of an image and class
+LARGEST = 1e10  # square pixels; the metrics leave larger objects out
 WRONG, UNCOUNTED = -1, -2
 
 
@@ -54,15 +56,30 @@ def coco_results(rows: np.ndarray) -> list[dict]:
     ]
 
 
+def images_of(dataset: Dataset, results: np.ndarray) -> np.ndarray:
+    """(D,) index 0..N-1 of the image of each row of `results` (D, 7)."""
+    by_id = np.argsort(dataset.image_ids)
+    return by_id[np.searchsorted(dataset.image_ids[by_id], results[:, 0])]
+
+
+def labels_of(dataset: Dataset, results: np.ndarray) -> np.ndarray:
+    """(D,) 0..K-1 of each row of `results` (D, 7)."""
+    by_id = np.argsort(dataset.category_ids)
+    return by_id[np.searchsorted(np.asarray(dataset.category_ids)[by_id], results[:, 6])]
+
+
+def ignored(areas: np.ndarray, crowd: np.ndarray) -> np.ndarray:
+    """(M,) bool, which objects the metrics do not count."""
+    return crowd | (areas < 0) | (areas > LARGEST)
+
+
 def coco_eval(dataset: Dataset, results: np.ndarray) -> COCOeval:
     """hotcoco's evaluation of `results` (D, 7), run; its numbers equal pycocotools'.
 
     Images are numbered 1..N in it, by ascending id, objects 1..M and detections 1..D as they stand: no metric depends
     on these numbers, and hotcoco refuses negative ones.
     """
-    by_id = np.argsort(dataset.image_ids, kind="stable")
-    numbers = np.empty(len(dataset), np.int64)
-    numbers[by_id] = np.arange(1, len(dataset) + 1)
+    numbers = 1 + np.argsort(np.argsort(dataset.image_ids))
     sizes = dataset.sizes.tolist()
     images = [{"id": int(i), "height": h, "width": w} for i, (h, w) in zip(numbers, sizes, strict=True)]
     categories = [{"id": i, "name": n} for i, n in sorted(zip(dataset.category_ids, dataset.classes, strict=True))]
@@ -77,7 +94,7 @@ def coco_eval(dataset: Dataset, results: np.ndarray) -> COCOeval:
         iscrowd=dataset.crowd.astype(np.int64),
     )
     found = results.copy()
-    found[:, 0] = 1 + np.searchsorted(dataset.image_ids[by_id], results[:, 0])
+    found[:, 0] = numbers[images_of(dataset, results)]
     evaluation = COCOeval(ground_truth, ground_truth.load_res(found), "bbox")
     with contextlib.redirect_stdout(io.StringIO()):  # summarize prints its table
         evaluation.run()
@@ -109,7 +126,7 @@ def matches(evaluation: COCOeval, detections: int) -> np.ndarray:
 
     Returns: (D,) int64, index 0..M-1, WRONG, or UNCOUNTED for one on a crowd or not among its image and class's best 100.
     """
-    known = evaluation.image_diagnostics(iou_thr=IOU)
+    known = evaluation.image_diagnostics(iou_thr=IOU, score_thr=2)  # no list of doubtful labels: no score is 2
     found = np.full(detections, UNCOUNTED)
     found[np.fromiter(known["dt_status"], np.int64, len(known["dt_status"])) - 1] = WRONG
     pairs = np.array(list(known["dt_match"].items()), np.int64).reshape(-1, 2)

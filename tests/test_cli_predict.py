@@ -111,3 +111,73 @@ def test_the_library_gives_what_the_command_gives(images: Path, tiny_run: Path):
     assert [detector.classes[label] for label in found.labels] == [item["label"] for item in told]
     assert found.scores.tolist() == pytest.approx([item["score"] for item in told], abs=1e-4)
     assert (found.boxes == again.boxes).all()
+
+
+def write_thresholds(path: Path, **of_class: float) -> Path:
+    """A file by hand: what is not named (with _ for a space) is never reported."""
+    lines = (f"- {{label: {name}, threshold: {of_class.get(name.replace(' ', '_'), 1)}}}\n" for name in CLASSES)
+    path.write_text("classes:\n" + "".join(lines))
+    return path
+
+
+def test_a_threshold_for_each_class(images: Path, tiny_run: Path, tmp_path: Path):
+    def found(*options: object) -> list[list[dict]]:
+        result = retina("predict", images, "-w", tiny_run, "--json", *options)
+        assert result.code == 0, result.err
+        return [image["detections"] for image in json.loads(result.out)["images"]]
+
+    best = {item["label"] for image in found(*SCORE) for item in image}
+    [other, *_] = [name for name in CLASSES if name not in best]
+    alone = write_thresholds(tmp_path / "alone.yaml", **{other.replace(" ", "_"): 0.0001})
+    only = found("--thresholds", alone, "--max-detections", 3)
+    assert only == found(*SCORE, "--classes", other)  # no place goes to classes below their threshold
+    assert [len(image) for image in only] == [3, 3]
+
+
+def test_thresholds_hold_beside_the_classes_asked_for(images: Path, tiny_run: Path, tmp_path: Path):
+    import retinanet
+
+    picture = np.asarray(Image.open(images / "0.png"))
+    every = retinanet.load(tiny_run, score_threshold=0.0001).predict(picture)
+    middle = float(np.median(every.scores[every.labels == 0]))
+    both = write_thresholds(tmp_path / "both.yaml", red_circle=middle, blue_circle=0.0001)
+    detector = retinanet.load(tiny_run, thresholds=both)
+    found = detector.predict(picture)
+    assert set(found.labels.tolist()) == {0, 1} and (found.scores[found.labels == 0] > middle).all()
+    [blue] = detector.predict_batch([picture], [1, 3])
+    assert set(blue.labels.tolist()) == {1}
+
+
+def test_thresholds_of_the_library_and_the_file(tiny: Path, tiny_run: Path, images: Path, tmp_path: Path):
+    import retinanet
+    from retinanet.configfile import load_config
+    from retinanet.data import open_dataset
+    from retinanet.evaluation import evaluate
+    from retinanet.thresholds import choose_thresholds, save_thresholds
+
+    detector = retinanet.load(tiny_run, score_threshold=0.0001)
+    data = load_config(tiny / "tiny.yaml").data
+    dataset = open_dataset(data, "val")
+    results = evaluate(detector.model, dataset, data.short_side, data.long_side, detector.settings).results
+    chosen = choose_thresholds(dataset, results, lowest=0.0001, resamples=20)
+    file = tmp_path / "thresholds.yaml"
+    save_thresholds(file, chosen, len(dataset))
+    result = retina("predict", images, "-w", tiny_run, "--thresholds", file, "--json")
+    assert result.code == 0, result.err
+    loaded = retinanet.load(tiny_run, thresholds=file)
+    assert loaded.thresholds == tuple(each.threshold for each in chosen)
+    for image in json.loads(result.out)["images"]:
+        expected = loaded.predict(image["file"])
+        assert [item["score"] for item in image["detections"]] == pytest.approx(expected.scores.tolist(), abs=1e-4)
+        for item in image["detections"]:
+            assert item["score"] > loaded.thresholds[CLASSES.index(item["label"])] - 1e-5
+
+
+def test_faults_of_thresholds(images: Path, tiny_run: Path, tmp_path: Path):
+    (tmp_path / "t.yaml").write_text("classes: [{label: red circel, threshold: 0.5}]")
+    for options, code, message in [
+        (["--score", "0.3"], 2, "--score is for all classes, --thresholds for each: give one of them"),
+        ([], 1, "t.yaml: classes, entry 1: unknown class 'red circel'; did you mean red circle?"),
+    ]:
+        result = retina("predict", images, "-w", tiny_run, "--thresholds", "t.yaml", *options, cwd=tmp_path)
+        assert (result.code, result.out, result.err) == (code, "", f"retina: {message}\n")

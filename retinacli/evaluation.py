@@ -1,0 +1,125 @@
+"""What `retina eval` does with one detector, and with two."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from retinacli import options, render, render_comparison, render_diagnosis, render_evaluation
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Beyond the numbers; each as the option of its name."""
+
+    funnel: bool
+    diagnose: bool
+    precision: float | None
+    thresholds: Path | None
+    report: Path | None
+    reference: bool
+    save_coco: Path | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which data to measure on, and how; each as the option of its name."""
+
+    data: str | None
+    split: str
+    set_: list[str]
+    batch_size: int
+    device: str | None
+
+
+def check(weights: list[str], compare: bool, wanted: Wanted) -> None:
+    """Fail where one option needs or excludes another."""
+    asked = {f"--{name.replace('_', '-')}": value for name, value in vars(wanted).items()}
+    if compare:
+        if len(weights) != 2:
+            options.fail(f"--compare takes two detectors; got {len(weights)}", 2)
+        if extra := [name for name, value in asked.items() if value not in (None, False)]:
+            options.fail(f"{extra[0]} is about one detector; it does not go with --compare", 2)
+    elif len(weights) > 1:
+        options.fail(f"{len(weights)} detectors; one is measured at a time, and --compare takes two", 2)
+    if wanted.precision is not None and not (wanted.diagnose or wanted.thresholds or wanted.report):
+        options.fail(
+            "--precision is what the thresholds are to reach; add --thresholds FILE, --diagnose or --report DIR", 2
+        )
+
+
+def measure(weights: str, source: Source, wanted: Wanted, json_: bool) -> None:
+    """One detector."""
+    from retinanet.devices import pick_device
+    from retinanet.diagnosis import diagnose
+    from retinanet.evaluation import evaluate_checkpoint
+    from retinanet.scoring import coco_results
+    from retinanet.thresholds import choose_thresholds, save_thresholds
+
+    if wanted.report is not None:
+        wanted.report.mkdir(parents=True, exist_ok=True)  # what cannot be written is known before the work
+    where = pick_device(source.device or "auto")
+    with render.counter("images") as progress:
+        found = evaluate_checkpoint(
+            weights,
+            source.data,
+            source.split,
+            source.set_,
+            source.batch_size,
+            where,
+            progress,
+            wanted.funnel or wanted.report is not None,
+            wanted.reference,
+        )
+    for note in found.notes:
+        render.message(note)
+    chosen = diagnosis = None
+    if wanted.diagnose or wanted.thresholds or wanted.report:
+        chosen = choose_thresholds(found.dataset, found.results, wanted.precision, found.settings.score_threshold)
+    if chosen is not None and (wanted.diagnose or wanted.report):
+        diagnosis = diagnose(found.dataset, found.results, [each.threshold for each in chosen])
+    if wanted.save_coco is not None:
+        options.write_text(wanted.save_coco, json.dumps(coco_results(found.results)))
+    if json_:
+        print(
+            json.dumps(render_evaluation.document(found) | render_diagnosis.document(found.dataset, chosen, diagnosis))
+        )
+    else:
+        render_evaluation.tables(found)
+        render_diagnosis.tables(found.dataset, chosen, diagnosis)
+    if chosen is not None and wanted.thresholds is not None:
+        save_thresholds(wanted.thresholds, chosen, len(found.dataset), wanted.precision)
+        render.message(f"thresholds: retina predict IMAGE -w {weights} --thresholds {wanted.thresholds}")
+    if chosen is not None and diagnosis is not None and wanted.report is not None:
+        from retinanet.report import write_report
+
+        about = {"weights": weights, "data": str(found.dataset.folder), "split": source.split}
+        render.message(f"report: {write_report(wanted.report, found, diagnosis, chosen, about)}")
+    if different := render_evaluation.differing(found):
+        options.fail(f"--reference: pycocotools has another {', '.join(different)}", 3)
+    if missed := [each.label for each in chosen or [] if not each.reached]:
+        silent = f"; {wanted.thresholds} keeps them silent" if wanted.thresholds else ""
+        options.fail(f"--precision {wanted.precision:g}: reached at no threshold by {', '.join(missed)}{silent}", 3)
+
+
+def compare(weights: list[str], source: Source, json_: bool) -> None:
+    """Two detectors on the same images."""
+    from retinanet.comparison import compare as difference
+    from retinanet.devices import pick_device
+    from retinanet.evaluation import evaluate_checkpoint
+
+    where = pick_device(source.device or "auto")
+    with render.counter("images") as progress:
+        first = evaluate_checkpoint(
+            weights[0], source.data, source.split, source.set_, source.batch_size, where, progress
+        )
+        second = evaluate_checkpoint(
+            weights[1], first.dataset, source.split, source.set_, source.batch_size, where, progress
+        )
+    for note in dict.fromkeys((*first.notes, *second.notes)):
+        render.message(note)
+    with render.counter("resamples") as progress:
+        found = difference(first.dataset, first.results, second.results, progress=progress)
+    if json_:
+        print(json.dumps(render_comparison.document(weights, found)))
+    else:
+        render_comparison.tables(weights, found)
