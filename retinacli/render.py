@@ -150,34 +150,20 @@ def _validation_line(v: "records.Validation") -> str:
     return f"epoch {v.epoch}: AP {m['AP']:.4f} AP50 {m['AP50']:.4f}; best AP {v.best:.4f} at epoch {v.best_epoch}"
 
 
-METRIC_TEXTS = {
-    "AP": "IoU 0.50:0.95, all sizes, 100 detections",
-    "AP50": "IoU 0.50",
-    "AP75": "IoU 0.75",
-    "APs": "small, area < 32\u00b2",
-    "APm": "medium, 32\u00b2 to 96\u00b2",
-    "APl": "large, area > 96\u00b2",
-    "AR1": "recall, 1 detection per image",
-    "AR10": "recall, 10 detections per image",
-    "AR100": "recall, 100 detections per image",
-    "ARs": "recall, small",
-    "ARm": "recall, medium",
-    "ARl": "recall, large",
-}
-
-
 def evaluation_document(evaluation: "Evaluation") -> dict[str, Any]:
     return {"metrics": evaluation.metrics, "per_class": [vars(item) for item in evaluation.per_class]}
 
 
 def evaluation_tables(evaluation: "Evaluation") -> None:
+    from retinanet.scoring import METRICS
+
     per_class = table("Per class", "class", "AP", "AP50", "objects")
     for item in evaluation.per_class:
         row(per_class, item.label, _ap(item.AP), _ap(item.AP50), item.objects)
     print_table(per_class)
     metrics = table("COCO metrics", "metric", "", "value", text_columns=2)
     for name, value in evaluation.metrics.items():
-        row(metrics, name, METRIC_TEXTS[name], _ap(value))
+        row(metrics, name, METRICS[name], _ap(value))
     print_table(metrics)
 
 

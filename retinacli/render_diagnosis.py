@@ -84,7 +84,7 @@ def _confusion_table(dataset: "Dataset", found: "Diagnosis") -> None:
     """The largest counts beside the diagonal."""
     matrix = found.confusion.copy()
     np.fill_diagonal(matrix, 0)
-    names = [*dataset.classes, "\u2013"]
+    names = [*dataset.classes, "nothing"]
     sums = found.confusion.sum(axis=1)
     made = render.table(
         "Confusions above the thresholds, largest first", "object", "taken for", "count", text_columns=2
@@ -127,4 +127,4 @@ def _share(value: float | None) -> str:
 
 
 def _interval(bounds: tuple[float, float] | None) -> str:
-    return "" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+    return "" if bounds is None else f"{bounds[0]:.3f}\u2013{bounds[1]:.3f}"

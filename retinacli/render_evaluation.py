@@ -8,18 +8,6 @@ if TYPE_CHECKING:
     from retinanet.evaluation import Evaluation
     from retinanet.funnel import Funnel
 
-STAGE_TEXTS = {
-    "no anchor": "no anchor at IoU 0.5",
-    "box too loose": "no box at IoU 0.5",
-    "wrong class": "others score there",
-    "low score": "no class scores there",
-    "top-k": "not best of its level",
-    "NMS": "suppressed in its class",
-    "max detections": "too many score higher",
-    "given to another object": "fits another better",
-    "unreadable image": "",
-}
-
 
 def document(evaluation: "Evaluation") -> dict[str, Any]:
     shown = render.evaluation_document(evaluation)
@@ -54,11 +42,13 @@ def differing(evaluation: "Evaluation") -> list[str]:
 
 
 def _funnel_tables(funnel: "Funnel", ap50: float) -> None:
+    from retinanet.funnel import STAGES
+
     title = f"Missed objects: {funnel.missed} of {funnel.objects}; AP50 is {ap50:.4f}, and AP50+ if they were found"
     made = render.table(title, "lost as", "", "missed", "small", "medium", "large", "AP50+", text_columns=2)
     for at in funnel.lost:
         counts = (at.missed, at.small, at.medium, at.large)
-        render.row(made, at.stage, STAGE_TEXTS[at.stage], *counts, f"{at.AP50:.4f}" if at.missed else "")
+        render.row(made, at.stage, STAGES[at.stage], *counts, f"{at.AP50:.4f}" if at.missed else "")
     made.add_section()
     sums = [sum(getattr(at, name) for at in funnel.lost) for name in ("missed", "small", "medium", "large")]
     render.row(made, "in all", "", *sums, "")

@@ -92,13 +92,16 @@ def detect_stages(
     for i, (size, original) in enumerate(zip(sizes, original_sizes, strict=True)):
         boxes, scores, labels, anchor_rows = [], [], [], []
         for logits, deltas, anchors in zip(predictions.logits, predictions.deltas, predictions.anchors, strict=True):
-            classes = logits.shape[-1]
-            score = torch.sigmoid(logits[i].float())  # (R_l, K)
+            level, classes = logits[i], logits.shape[-1]  # (R_l, K)
+            if isinstance(score_threshold, Tensor):
+                level = level.masked_fill(torch.sigmoid(level.float()) <= score_threshold, -torch.inf)
+            # the best k of all scores lie in the k anchors of the best highest scores: most need no sigmoid
+            highest = level.amax(dim=1).topk(min(top_k, len(level))).indices  # (r,)
+            score = torch.sigmoid(level[highest].float())  # (r, K)
             candidates = (score > score_threshold).flatten().nonzero().squeeze(1)
-            score = score.flatten()  # (R_l * K,)
-            best, order = score[candidates].topk(min(top_k, len(candidates)))
+            best, order = score.flatten()[candidates].topk(min(top_k, len(candidates)))
             candidates = candidates[order]
-            rows = candidates // classes
+            rows = highest[candidates // classes]
             box = decode(deltas[i, rows].float(), anchors[rows])
             boxes.append(clip(box, size) if clip_first else box)
             scores.append(best)

@@ -15,18 +15,18 @@ from retinanet.matching import CHUNK
 from retinanet.model import Predictions
 from retinanet.scoring import DETECTIONS, IOU, ignored
 
-# near an object is an anchor's predicted box that, cut to the image, has IoU 0.5 with it
-STAGES = (
-    "no anchor",  # no box is near, and no anchor itself has IoU 0.5 either
-    "box too loose",  # an anchor has, but no box is near
-    "wrong class",  # no near box scores above the threshold in the object's class, but one does in another
-    "low score",  # nor in any class
-    "top-k",  # some do, but are not among the best of their level
-    "NMS",  # some are, but none survives non-maximum suppression
-    "max detections",  # some do, but are not among the detections kept of the image, nor of those that COCO looks at
-    "given to another object",  # some are: COCO's greedy matching gave them to other objects of the class
-    "unreadable image",
-)
+# where an object may be lost, the first of them that holds; a box fits that, cut to the image, has IoU 0.5 with the object
+STAGES = {
+    "no anchor": "no anchor fits it, and none was moved onto it",
+    "box too loose": "an anchor fits, but no box that was made of one",
+    "wrong class": "a box fits, but scores as another class only",
+    "low score": "a box fits, but no class scores there",
+    "top-k": "a box scores, but is not among the best of its level",
+    "NMS": "suppressed by a better box of its class",
+    "max detections": "too many others of the image score higher",
+    "given to another object": "COCO's greedy matching gave it to another object",
+    "unreadable image": "the image could not be read",
+}
 NO_ANCHOR, TOO_LOOSE, WRONG_CLASS, LOW_SCORE, TOP_K, NMS, MAX_DETECTIONS, GIVEN, UNREADABLE = range(len(STAGES))
 FOUND = -1  # or not counted, as crowds
 SMALL, MEDIUM = 32**2, 96**2  # square pixels; COCO's small objects lie below the first, its large ones above the second

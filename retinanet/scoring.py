@@ -10,7 +10,21 @@ from hotcoco import COCO, COCOeval
 from retinanet.data.dataset import Dataset
 from retinanet.detections import Detections
 
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+# in pycocotools' order, and what each is taken over
+METRICS = {
+    "AP": "IoU 0.50:0.95, all sizes, 100 detections",
+    "AP50": "IoU 0.50",
+    "AP75": "IoU 0.75",
+    "APs": "small, area < 32\u00b2",
+    "APm": "medium, 32\u00b2 to 96\u00b2",
+    "APl": "large, area > 96\u00b2",
+    "AR1": "recall, 1 detection per image",
+    "AR10": "recall, 10 detections per image",
+    "AR100": "recall, 100 detections per image",
+    "ARs": "recall, small",
+    "ARm": "recall, medium",
+    "ARl": "recall, large",
+}
 IOU = 0.5  # of a detection and the object that it finds, where one overlap has to be chosen
 DETECTIONS = 100  # the metrics look at so many of an image and class
 LARGEST = 1e10  # square pixels; the metrics leave larger objects out

@@ -10,7 +10,7 @@ from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 from torchvision.models.detection._utils import BoxCoder
 
 from retinanet.anchors import make_anchors
-from retinanet.detections import detect
+from retinanet.detections import detect, detect_stages
 from retinanet.model import Predictions
 
 
@@ -120,6 +120,30 @@ def test_equal_to_torchvision(seed, threshold, top_k, limit):
     expected = TorchvisionRetinaNet.postprocess_detections(settings, outputs, [anchors, anchors], sizes)
     for ours, theirs in zip(got, expected, strict=True):
         assert len(ours) == limit
-        np.testing.assert_array_equal(ours.labels, theirs["labels"])
-        np.testing.assert_array_equal(ours.scores, theirs["scores"])
-        np.testing.assert_allclose(ours.boxes, theirs["boxes"], rtol=0, atol=1e-3)
+        boxes, scores, labels = (theirs[name].numpy() for name in ("boxes", "scores", "labels"))
+        np.testing.assert_array_equal(ours.scores, scores)
+        mine, order = np.lexsort((ours.labels, ours.scores)), np.lexsort((labels, scores))  # equal scores in any order
+        np.testing.assert_array_equal(ours.labels[mine], labels[order])
+        np.testing.assert_allclose(ours.boxes[mine], boxes[order], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_best_of_a_level_are_those_of_all_its_scores(seed):
+    generator = torch.Generator().manual_seed(seed)
+    anchors = make_anchors([(16, 20), (8, 10), (4, 5), (2, 3), (1, 2)])[0]
+    logits = 3 * torch.randn(1, len(anchors), 7, generator=generator) - 2
+    of_class = torch.tensor([0.5, 0.1, 0.9, 0.05, 1, 0.3, 0.2])
+    for threshold in (0.05, of_class):
+        [stages] = detect_stages(
+            Predictions([logits], [torch.zeros(1, len(anchors), 4)], [anchors]),
+            [(128, 160)],
+            [(128, 160)],
+            score_threshold=threshold,
+            top_k=50,
+            nms_iou=1,
+            max_detections=50,
+        )
+        scores = torch.sigmoid(logits[0])
+        every = scores[scores > threshold].sort(descending=True).values
+        assert torch.equal(stages.scores, every[:50])
+        assert torch.equal(scores[stages.rows[0], stages.labels], stages.scores)
