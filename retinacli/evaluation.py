@@ -92,7 +92,7 @@ def measure(weights: str, source: Source, wanted: Wanted, json_: bool) -> None:
     if chosen is not None and diagnosis is not None and wanted.report is not None:
         from retinanet.report import write_report
 
-        about = {"weights": weights, "data": str(found.dataset.folder), "split": source.split}
+        about = {"weights": weights, "data": source.data or "its own", "split": source.split}
         render.message(f"report: {write_report(wanted.report, found, diagnosis, chosen, about)}")
     if different := render_evaluation.differing(found):
         options.fail(f"--reference: pycocotools has another {', '.join(different)}", 3)
