@@ -33,7 +33,9 @@ def tensors(images):
     return [torch.from_numpy(image).permute(2, 0, 1) / 255 for image in images]
 
 
-def assert_equal(ours: Detections, theirs: dict[str, torch.Tensor], tie: float) -> tuple[float, float]:
+def assert_equal(
+    ours: Detections, theirs: dict[str, torch.Tensor], tie: float, box_within: float, score_within: float
+) -> tuple[float, float]:
     """Each with the nearest of its label; a box clipped to nothing has no overlap to be paired by.
 
     tie: scores that differ by less may stand in another order.
@@ -46,21 +48,35 @@ def assert_equal(ours: Detections, theirs: dict[str, torch.Tensor], tie: float) 
     assert len(pair.unique()) == len(pair)
     moved = (boxes - theirs["boxes"][pair]).abs().max()
     changed = (scores - theirs["scores"][pair]).abs().max()
-    assert moved < 1e-2 and changed < 1e-4
+    assert moved < box_within and changed < score_within
     swapped = pair != torch.arange(len(pair))
     assert ((theirs["scores"][pair] - theirs["scores"]).abs()[swapped] < tie).all()
     return float(moved), float(changed)
 
 
-def detections_are_equal(v2: bool, images: list[np.ndarray], folder: Path, short_side: int, tie: float) -> None:
+def detections_are_equal(
+    v2: bool,
+    images: list[np.ndarray],
+    folder: Path,
+    short_side: int,
+    tie: float,
+    box_within: float = 1e-2,
+    score_within: float = 1e-4,
+    double: bool = False,
+) -> None:
+    """double: both networks compute in double precision, from pixels resized in single precision as ever."""
     theirs = random_model(v2, min_size=short_side)
     model, metadata = imported(theirs, folder, short_side)
+    if double:
+        theirs.double().backbone.register_forward_pre_hook(lambda _, args: (args[0].double(),))
+        model.double()
     detector = Detector(model, metadata)
     with torch.inference_mode():
         together = theirs(tensors(images))
         alone = [theirs(tensors([image]))[0] for image in images]
-    largest = [assert_equal(*pair, tie) for pair in zip(detector.predict_batch(images), together, strict=True)]
-    largest += [assert_equal(detector.predict(image), found, tie) for image, found in zip(images, alone, strict=True)]
+    pairs = [*zip(detector.predict_batch(images), together, strict=True)]
+    pairs += [(detector.predict(image), found) for image, found in zip(images, alone, strict=True)]
+    largest = [assert_equal(*pair, tie, box_within, score_within) for pair in pairs]
     print(f"largest differences: box {max(box for box, _ in largest):.2g} px, score {max(s for _, s in largest):.2g}")
 
 
@@ -76,14 +92,46 @@ def test_detections_equal_torchvisions(v2, tmp_path):
     detections_are_equal(v2, noise_pictures(), tmp_path, 128, tie=1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("v2", [False, True])
-def test_detections_on_coco128_at_full_size_equal_torchvisions(v2, tmp_path, shared_data):
+def test_raw_outputs_equal_torchvisions_to_the_last_digits_of_double_precision(v2, tmp_path):
+    theirs = random_model(v2, min_size=128)
+    model, _ = imported(theirs, tmp_path, 128)
+    theirs.double()
+    model.double()
+    model.pixel_mean = 255 * torch.tensor(theirs.transform.image_mean, dtype=torch.float64).reshape(1, 3, 1, 1)
+    model.pixel_std = 255 * torch.tensor(theirs.transform.image_std, dtype=torch.float64).reshape(1, 3, 1, 1)
+    images = torch.rand(2, 3, 128, 160, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        normalised = theirs.transform(list(images))[0].tensors
+        expected = theirs.head(list(theirs.backbone(normalised).values()))
+        found = model(255 * images)
+    for ours, name in ((found.logits, "cls_logits"), (found.deltas, "bbox_regression")):
+        by_scale = expected[name].unflatten(1, (-1, 3, 3)).transpose(2, 3).flatten(1, 3)  # theirs are by ratio
+        torch.testing.assert_close(torch.cat(ours, dim=1), by_scale, rtol=0, atol=1e-12)
+
+
+def coco128_pictures(shared_data: Path) -> list[np.ndarray]:
+    """Of several sizes and both aspects."""
     files = sorted((shared_data / "coco128" / "train2017").iterdir())[:40:8]
     images = [read_image(file) for file in files]
     assert len({image.shape for image in images}) > 2
-    # V2's scores differ by up to 5e-5 here: sums of so many numbers round otherwise in channels-last memory
-    detections_are_equal(v2, images, tmp_path, 800, tie=1e-4)
+    return images
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("v2", [False, True])
+def test_detections_on_coco128_at_full_size_equal_torchvisions(v2, tmp_path, shared_data):
+    # In double precision: what differs is the rounding of resized pixels and of the scores handed out, 2e-7 of a score.
+    images = coco128_pictures(shared_data)[:2]
+    assert images[0].shape[:2] == images[1].shape[1::-1]  # one is wide, one tall: together both are padded
+    detections_are_equal(v2, images, tmp_path, 800, tie=1e-6, box_within=1e-3, score_within=5e-7, double=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("v2", [False, True])
+def test_detections_in_single_precision_at_full_size_are_near_torchvisions(v2, tmp_path, shared_data):
+    # torch's GroupNorm sums naively over channels-last memory on a CPU, of which padding makes 6e-5 of a V2 score
+    detections_are_equal(v2, coco128_pictures(shared_data), tmp_path, 800, tie=1e-4 if v2 else 1e-6)
 
 
 @pytest.mark.parametrize("v2", [False, True])
