@@ -4,13 +4,30 @@ import json
 import os
 import shlex
 import sys
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from retinacli import lossplot, options
 from retinacli.manyvalues import ManyValues
+
+
+class Precision(Enum):
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+class ExportPrecision(Enum):
+    FP32 = "fp32"
+    INT8 = "int8"
+
+
+class Format(Enum):
+    OPENVINO = "openvino"
+    ONNX = "onnx"
+
 
 app = typer.Typer(
     name="retina",
@@ -161,19 +178,22 @@ def predict(
     ] = None,
     batch_size: options.BatchSize = 1,
     save_coco: options.SaveCoco = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Of the arithmetic of an OpenVINO model (.xml).  [default: fp32]")
+    ] = None,
     device: options.Device = None,
     json_: options.Json = False,
 ) -> None:
     """Find objects in pictures."""
-    if score is not None and thresholds is not None:
-        options.fail("--score is for all classes, --thresholds for each: give one of them", 2)
+    options.check_predict(weights, score, thresholds, precision is not None, device)
     from retinacli import render
     from retinanet import prediction
-    from retinanet.detections import SHOWN
-    from retinanet.devices import pick_device
+    from retinanet.found import SHOWN
 
     lowest = SHOWN if score is None else score
-    detector = prediction.load(weights, pick_device(device or "auto"), lowest, max_detections, thresholds)
+    place = options.device(weights, device)
+    numbers: Literal["fp32", "bf16"] = "bf16" if precision is Precision.BF16 else "fp32"
+    detector = prediction.load(weights, place, lowest, max_detections, thresholds, numbers)
     labels = options.class_labels(classes, detector.classes)
     files = prediction.find_images(sources)
     results = prediction.predict(detector, files, batch_size, labels)
@@ -369,6 +389,40 @@ def import_(
     tensors = {checkpoint.MODEL + name: tensor for name, tensor in model.state_dict().items()}
     checkpoint.save(target, tensors, metadata)
     render.message(f"{metadata.config.model.backbone}, {len(metadata.classes)} classes, in {target}")
+
+
+@app.command()
+def export(
+    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help=options.WEIGHTS)],
+    to: Annotated[Format, typer.Option("--to", help="The program that is to run it.")],
+    precision: Annotated[
+        ExportPrecision, typer.Option(help="int8 is chosen by pictures, and its AP told.")
+    ] = ExportPrecision.FP32,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="CONFIG", help="A YAML file whose data to use in place of the checkpoint's."),
+    ] = None,
+    set_: options.Set = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="The model.  [default: NAME.onnx or NAME.xml]")
+    ] = None,
+    json_: options.Json = False,
+) -> None:
+    """Write a detector as one file that runs without torch, and prove that it finds the same."""
+    from retinacli import render, render_export
+    from retinanet.errors import VerificationError
+    from retinanet.export import SUFFIX
+    from retinanet.export import export as run
+
+    target = options.export_target(weights, output, SUFFIX[to.value])
+    try:
+        done = run(weights, to.value, target, precision.value, data, set_ or [], render.message)
+    except VerificationError as error:
+        options.fail(str(error), 3)
+    if json_:
+        print(json.dumps(render_export.document(done)))
+    else:
+        render_export.summary(done)
 
 
 @app.command()

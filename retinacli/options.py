@@ -5,7 +5,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -86,6 +86,43 @@ def tables(names: Sequence[str] | None, values: Sequence[str] | None, known: Seq
             f"--values: which of the tables {', '.join(wanted)}? Run them one by one; the results are kept together", 2
         )
     return wanted
+
+
+def check_predict(
+    weights: str, score: float | None, thresholds: Path | None, precision: bool, device: str | None
+) -> None:
+    """Fail where options of `predict` exclude each other. precision: whether it was given."""
+    from retinanet.engines import OPENVINO, is_exported
+
+    if score is not None and thresholds is not None:
+        fail("--score is for all classes, --thresholds for each: give one of them", 2)
+    if precision and Path(weights).suffix.lower() != OPENVINO:
+        fail(f"--precision is for models of OpenVINO ({OPENVINO}), not for {weights}", 2)
+    if is_exported(weights) and device not in (None, "auto", "cpu"):
+        fail(f"--device {device}: {weights} runs on the cpu", 2)
+
+
+def device(weights: str, name: str | None) -> Any:
+    """Where `weights` are to run; what needs no torch does not load it."""
+    from retinanet.engines import is_exported
+
+    if is_exported(weights):
+        return "cpu"
+    from retinanet.devices import pick_device
+
+    return pick_device(name or "auto")
+
+
+def export_target(weights: str, output: Path | None, suffix: str) -> Path:
+    """The file that `export` writes: `output`, or one here with the name of the weights or of their run."""
+    name = Path(weights).resolve().name
+    target = output or Path(name.removesuffix(".safetensors") + suffix)
+    if target.suffix.lower() != suffix:
+        fail(f"-o {target}: expected a name that ends in {suffix}", 2)
+    for part in (target, target.with_suffix(".bin"))[: 2 if suffix == ".xml" else 1]:
+        if part.exists():
+            fail(f"{part}: exists; -o names another file", 1)
+    return target
 
 
 def check_anchors(

@@ -13,8 +13,7 @@ from retinanet.config import Config
 from retinanet.coverage import LEVELS, anchor_shapes, best_anchors, level_cells
 from retinanet.data.dataset import Dataset, blank_sample
 from retinanet.data.images import read_image
-from retinanet.data.loader import padded
-from retinanet.data.transforms import resize
+from retinanet.data.transforms import padded, resize
 from retinanet.errors import DataError
 from retinanet.matching import match
 

@@ -4,45 +4,25 @@ import hashlib
 import json
 import os
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from retinanet.config import Config, config_from_dict, config_to_dict
-from retinanet.errors import CheckpointError, ConfigError
+from retinanet.errors import CheckpointError
+from retinanet.metadata import Metadata, from_record, to_record
 from retinanet.model import RetinaNet, make_model
 
-VERSION = "1"
 BEST, LAST, PREVIOUS = "best.safetensors", "last.safetensors", "previous.safetensors"
 MODEL, AVERAGE, OPTIMIZER = "model.", "average.", "optimizer."  # prefixes of the tensors' names
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What travels beside the tensors: the resolved config, class names and their outside ids, the run's progress."""
-
-    config: Config
-    classes: tuple[str, ...]
-    category_ids: tuple[int, ...]
-    progress: dict[str, Any] = field(default_factory=dict)
 
 
 def save(path: Path, tensors: dict[str, Tensor], metadata: Metadata) -> None:
     """Write atomically: a temporary file beside `path`, fsync, rename, fsync of the folder. Raises: OSError."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    record = {
-        "format": "retina",
-        "version": VERSION,
-        "config": json.dumps(config_to_dict(metadata.config)),
-        "classes": json.dumps(metadata.classes),
-        "category_ids": json.dumps(metadata.category_ids),
-        "progress": json.dumps(metadata.progress),
-    }
+    record = to_record(metadata)
     record["sha256"] = _sha256(tensors, record)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
@@ -83,7 +63,7 @@ def resolve(path: str | Path) -> Path:
 def read_metadata(path: str | Path) -> Metadata:
     """Config, classes and progress of a checkpoint, without its tensors. Raises: CheckpointError."""
     file = resolve(path)
-    return _metadata(_record(file), file)
+    return from_record(_record(file), file)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -104,7 +84,7 @@ def load_model(path: str | Path) -> tuple[RetinaNet, Metadata]:
     Raises: CheckpointError.
     """
     file = resolve(path)
-    metadata = _metadata(_record(file), file)
+    metadata = from_record(_record(file), file)
     model = make_model(metadata.config.model, metadata.config.anchors, len(metadata.classes), pretrained=False)
     try:
         model.load_state_dict(weights(read_tensors(file)))
@@ -134,23 +114,7 @@ def _record(file: Path) -> dict[str, str]:
         raise CheckpointError(f"{file}: is not a readable safetensors file: {error}{hint if foreign else ''}") from None
     if record.get("format") != "retina":
         raise CheckpointError(f"{file}: is a safetensors file of another program, expected one written by retina train")
-    if record.get("version") != VERSION:
-        raise CheckpointError(f"{file}: has format version {record.get('version')}, expected {VERSION}")
     return record
-
-
-def _metadata(record: dict[str, str], file: Path) -> Metadata:
-    try:
-        return Metadata(
-            config=config_from_dict(json.loads(record["config"]), str(file)),
-            classes=tuple(str(name) for name in json.loads(record["classes"])),
-            category_ids=tuple(int(i) for i in json.loads(record["category_ids"])),
-            progress=dict(json.loads(record["progress"])),
-        )
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{file}: its metadata is damaged: {error!r}") from None
-    except ConfigError as error:
-        raise CheckpointError(f"its config is not readable: {error}") from None
 
 
 def _sha256(tensors: dict[str, Tensor], record: dict[str, str]) -> str:

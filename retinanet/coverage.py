@@ -12,8 +12,7 @@ import numpy as np
 from retinanet.anchors import STRIDES, cell_anchors
 from retinanet.config import Config
 from retinanet.data.dataset import Dataset
-from retinanet.data.loader import padded
-from retinanet.data.transforms import Resize, resized_size
+from retinanet.data.transforms import Resize, padded, resized_size
 from retinanet.errors import DataError
 
 LEVELS = ("P3", "P4", "P5", "P6", "P7")

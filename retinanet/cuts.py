@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from retinanet.data.dataset import Dataset
-from retinanet.detections import NEVER
+from retinanet.found import NEVER
 from retinanet.scoring import UNCOUNTED, coco_eval, ignored, images_of, matches
 
 

@@ -3,34 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
 from retinanet.boxes import area, clip, decode
+from retinanet.found import Detections
 from retinanet.model import Predictions
-
-SHOWN = 0.3  # people are shown detections that score higher, where nothing else is said
-NEVER = 1.0  # a threshold that no score exceeds
-
-
-@dataclass(frozen=True)
-class Detections:
-    """Objects found in one image, best first.
-
-    boxes: (D, 4) float32, xyxy pixels of the original image. scores: (D,) float32 in 0..1. labels: (D,) int64 in 0..K-1.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-
-NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)

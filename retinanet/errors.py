@@ -31,6 +31,10 @@ class CheckpointError(RetinaNetError):
     """A checkpoint or a run's folder is at fault."""
 
 
+class VerificationError(RetinaNetError):
+    """An exported model finds something else than the model it was made of."""
+
+
 class TrainingError(RetinaNetError):
     """A run cannot go on: its loss is not finite, or its results cannot be written."""
 

@@ -13,8 +13,9 @@ from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset, Sample
 from retinanet.data.loader import Batch, EvalView, eval_loader
 from retinanet.data.transforms import Resize
-from retinanet.detections import NOTHING, Detections, Stages, detect_stages
+from retinanet.detections import Stages, detect_stages
 from retinanet.errors import DataError
+from retinanet.found import NOTHING, Detections
 from retinanet.funnel import Funnel, MissedObjects
 from retinanet.model import Predictions, RetinaNet
 from retinanet.reference import pycocotools_stats

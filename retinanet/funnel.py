@@ -10,7 +10,8 @@ from torch import Tensor
 
 from retinanet.boxes import clip, decode
 from retinanet.data.dataset import Dataset, Sample
-from retinanet.detections import Detections, Stages, to_original
+from retinanet.detections import Stages, to_original
+from retinanet.found import Detections
 from retinanet.matching import CHUNK
 from retinanet.model import Predictions
 from retinanet.scoring import DETECTIONS, IOU, ignored

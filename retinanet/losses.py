@@ -12,10 +12,8 @@ from torchvision.ops import generalized_box_iou_loss
 from retinanet.boxes import decode, encode
 from retinanet.config import LossConfig, best_alpha, loss_settings
 from retinanet.errors import ConfigError
-from retinanet.matching import IGNORE
+from retinanet.focal import Alpha, cross_entropy_pieces, focal_pieces, focal_star_pieces, weighted_sum
 from retinanet.mining import hard_examples, hard_examples_1_3
-
-Alpha = float | Sequence[float] | None
 
 
 def cross_entropy(x_t: Tensor) -> Tensor:
@@ -41,43 +39,29 @@ def sigmoid_cross_entropy(logits: Tensor, labels: Tensor, alpha: Alpha = None) -
 
     Arguments and result as of `sigmoid_focal_loss`, but alpha None weighs nothing.
     """
-    return _weighted_sum(logits, labels, alpha, cross_entropy)
+    return weighted_sum(logits, labels, alpha, cross_entropy_pieces)
 
 
 def sigmoid_focal_loss(logits: Tensor, labels: Tensor, alpha: Alpha = None, gamma: float = 2.0) -> Tensor:
     """Focal loss FL(p_t) = -alpha_t (1 - p_t)^gamma log(p_t) of independent sigmoids, summed (paper, equation 5).
 
     Args:
-        logits: (N, K), any finite values. labels: (N,) int64, the class 0..K-1 of each row, BACKGROUND (no class is
-            right) or IGNORE (the row counts nothing).
+        logits: (..., N, K), any finite values. labels: (..., N) int64, the class 0..K-1 of each row, BACKGROUND (no class
+            is right) or IGNORE (the row counts nothing).
         alpha: weight of the right class in 0..1, a wrong one has 1 - alpha; one number, or one for each class. None: the
             paper's best for this gamma (table 1b), 0.25 from gamma 1 on. gamma: focusing, >= 0; 0 is cross entropy.
-    Returns: scalar float32 (float64 for float64 logits).
+    Returns: (...), the sum over N and K: a scalar for (N, K) logits; float32 (float64 for float64 logits). It can be
+        differentiated once.
     """
     alpha = best_alpha(gamma) if alpha is None else alpha
-    return _weighted_sum(logits, labels, alpha, partial(focal, gamma=gamma))
+    return weighted_sum(logits, labels, alpha, partial(focal_pieces, gamma=gamma))
 
 
 def sigmoid_focal_star_loss(
     logits: Tensor, labels: Tensor, alpha: Alpha = 0.25, gamma: float = 2.0, shift: float = 1.0
 ) -> Tensor:
     """The focal loss' variant FL* of independent sigmoids, summed (paper, appendix A). Arguments as of `focal_star`."""
-    return _weighted_sum(logits, labels, alpha, partial(focal_star, gamma=gamma, shift=shift))
-
-
-def _weighted_sum(logits: Tensor, labels: Tensor, alpha: Alpha, loss: Callable[[Tensor], Tensor]) -> Tensor:
-    """`loss` of every x_t in rows that are not ignored, weighed by alpha_t, summed in fp32 or fp64."""
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    rows = (labels >= 0).nonzero().squeeze(1)
-    right = loss(logits[rows, labels[rows]])  # (F,)
-    wrong = loss(-logits)  # (N, K), as if no class were right
-    wrong[rows, labels[rows]] = 0  # taken out, not subtracted: the rest may be small beside it
-    per_row = wrong.sum(dim=1)
-    if alpha is not None:
-        weight = torch.as_tensor(alpha, dtype=logits.dtype, device=logits.device)  # () or (K,)
-        per_row = (1 - weight) * per_row if weight.ndim == 0 else (wrong * (1 - weight)).sum(dim=1)
-        right = right * (weight if weight.ndim == 0 else weight[labels[rows]])
-    return per_row[labels != IGNORE].sum() + right.sum()
+    return weighted_sum(logits, labels, alpha, partial(focal_star_pieces, gamma=gamma, shift=shift))
 
 
 def box_loss(
@@ -117,26 +101,30 @@ def detection_loss(
     Args:
         logits: (B, R, K). deltas: (B, R, 4). anchors: (R, 4). matched: (B, R) from `match`.
         gt_boxes: B tensors (M, 4) xyxy pixels. gt_labels: B tensors (M,) int64.
-        classification: (R, K) logits and (R,) labels -> summed loss, as `sigmoid_focal_loss`.
+        classification: (..., R, K) logits and (..., R) labels -> (...) summed loss, as `sigmoid_focal_loss`.
         mining: (R, K) logits, (R,) labels and (R, 4) decoded boxes -> rows to train, as `hard_examples`.
         normalizer: what the sum over all images is divided by in place of all that, as `running_normalizer` gives it.
     Returns: {"cls": scalar, "box": scalar}.
     """
-    total = {"cls": logits.new_zeros((), dtype=torch.float32), "box": logits.new_zeros((), dtype=torch.float32)}
+    labels = matched.clone()  # (B, R): BACKGROUND and IGNORE stay
+    cls, boxes, counts = [], [], []
     for i in range(len(matched)):
         foreground = (matched[i] >= 0).nonzero().squeeze(1)  # (F,)
         objects = matched[i, foreground]
-        labels = matched[i].clone()  # (R,): BACKGROUND and IGNORE stay
-        labels[foreground] = gt_labels[i][objects]
-        count = max(1, len(foreground)) if normalizer is None else normalizer
-        if mining is None:
-            total["cls"] = total["cls"] + classification(logits[i], labels) / count
-        else:
-            rows = mining(logits[i].detach(), labels, decode(deltas[i].detach().float(), anchors))
-            total["cls"] = total["cls"] + classification(logits[i, rows], labels[rows]) / max(1, len(rows))
+        labels[i, foreground] = gt_labels[i][objects]
+        counts.append(max(1, len(foreground)) if normalizer is None else normalizer)
         moved = deltas[i, foreground].float()
-        total["box"] = total["box"] + box_loss(moved, anchors[foreground], gt_boxes[i][objects], box, beta) / count
-    return {name: value / len(matched) if normalizer is None else value for name, value in total.items()}
+        boxes.append(box_loss(moved, anchors[foreground], gt_boxes[i][objects], box, beta) / counts[i])
+        if mining is not None:
+            rows = mining(logits[i].detach(), labels[i], decode(deltas[i].detach().float(), anchors))
+            cls.append(classification(logits[i, rows], labels[i, rows]) / max(1, len(rows)))
+    if mining is None:
+        sums = classification(logits, labels)  # all at once: the gradient of one image's slice is as large as (B, R, K)
+        by_image = sums / sums.new_tensor(counts)
+    else:
+        by_image = torch.stack(cls)
+    parts = {"cls": by_image, "box": torch.stack(boxes)}  # (B,) each
+    return {name: part.mean() if normalizer is None else part.sum() for name, part in parts.items()}
 
 
 def running_normalizer(before: float, matched: Tensor) -> float:

@@ -4,25 +4,24 @@ import glob
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from retinanet.checkpoint import Metadata
 from retinanet.config import DetectConfig
 from retinanet.data.dataset import Sample, blank_sample
 from retinanet.data.images import SUFFIXES, read_image
-from retinanet.data.loader import collate
-from retinanet.data.transforms import resize
-from retinanet.detections import NEVER, NOTHING, Detections
+from retinanet.data.transforms import Resize, resize
 from retinanet.drawing import draw_detections, write_picture
-from retinanet.errors import DataError
-from retinanet.evaluation import detect_batch
-from retinanet.model import RetinaNet
-from retinanet.scoring import coco_results, coco_rows
-from retinanet.thresholds import load_thresholds
-from retinanet.weights import open_model
+from retinanet.engines import ExportedModel, Precision, is_exported, open_exported
+from retinanet.errors import ConfigError, DataError
+from retinanet.found import NEVER, NOTHING, Detections
+from retinanet.metadata import Metadata
+
+if TYPE_CHECKING:
+    import torch
+
+    from retinanet.model import RetinaNet
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,9 @@ class Detector:
     thresholds: score that detections of each class must exceed; None: `settings.score_threshold` in all.
     """
 
-    def __init__(self, model: RetinaNet, metadata: Metadata, thresholds: Sequence[float] | None = None):
+    def __init__(
+        self, model: "RetinaNet | ExportedModel", metadata: Metadata, thresholds: Sequence[float] | None = None
+    ):
         self.model, self.thresholds = model, thresholds
         self.classes, self.category_ids = metadata.classes, metadata.category_ids
         self.data, self.settings = metadata.config.data, metadata.config.detect
@@ -55,39 +56,69 @@ class Detector:
         pixels = image if isinstance(image, np.ndarray) else read_image(Path(image))
         return self.predict_batch([pixels])[0]
 
+    def resized(self, image: np.ndarray) -> Sample:
+        """(H, W, 3) uint8 RGB as the model takes it, but for the padding."""
+        d, exported = self.data, isinstance(self.model, ExportedModel)
+        method: Resize = "float_opencv" if exported and d.resize == "float" else d.resize  # without torch
+        return resize(_sample(image), d.short_side, d.long_side, method)
+
     def predict_batch(self, images: Sequence[np.ndarray], labels: Sequence[int] | None = None) -> list[Detections]:
         """Objects in each of some images, (H, W, 3) uint8 RGB. labels: the only classes to report; None: all."""
-        d = self.data
-        batch = collate([(resize(_sample(image), d.short_side, d.long_side, d.resize), []) for image in images])
+        samples = [self.resized(image) for image in images]
         thresholds = self.thresholds
         if labels is not None:
             own = [self.settings.score_threshold] * len(self.classes) if thresholds is None else thresholds
             thresholds = [own[label] if label in labels else NEVER for label in range(len(own))]
-        return detect_batch(self.model, batch, self.settings, thresholds)
+        if isinstance(self.model, ExportedModel):
+            sizes = [sample.original_size for sample in samples]
+            return self.model.detect([sample.image for sample in samples], sizes, self.settings, thresholds)
+        from retinanet.data.loader import collate
+        from retinanet.evaluation import detect_batch
+
+        return detect_batch(self.model, collate([(sample, []) for sample in samples]), self.settings, thresholds)
 
 
 def load(
     path: str | Path,
-    device: torch.device | str = "cpu",
+    device: "torch.device | str" = "cpu",
     score_threshold: float | None = None,
     max_detections: int | None = None,
     thresholds: str | Path | None = None,
+    precision: Precision = "fp32",
 ) -> Detector:
     """The detector of a checkpoint or of a run's folder (its best weights), or `coco` or `coco_v2`, torchvision's.
 
-    score_threshold, max_detections: None: the checkpoint's own. thresholds: a file that `save_thresholds` wrote, whose
-    threshold of each class goes before score_threshold.
+    Also of a file that `retina export` wrote, which runs on the CPU and does without torch.
 
-    Raises: CheckpointError; ConfigError for a fault in `thresholds`.
+    score_threshold, max_detections: None: the checkpoint's own. thresholds: a file that `save_thresholds` wrote, whose
+    threshold of each class goes before score_threshold. precision: as `open_exported` takes it.
+
+    Raises: CheckpointError; ConfigError for a fault in `thresholds`, or a device or precision that the model has not.
     """
-    model, metadata = open_model(path)
+    model: RetinaNet | ExportedModel
+    if is_exported(path):
+        if str(device) != "cpu":
+            raise ConfigError(f"{path}: an exported model runs on the cpu, not on {device}")
+        model, metadata = open_exported(path, precision)
+    else:
+        if precision != "fp32":
+            raise ConfigError(f"precision {precision} is for models of OpenVINO (.xml), not for {path}")
+        import torch
+
+        from retinanet.weights import open_model
+
+        model, metadata = open_model(path)
+        model = model.to(device).to(memory_format=torch.channels_last)
     settings: DetectConfig = metadata.config.detect
     if score_threshold is not None:
         settings = replace(settings, score_threshold=score_threshold)
     if max_detections is not None:
         settings = replace(settings, max_detections=max_detections)
-    model = model.to(device).to(memory_format=torch.channels_last)
-    of_class = None if thresholds is None else load_thresholds(thresholds, metadata.classes, metadata.category_ids)
+    of_class = None
+    if thresholds is not None:
+        from retinanet.thresholds import load_thresholds
+
+        of_class = load_thresholds(thresholds, metadata.classes, metadata.category_ids)
     return Detector(model, replace(metadata, config=replace(metadata.config, detect=settings)), of_class)
 
 
@@ -148,6 +179,8 @@ def to_json(found: Sequence[Prediction], detector: Detector) -> dict[str, Any]:
 
 def to_coco(found: Sequence[Prediction], detector: Detector) -> list[dict[str, Any]]:
     """COCO's results format with file names; image ids count the readable files from 1, in their order."""
+    from retinanet.scoring import coco_results, coco_rows
+
     readable = [item for item in found if item.fault is None]
     return [
         result | {"file_name": str(item.file)}

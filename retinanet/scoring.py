@@ -8,7 +8,7 @@ import numpy as np
 from hotcoco import COCO, COCOeval
 
 from retinanet.data.dataset import Dataset
-from retinanet.detections import Detections
+from retinanet.found import Detections
 
 # in pycocotools' order, and what each is taken over
 METRICS = {

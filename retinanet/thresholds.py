@@ -12,8 +12,8 @@ import yaml
 from retinanet.configfile import read_mapping
 from retinanet.cuts import Ranking, best_cuts, make_rankings, tallies
 from retinanet.data.dataset import Dataset
-from retinanet.detections import SHOWN
 from retinanet.errors import ConfigError
+from retinanet.found import SHOWN
 from retinanet.scoring import IOU
 
 BOUNDS = (0.025, 0.975)

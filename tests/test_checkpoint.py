@@ -132,7 +132,7 @@ def test_another_programs_file_is_refused(tmp_path, metadata):
 
 
 def test_a_later_format_is_refused(file, monkeypatch):
-    monkeypatch.setattr(checkpoint, "VERSION", "2")
+    monkeypatch.setattr("retinanet.metadata.VERSION", "2")
     with pytest.raises(CheckpointError, match="has format version 1, expected 2"):
         checkpoint.read_metadata(file)
 

@@ -1,12 +1,14 @@
 """The losses against their formulas, torchvision's, and the cases on which others fail."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torchvision.ops import sigmoid_focal_loss as torchvision_focal_loss
 
+from retinanet import focal
 from retinanet.config import LossConfig, best_alpha
 from retinanet.errors import ConfigError
 from retinanet.losses import (
@@ -17,6 +19,7 @@ from retinanet.losses import (
     sigmoid_focal_loss,
     sigmoid_focal_star_loss,
 )
+from retinanet.losses import focal as focal_of
 from retinanet.matching import BACKGROUND, IGNORE
 
 GAMMAS = [0, 0.5, 1, 2, 5]
@@ -193,6 +196,106 @@ def test_no_rows_cost_nothing():
     loss = sigmoid_focal_loss(logits, torch.zeros(0, dtype=torch.int64))
     loss.backward()
     assert float(loss.detach()) == 0
+
+
+def losses_of_every_kind():
+    return [
+        sigmoid_cross_entropy,
+        lambda logits, labels: sigmoid_cross_entropy(logits, labels, 0.75),
+        *(partial(sigmoid_focal_loss, alpha=0.25, gamma=gamma) for gamma in (0, 0.5, 1.7, 2)),
+        partial(sigmoid_focal_loss, alpha=[0.1, 0.25, 0.5, 0.75, 0.9]),
+        sigmoid_focal_star_loss,
+    ]
+
+
+def value_and_gradient(loss, logits, labels, scale=1.0):
+    logits = logits.detach().clone().requires_grad_()
+    value = loss(logits, labels)
+    (scale * value).sum().backward()
+    return value.detach(), logits.grad
+
+
+@pytest.mark.parametrize("loss", losses_of_every_kind())
+@pytest.mark.parametrize("chunk", [1, 35, 42])  # of 300 logits: one row, 7 rows and 8 rows at once
+def test_chunks_change_neither_loss_nor_gradient(monkeypatch, loss, chunk):
+    logits, labels = rows()
+    value, gradient = value_and_gradient(loss, logits, labels)
+    monkeypatch.setattr(focal, "CPU_CHUNK", chunk)
+    in_chunks, gradient_in_chunks = value_and_gradient(loss, logits, labels)
+    torch.testing.assert_close(in_chunks, value, rtol=1e-12, atol=0)
+    torch.testing.assert_close(gradient_in_chunks, gradient, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("loss", losses_of_every_kind())
+def test_the_gradient_passes_gradcheck_by_image_and_a_second_derivative_is_refused(loss):
+    logits, labels = rows(count=12)
+    logits = logits.view(2, 6, 5).requires_grad_()
+    labels = labels.view(2, 6)
+    assert torch.autograd.gradcheck(lambda x: loss(x, labels), logits)
+    value = loss(logits, labels)  # (2,)
+    torch.testing.assert_close(value.detach(), torch.stack([loss(logits[i].detach(), labels[i]) for i in range(2)]))
+    with pytest.raises(RuntimeError, match="can be differentiated once"):
+        torch.autograd.grad(value.sum(), logits, create_graph=True)
+
+
+def test_the_gradient_follows_the_upstream_scale_at_each_backward():
+    logits, labels = rows()
+    expected = value_and_gradient(sigmoid_focal_loss, logits, labels)[1]
+    for scale in (3.0, 65536.0, 0.0):
+        scaled = value_and_gradient(sigmoid_focal_loss, logits, labels, scale)[1]
+        torch.testing.assert_close(scaled, scale * expected)
+    logits.requires_grad_()
+    loss = sigmoid_focal_loss(logits, labels)
+    (first,) = torch.autograd.grad(0 * loss, logits, retain_graph=True)
+    (second,) = torch.autograd.grad(3 * loss, logits, retain_graph=True)
+    (third,) = torch.autograd.grad(loss, logits)
+    for gradient, scale in ((first, 0), (second, 3), (third, 1)):  # each is a tensor of its own
+        torch.testing.assert_close(gradient, scale * expected)
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        loss.backward()
+
+
+def test_without_a_gradient_to_give_none_is_computed(monkeypatch):
+    logits, labels = rows()
+    expected = sigmoid_focal_loss(logits.clone().requires_grad_(), labels).detach()
+    monkeypatch.setattr(torch, "lerp", lambda *_: pytest.fail("the derivative was computed"))
+    plain = sigmoid_focal_loss(logits, labels)
+    with torch.no_grad():
+        silent = sigmoid_focal_loss(logits.requires_grad_(), labels)
+    assert not plain.requires_grad and not silent.requires_grad
+    assert plain == silent == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_loss_and_gradient_are_those_of_double_precision(dtype):
+    generator = torch.Generator().manual_seed(0)
+    logits = (12 * torch.randn(400, 80, generator=generator)).to(dtype)
+    labels = torch.randint(IGNORE, 80, (400,), generator=generator)
+    exact, slope = value_and_gradient(sigmoid_focal_loss, logits.double(), labels)
+    value, gradient = value_and_gradient(sigmoid_focal_loss, logits, labels)
+    assert value.dtype == torch.float32 and gradient.dtype == dtype
+    torch.testing.assert_close(value.double(), exact, rtol=1e-6, atol=0)
+    tiny = float(torch.finfo(dtype).tiny)  # below it digits are lost
+    torch.testing.assert_close(gradient.double(), slope, rtol=max(1e-5, torch.finfo(dtype).eps), atol=tiny)
+
+
+def test_the_gradient_in_closed_form_is_autograds_of_the_papers_formula():
+    logits, labels = rows()
+    right = one_hot(labels, 5).bool()
+    x = logits.clone().requires_grad_()
+    alpha_t = torch.where(right, 0.25, 0.75) * (labels != IGNORE)[:, None]
+    (alpha_t * focal_of(torch.where(right, x, -x), 1.7)).sum().backward()
+    gradient = value_and_gradient(partial(sigmoid_focal_loss, alpha=0.25, gamma=1.7), logits, labels)[1]
+    torch.testing.assert_close(gradient, x.grad, rtol=1e-9, atol=1e-14)
+
+
+def test_a_loss_in_half_precision_keeps_the_gradient_that_its_scale_rescues():
+    # 0.75 p^2 (2 (1 - p) softplus + p) is 2e-9 at p = 0.001, which is nothing in fp16
+    logits = torch.full((1, 1), logit(0.001), dtype=torch.float16)
+    gradient = value_and_gradient(partial(sigmoid_focal_loss, alpha=0.25), logits, torch.tensor([BACKGROUND]), 65536.0)[
+        1
+    ]
+    assert float(gradient) == pytest.approx(65536 * 0.75 * 3e-9, rel=0.02)
 
 
 ANCHOR = torch.tensor([[0.0, 0, 10, 10]])

@@ -20,6 +20,19 @@ def random_boxes(generator: torch.Generator, count: int) -> torch.Tensor:
     return torch.cat([corner, corner + 1 + 60 * torch.rand(count, 2, generator=generator)], dim=1)
 
 
+def written_out(anchors, gt_boxes, crowd, force_best):
+    """`match` from the matrix of all IoUs."""
+    iou = box_iou(gt_boxes, anchors).masked_fill(crowd[:, None], -1)  # (M, R)
+    value, best = iou.max(dim=0)
+    matched = torch.where(value < 0.4, BACKGROUND, torch.where(value < 0.5, IGNORE, best))
+    top = (iou == iou.amax(dim=1, keepdim=True)) & (iou > 0)
+    corner = torch.maximum(gt_boxes[:, None, :2], anchors[:, :2])
+    shared = (torch.minimum(gt_boxes[:, None, 2:], anchors[:, 2:]) - corner).clamp(min=0).prod(dim=2)
+    share = shared / (anchors[:, 2:] - anchors[:, :2]).prod(dim=1)
+    matched[(matched < 0) & ((share >= 0.5) & crowd[:, None]).any(dim=0)] = IGNORE
+    return torch.where(top.any(dim=0), best, matched) if force_best else matched
+
+
 ANCHOR = [0, 0, 10, 10]
 
 
@@ -83,15 +96,21 @@ def test_equal_to_torchvision(seed):
     assert len(matched.unique()) > 10  # objects, BACKGROUND and IGNORE all occur
 
 
-@pytest.mark.parametrize("pairs", [1, 700, 1600])  # 1, 1 and 3 objects at once
+@pytest.mark.parametrize("pairs", [1, 700, 1600])  # 1, 8 and 20 anchors at once
 def test_chunks_change_nothing(monkeypatch, pairs):
     generator = torch.Generator().manual_seed(0)
     anchors, gt_boxes = random_boxes(generator, 500), random_boxes(generator, 40)
     gt_boxes = torch.cat([gt_boxes, gt_boxes])  # each object twice, for ties over chunks
     crowd = torch.rand(80, generator=generator) < 0.2
     whole = match(anchors, gt_boxes, crowd)
-    monkeypatch.setattr(matching, "CHUNK", pairs)
+    monkeypatch.setattr(matching, "CPU_CHUNK", pairs)
     assert torch.equal(match(anchors, gt_boxes, crowd), whole)
+    for force_best in (False, True):
+        whole = written_out(anchors, gt_boxes, crowd, force_best)
+        assert torch.equal(match(anchors, gt_boxes, crowd, force_best=force_best), whole)
+        # beside each other in the list as in the image, so that most objects are far from a chunk
+        order = anchors[:, 0].argsort()
+        assert torch.equal(match(anchors[order], gt_boxes, crowd, force_best=force_best), whole[order])
 
 
 def test_forced_anchors_by_hand():

@@ -13,7 +13,7 @@ from torchvision_models import random_model
 from retinanet.checkpoint import Metadata
 from retinanet.config import Config
 from retinanet.data.images import read_image
-from retinanet.detections import Detections
+from retinanet.found import Detections
 from retinanet.losses import make_detection_loss
 from retinanet.matching import match
 from retinanet.model import RetinaNet

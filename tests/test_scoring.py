@@ -9,7 +9,7 @@ import pytest
 from scoring_cases import dataset, pycocotools_evaluation, random_case
 
 from retinanet.data.dataset import Dataset
-from retinanet.detections import Detections
+from retinanet.found import Detections
 from retinanet.scoring import METRICS, coco_results, coco_rows, score
 
 

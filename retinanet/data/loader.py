@@ -15,10 +15,8 @@ from torch.utils.data import DataLoader
 
 from retinanet.config import AugmentConfig
 from retinanet.data.dataset import Dataset, Sample, blank_sample
-from retinanet.data.transforms import Resize, augment, resize
+from retinanet.data.transforms import Resize, augment, pad, resize
 from retinanet.errors import DataError
-
-PAD_MULTIPLE = 32  # C5's stride
 
 
 @dataclass(frozen=True)
@@ -140,23 +138,13 @@ def eval_loader(view: EvalView, batch_size: int, workers: int, pin_memory: bool 
     return _loader(view, workers, pin_memory, batch_sampler=batches)
 
 
-def padded(side: Any) -> Any:
-    """A side in pixels, or an array of them, as `collate` pads it."""
-    return -(-side // PAD_MULTIPLE) * PAD_MULTIPLE
-
-
 def collate(items: Sequence[tuple[Sample, list[str]]]) -> Batch:
     """Pad images to one size, a multiple of 32, in channels-last memory, which OpenCV's pixels already have."""
     samples = [sample for sample, _ in items]
-    sizes = torch.tensor([sample.image.shape[:2] for sample in samples])
-    height, width = (padded(side) for side in sizes.amax(dim=0).tolist())
-    images = torch.from_numpy(np.zeros((len(samples), height, width, 3), np.result_type(*(s.image for s in samples))))
-    for target, sample in zip(images, samples, strict=True):
-        h, w = sample.image.shape[:2]
-        target[:h, :w] = torch.from_numpy(sample.image)
+    images, sizes = pad([sample.image for sample in samples])
     return Batch(
-        images=images.permute(0, 3, 1, 2),
-        sizes=sizes,
+        images=torch.from_numpy(images).permute(0, 3, 1, 2),
+        sizes=torch.from_numpy(sizes),
         boxes=[torch.from_numpy(sample.boxes) for sample in samples],
         labels=[torch.from_numpy(sample.labels) for sample in samples],
         crowd=[torch.from_numpy(sample.crowd) for sample in samples],

@@ -1,0 +1,162 @@
+"""Exported models at work by ONNX Runtime or OpenVINO, without torch; `retinanet.export` says what they take and give."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from retinanet.config import DetectConfig
+from retinanet.data.transforms import pad
+from retinanet.errors import CheckpointError, ConfigError, one_line
+from retinanet.found import Detections
+from retinanet.metadata import Metadata, from_record
+
+ONNX, OPENVINO = ".onnx", ".xml"  # what the files' names end in
+OUTPUTS = ("boxes", "scores", "labels", "count")
+
+Precision = Literal["fp32", "bf16"]
+
+
+class ExportedModel:
+    """A model file with decoding and suppression inside."""
+
+    def __init__(self, file: Path, pixels: type[np.generic]):
+        """pixels: what `images` holds, np.uint8 or np.float32."""
+        self.file, self.pixels = file, pixels
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The OUTPUTS for what `inputs` gives."""
+        raise NotImplementedError
+
+    def detect(
+        self,
+        images: Sequence[np.ndarray],
+        original_sizes: Sequence[tuple[int, int]],
+        settings: DetectConfig,
+        thresholds: Sequence[float] | None = None,
+    ) -> list[Detections]:
+        """Objects in each of B images, in pixels of the original ones.
+
+        images: B of (H_i, W_i, 3) RGB in 0..255, resized. original_sizes: (height, width) of each before that.
+        thresholds: (K,) score that detections of each class must exceed; None: that of `settings` for all.
+            What else `settings` holds beside nms_iou and max_detections is fixed in the file.
+        """
+        boxes, scores, labels, counts = self.run(self.inputs(images, original_sizes, settings, thresholds))
+        found = enumerate(counts.tolist())
+        return [Detections(boxes[i, :count], scores[i, :count], labels[i, :count]) for i, count in found]
+
+    def inputs(
+        self,
+        images: Sequence[np.ndarray],
+        original_sizes: Sequence[tuple[int, int]],
+        settings: DetectConfig,
+        thresholds: Sequence[float] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """What `run` takes, of what `detect` takes."""
+        together, sizes = pad(images)
+        return {
+            "images": together.astype(self.pixels, copy=False),
+            "sizes": sizes,
+            "original_sizes": np.array(original_sizes, np.int64),
+            "score_threshold": np.array(thresholds or [settings.score_threshold], np.float32),
+            "iou_threshold": np.array([settings.nms_iou], np.float32),
+            "max_detections": np.array([settings.max_detections], np.int64),
+        }
+
+
+class OnnxModel(ExportedModel):
+    """By ONNX Runtime, on the CPU."""
+
+    def __init__(self, file: Path, pixels: type[np.generic], session: Any):
+        super().__init__(file, pixels)
+        self.session = session
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        return self.session.run(list(OUTPUTS), dict(inputs))
+
+
+class OpenVinoModel(ExportedModel):
+    """By OpenVINO, on the CPU."""
+
+    def __init__(self, file: Path, pixels: type[np.generic], compiled: Any):
+        super().__init__(file, pixels)
+        self.request = compiled.create_infer_request()
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        found = self.request.infer(dict(inputs), share_inputs=True)
+        return [np.array(found[name]) for name in OUTPUTS]
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether the name is that of an exported model's file."""
+    return Path(path).suffix.lower() in (ONNX, OPENVINO)
+
+
+def open_exported(path: str | Path, precision: Precision = "fp32") -> tuple[ExportedModel, Metadata]:
+    """The model of a file that `retina export` wrote, on the CPU. precision: bf16 is for OpenVINO alone.
+
+    Raises: CheckpointError if the file cannot be read or is of another program; ConfigError without the package to run it.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise CheckpointError(f"{file}: no such file; expected a model that retina export wrote")
+    if file.suffix.lower() == ONNX:
+        if precision != "fp32":
+            raise ConfigError(f"precision {precision} is for models of OpenVINO (.xml); {file} is ONNX Runtime's")
+        return _open_onnx(file)
+    return _open_openvino(file, precision)
+
+
+def require(package: str, extra: Literal["onnx", "openvino"]) -> Any:
+    """Module `package`. Raises: ConfigError if it is not installed."""
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise ConfigError(f'{package} is not installed; pip install "retina[{extra}]"') from None
+
+
+def _open_onnx(file: Path) -> tuple[ExportedModel, Metadata]:
+    runtime = require("onnxruntime", "onnx")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4  # fatal: what concerns the user is raised
+    try:
+        session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        record = session.get_modelmeta().custom_metadata_map
+    except Exception as error:  # the runtime's errors have no base of their own
+        raise CheckpointError(f"{file}: is not a readable ONNX file: {one_line(error)}") from None
+    metadata = _own(record, file)
+    return OnnxModel(file, _pixels(metadata), session), metadata
+
+
+def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Metadata]:
+    openvino = require("openvino", "openvino")
+    weights = file.with_suffix(".bin")
+    if not weights.is_file():
+        raise CheckpointError(f"{file}: its weights, {weights.name}, do not lie beside it")
+    # said in any case: left alone, OpenVINO takes bf16 on a CPU that has it
+    hint = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY"}
+    try:
+        core = openvino.Core()
+        model = core.read_model(file, weights)
+        keys = ("format", "version", "config", "classes", "category_ids", "progress")
+        record = {key: model.get_rt_info(["retina", key]).astype(str) for key in keys if _has(model, key)}
+        metadata = _own(record, file)
+        return OpenVinoModel(file, _pixels(metadata), core.compile_model(model, "CPU", hint)), metadata
+    except RuntimeError as error:
+        raise CheckpointError(f"{file}: is not a readable OpenVINO model: {one_line(error)}") from None
+
+
+def _has(model: Any, key: str) -> bool:
+    return model.has_rt_info(["retina", key])
+
+
+def _own(record: Mapping[str, str], file: Path) -> Metadata:
+    if record.get("format") != "retina":
+        raise CheckpointError(f"{file}: is a model of another program, expected one written by retina export")
+    return from_record(record, file)
+
+
+def _pixels(metadata: Metadata) -> type[np.generic]:
+    return np.float32 if metadata.config.data.resize == "float" else np.uint8

@@ -1,0 +1,308 @@
+"""A detector as one file for ONNX Runtime or OpenVINO, decoding and suppression inside, in standard operators.
+
+The file alone is enough to use it, from any language. Its inputs, with B images of one batch:
+
+    images           (B, H, W, 3) RGB in 0..255, uint8, or float32 where `data.resize` is float: resized as the config
+                     says, padded with zeros at the right and bottom; H and W are any multiples of 32
+    sizes            (B, 2) int64, height and width of each image without the padding
+    original_sizes   (B, 2) int64, the same before it was resized; boxes come in its pixels
+    score_threshold  (1,) float32, or (K,), of each class: what a score must exceed
+    iou_threshold    (1,) float32, of the suppression within a class
+    max_detections   (1,) int64, of an image
+
+In ONNX the last three may be left out: the checkpoint's values are their defaults. Its outputs, D detections or fewer:
+
+    boxes (B, D, 4) float32 xyxy pixels   scores (B, D) float32, best first   labels (B, D) int64 in 0..K-1
+    count (B,) int64: so many of each image's rows are real; the others hold 0, 0 and -1
+
+The metadata (ONNX: metadata_props; OpenVINO: rt_info under "retina") has `config`, `classes` and `category_ids` as JSON.
+"""
+
+import contextlib
+import copy
+import io
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+
+from retinanet.configfile import load_config
+from retinanet.data import open_dataset
+from retinanet.data.dataset import Dataset
+from retinanet.engines import ONNX, OPENVINO, open_exported, require
+from retinanet.errors import VerificationError
+from retinanet.found import Detections
+from retinanet.metadata import Metadata, to_record
+from retinanet.model import RetinaNet
+from retinanet.prediction import Detector
+from retinanet.scoring import coco_rows, score
+from retinanet.weights import open_model
+
+BOX_TOLERANCE = 0.1  # pixels of the image
+SCORE_TOLERANCE = 1e-3
+MISMATCHES = 0.02  # a share: of two boxes whose scores differ by a rounding error, either may suppress the other
+COMPARED = 20  # so many detections at least
+CALIBRATION_IMAGES = 300  # NNCF's default
+AP_IMAGES = 500
+
+Format = Literal["onnx", "openvino"]
+SUFFIX: dict[Format, str] = {"onnx": ONNX, "openvino": OPENVINO}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How close detections are to torch's: how many were compared, the largest differences in pixels and in score.
+
+    others: how many have no counterpart within the tolerances, at most MISMATCHES of all.
+    """
+
+    detections: int
+    boxes: float
+    scores: float
+    others: int
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written. agreement: of its fp32 form. ap: torch's AP and the file's, on the same `images`."""
+
+    file: Path
+    agreement: Agreement
+    ap: tuple[float, float] | None = None
+    images: int = 0
+
+
+def export(
+    weights: str | Path,
+    to: Format,
+    target: Path,
+    precision: Literal["fp32", "int8"] = "fp32",
+    data: str | None = None,
+    overrides: Sequence[str] = (),
+    progress: Callable[[str], object] = lambda doing: None,
+) -> Exported:
+    """Write the detector of a checkpoint, a run's folder or `coco` as one file, once its detections equal torch's.
+
+    target: where to, with the suffix that SUFFIX says; for OpenVINO a .bin goes beside it. precision: int8 is chosen by
+    images of the train split of config `data` (by default the checkpoint's), and AP measured before and after on the
+    val split where there is one. With `data`, detections are compared on its images too. progress: is told what is
+    being done.
+
+    Raises: VerificationError if detections differ, and no file is left; CheckpointError, DataError; ConfigError, also
+        without the extra.
+    """
+    for package in ("onnxscript", "onnxruntime" if to == "onnx" else "openvino"):
+        require(package, to)
+    if precision == "int8":
+        require("nncf", "openvino")
+    model, metadata = open_model(weights)
+    torch_detector = Detector(model, metadata)
+    calibration, validation, images = None, None, _drawn()
+    if data is not None or precision == "int8":
+        source = load_config(data, overrides).data if data is not None else metadata.config.data
+        calibration = open_dataset(source, "train")
+        validation = open_dataset(source, "val") if source.val or source.embedded else None
+        images += [calibration.image(index) for index in range(min(4, len(calibration)))]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+        file = Path(folder) / target.name
+        progress("converting")
+        _write(model, metadata, to, file)
+        progress("comparing")
+        agreement = verify(torch_detector, Detector(*open_exported(file)), images, target)
+        ap, measured = None, None
+        if precision == "int8":
+            assert calibration is not None
+            progress("quantizing")
+            _quantize(file, calibration)
+            if validation is not None:
+                progress("measuring AP")
+                measured = _first(validation, AP_IMAGES)
+                ap = _ap(torch_detector, measured), _ap(Detector(*open_exported(file)), measured)
+        for suffix in (".bin", target.suffix):  # the .xml last, as it is the one that is opened
+            if file.with_suffix(suffix).exists():
+                os.replace(file.with_suffix(suffix), target.with_suffix(suffix))
+    return Exported(target, agreement, ap, len(measured) if measured else 0)
+
+
+def verify(reference: Detector, exported: Detector, images: Sequence[np.ndarray], name: Path) -> Agreement:
+    """Compare detections on `images` (H, W, 3) uint8, in pairs. name: of the file, for the message.
+
+    Where little exceeds the detector's own threshold, a lower one is taken.
+    Raises: VerificationError.
+    """
+    detections, boxes, scores, mismatches = 0, 0.0, 0.0, 0
+    for i in range(0, len(images), 2):
+        pair = images[i : i + 2]
+        settings = _lowered(reference, pair)
+        ours, theirs = (_with(detector, settings).predict_batch(pair) for detector in (reference, exported))
+        for a, b in zip(ours, theirs, strict=True):
+            partner = _partners(a, b)
+            same = partner >= 0
+            detections += len(a)
+            mismatches += int((~same).sum()) + abs(len(a) - len(b))
+            if same.any():
+                boxes = max(boxes, float(np.abs(a.boxes[same] - b.boxes[partner[same]]).max()))
+                scores = max(scores, float(np.abs(a.scores[same] - b.scores[partner[same]]).max()))
+    if mismatches > MISMATCHES * detections:
+        raise VerificationError(
+            f"{name}: {mismatches} of {detections} detections differ from torch's by more than {BOX_TOLERANCE:g} pixels "
+            f"or {SCORE_TOLERANCE:g} in score; it was not written"
+        )
+    return Agreement(detections, boxes, scores, mismatches)
+
+
+def _lowered(detector: Detector, images: Sequence[np.ndarray]) -> float:
+    """The detector's threshold, or a lower one that some scores exceed, half way between two of them."""
+    own = detector.settings.score_threshold
+    if sum(map(len, detector.predict_batch(images))) >= COMPARED:
+        return own
+    found = _with(detector, 0.0).predict_batch(images)
+    best = np.sort(np.concatenate([d.scores for d in found]))[::-1]
+    return min(own, float(best[COMPARED : COMPARED + 2].mean())) if len(best) > COMPARED + 1 else 0.0
+
+
+def _with(detector: Detector, score_threshold: float) -> Detector:
+    """The same with another threshold."""
+    changed = copy.copy(detector)
+    changed.settings = replace(detector.settings, score_threshold=score_threshold)
+    return changed
+
+
+def _partners(ours: Detections, theirs: Detections) -> np.ndarray:
+    """(D,) int, of each of `ours` the one of `theirs` that equals it within the tolerances; -1 where none does."""
+    if not len(ours) or not len(theirs):
+        return np.full(len(ours), -1)
+    apart = np.abs(ours.boxes[:, None] - theirs.boxes[None]).max(axis=2)  # (D, D')
+    equal = (ours.labels[:, None] == theirs.labels[None]) & (apart <= BOX_TOLERANCE)
+    equal &= np.abs(ours.scores[:, None] - theirs.scores[None]) <= SCORE_TOLERANCE
+    nearest = np.where(equal, apart, np.inf).argmin(axis=1)
+    return np.where(equal.any(axis=1), nearest, -1)
+
+
+def _drawn() -> list[np.ndarray]:
+    """Four pictures of soft colours, hard rectangles and noise, of several shapes; even areas would give equal scores."""
+    rng = np.random.default_rng(0)
+    pictures = []
+    for height, width in ((240, 320), (300, 256), (320, 200), (256, 256)):
+        picture = cv2.resize(rng.integers(0, 256, (8, 8, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+        for _ in range(12):
+            (x1, x2), (y1, y2) = (np.sort(rng.integers(0, side, 2)) for side in (width, height))
+            picture[y1:y2, x1:x2] = rng.integers(0, 256, 3)
+        pictures.append(cv2.add(picture // 2, rng.integers(0, 128, picture.shape, np.uint8)))
+    return pictures
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what other packages log, warn of and print."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    nowhere = io.StringIO()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+@_quiet()
+def _write(model: RetinaNet, metadata: Metadata, to: Format, file: Path) -> None:
+    import onnx_ir as ir
+
+    from retinanet.graph import make_graph
+
+    settings = metadata.config.detect
+    program = make_graph(model, settings, torch.float32 if metadata.config.data.resize == "float" else torch.uint8)
+    record = to_record(metadata)
+    if to == "onnx":
+        program.metadata_props.update(record)
+        defaults: dict[str, np.ndarray] = {
+            "score_threshold": np.array([settings.score_threshold], np.float32),
+            "iou_threshold": np.array([settings.nms_iou], np.float32),
+            "max_detections": np.array([settings.max_detections], np.int64),
+        }
+        for value in program.graph.inputs[-len(defaults) :]:
+            assert value.name is not None
+            value.const_value = ir.tensor(defaults[value.name], name=value.name)
+            program.graph.register_initializer(value)
+        ir.save(program, file)
+        return
+    import openvino
+
+    converted = file.with_suffix(ONNX)
+    ir.save(program, converted)
+    read = openvino.Core().read_model(converted)
+    for key, text in record.items():
+        read.set_rt_info(text, ["retina", key])
+    openvino.save_model(read, file, compress_to_fp16=False)
+
+
+@_quiet()
+def _quantize(file: Path, images: Dataset) -> None:
+    """The network of an exported file in int8; what follows it stays as it is."""
+    os.environ.setdefault("NNCF_CI", "1")  # it would send its usage to its makers
+    import nncf
+
+    from retinanet.graph import TAIL
+
+    model, metadata = open_exported(file)
+    detector = Detector(model, metadata)
+
+    def inputs(index: int) -> dict[str, np.ndarray]:
+        image = images.image(index)
+        return model.inputs([detector.resized(image).image], [image.shape[:2]], detector.settings)
+
+    chosen = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES].tolist()
+    calibration = nncf.Dataset(chosen, inputs)
+    scope = nncf.IgnoredScope(patterns=[f".*{TAIL}/.*"])
+    written = file.with_stem("int8")  # OpenVINO reads from the other while it writes this one
+    if file.suffix == OPENVINO:
+        import openvino
+
+        read = openvino.Core().read_model(file)
+        quantized = nncf.quantize(read, calibration, subset_size=len(chosen), ignored_scope=scope)
+        openvino.save_model(quantized, written, compress_to_fp16=False)
+    else:
+        import onnx
+
+        quantized = nncf.quantize(onnx.load(file), calibration, subset_size=len(chosen), ignored_scope=scope)
+        onnx.save(quantized, written)
+    for suffix in (".bin", file.suffix):
+        if written.with_suffix(suffix).exists():
+            os.replace(written.with_suffix(suffix), file.with_suffix(suffix))
+
+
+def _first(dataset: Dataset, images: int) -> Dataset:
+    """At most so many of its images, with their objects."""
+    starts = dataset.starts[: images + 1]
+    kept = slice(int(starts[-1]))
+    return replace(
+        dataset,
+        image_ids=dataset.image_ids[:images],
+        sizes=dataset.sizes[:images],
+        starts=starts,
+        boxes=dataset.boxes[kept],
+        areas=dataset.areas[kept],
+        labels=dataset.labels[kept],
+        crowd=dataset.crowd[kept],
+        annotation_ids=dataset.annotation_ids[kept],
+    )
+
+
+def _ap(detector: Detector, dataset: Dataset) -> float:
+    rows = [np.zeros((0, 7))]
+    for index, image_id in enumerate(dataset.image_ids.tolist()):
+        [found] = detector.predict_batch([dataset.image(index)])
+        rows.append(coco_rows(found, image_id, detector.category_ids))
+    results = np.concatenate(rows)
+    return score(dataset, results[np.isin(results[:, 6], dataset.category_ids)]).metrics["AP"]

@@ -1,0 +1,51 @@
+"""Two ways to the same result, timed in turns, and the memory that each takes.
+
+The machine's load changes from minute to minute: each repeat runs both, and the ratio is the median of the repeats' own.
+"""
+
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+
+REPEATS = 9
+
+
+def compare(name: str, ours: Callable[[], object], theirs: Callable[[], object]) -> None:
+    """Print the medians of wall and processor time of both and the medians of theirs over ours; one run warms up."""
+    times: list[list[tuple[float, float]]] = [[], []]
+    for _ in range(1 + REPEATS):
+        for run, kept in ((theirs, times[0]), (ours, times[1])):
+            wall, processor = time.perf_counter(), time.process_time()
+            run()
+            kept.append((time.perf_counter() - wall, time.process_time() - processor))
+    for clock, index in (("wall", 0), ("processor", 1)):
+        a, b = ([seconds[index] for seconds in kept[1:]] for kept in times)
+        ratio = statistics.median(x / y for x, y in zip(a, b, strict=True))
+        theirs_ms, ours_ms = 1000 * statistics.median(a), 1000 * statistics.median(b)
+        print(f"{name}, {clock} time: theirs {theirs_ms:.0f} ms, ours {ours_ms:.0f} ms, {ratio:.1f} times")
+
+
+def peak_memory(prepare: Callable[[], Callable[[], object]]) -> float:
+    """Megabytes that one run takes above what `prepare` left resident, in a fresh process. Linux."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_measure, args=(prepare, sender))
+    process.start()
+    sender.close()
+    peak = receiver.recv()
+    process.join()
+    return peak
+
+
+def _measure(prepare: Callable[[], Callable[[], object]], sender) -> None:
+    run = prepare()
+    with open("/proc/self/statm") as file:
+        before = int(file.read().split()[1]) * resource.getpagesize()
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the peak starts anew
+    run()
+    with open("/proc/self/status") as file:
+        peak = next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+    sender.send((peak - before) / 1e6)

@@ -1,0 +1,116 @@
+"""`retina export`, and `retina predict` with what it wrote, through the installed command."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import retina
+
+SCORE = ("--score", "0.0001", "--max-detections", "3")
+
+
+@pytest.fixture(scope="module", params=["onnx", "openvino"])
+def exported(request, tiny_run: Path, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    result = retina("export", tiny_run, "--to", request.param, cwd=folder)
+    assert (result.code, result.out) == (0, ""), result.err
+    file = folder / {"onnx": "run.onnx", "openvino": "run.xml"}[request.param]
+    lines = result.err.splitlines()
+    assert lines[:2] == ["converting", "comparing"] and "detections agree with torch's but for" in lines[2]
+    assert lines[3:] == [f"wrote {file.name}; use it: retina predict IMAGE -w {file.name}"]
+    return file
+
+
+@pytest.fixture(scope="module")
+def images(tiny: Path) -> Path:
+    return tiny / "shapes" / "val"
+
+
+def predicted(images: Path, weights: Path, *options: object) -> list[dict]:
+    result = retina("predict", images, "-w", weights, "--json", *options)
+    assert (result.code, result.err) == (0, ""), result.err
+    return json.loads(result.out)["images"]
+
+
+@pytest.mark.parametrize(
+    "options", [SCORE, (*SCORE, "--batch-size", 3), (*SCORE, "--classes", "red square"), (), ("--thresholds", "FILE")]
+)
+def test_predict_gives_what_torch_gives(exported: Path, images: Path, tiny_run: Path, tmp_path: Path, options):
+    if "FILE" in options:
+        names = ["red circle", "blue circle", "red square", "green square", "green triangle", "blue triangle"]
+        lines = [f"- {{label: {name}, threshold: {0.0001 if i % 2 else 1}}}\n" for i, name in enumerate(names)]
+        (tmp_path / "t.yaml").write_text("classes:\n" + "".join(lines))
+        options = ("--thresholds", tmp_path / "t.yaml", "--max-detections", 3)
+    for one, two in zip(predicted(images, exported, *options), predicted(images, tiny_run, *options), strict=True):
+        assert len(one["detections"]) == len(two["detections"])
+        assert len(one["detections"]) == (3 if options else 0)
+        for a, b in zip(one["detections"], two["detections"], strict=True):
+            assert (a["label"], a["category_id"]) == (b["label"], b["category_id"])
+            assert a["box"] == pytest.approx(b["box"], abs=1e-2)
+            assert a["score"] == pytest.approx(b["score"], abs=1e-4)
+
+
+def test_predict_does_without_torch(exported: Path, images: Path, tmp_path: Path):
+    arguments = ["retina", "predict", str(images), "-w", str(exported), *SCORE, "--vis", "-o", str(tmp_path / "vis")]
+    arguments += ["--save-coco", str(tmp_path / "results.json")]
+    program = (
+        f"import sys; sys.argv = {arguments!r}\nfrom retinacli.app import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "assert 'torch' not in sys.modules and 'torchvision' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Detections" in done.stdout and done.stderr == f"annotated copies: 4 in {tmp_path / 'vis'}\n"
+    assert len(json.loads((tmp_path / "results.json").read_text())) == 12
+    assert len(list((tmp_path / "vis").iterdir())) == 4
+
+
+def test_precision_and_device(exported: Path, images: Path):
+    result = retina("predict", images, "-w", exported, "--precision", "bf16", "--json", *SCORE)
+    if exported.suffix == ".onnx":
+        message = f"retina: --precision is for models of OpenVINO (.xml), not for {exported}\n"
+        assert (result.code, result.out, result.err) == (2, "", message)
+    else:
+        assert (result.code, result.err) == (0, "")
+        assert all(len(image["detections"]) == 3 for image in json.loads(result.out)["images"])
+    result = retina("predict", images, "-w", exported, "--device", "cuda")
+    assert (result.code, result.err) == (2, f"retina: --device cuda: {exported} runs on the cpu\n")
+
+
+def test_refusals(exported: Path, tiny_run: Path, tmp_path: Path):
+    to = "onnx" if exported.suffix == ".onnx" else "openvino"
+    result = retina("export", tiny_run, "--to", to, "-o", exported)
+    assert (result.code, result.err) == (1, f"retina: {exported}: exists; -o names another file\n")
+    result = retina("export", tiny_run, "--to", to, "-o", "x.pt", cwd=tmp_path)
+    assert (result.code, result.err) == (2, f"retina: -o x.pt: expected a name that ends in {exported.suffix}\n")
+    broken = tmp_path / exported.name
+    broken.write_bytes(exported.read_bytes()[:999])
+    broken.with_suffix(".bin").write_bytes(b"")
+    result = retina("predict", tmp_path, "-w", broken)
+    assert result.code == 1 and result.out == ""
+    assert result.err.startswith(f"retina: {broken}: is not a readable ") and result.err.count("\n") == 1
+
+
+def test_what_differs_exits_3(tiny_run: Path, tmp_path: Path):
+    program = (
+        f"import sys; sys.argv = ['retina', 'export', {str(tiny_run)!r}, '--to', 'onnx', '-o', 'x.onnx']\n"
+        "import retinanet.export\nretinanet.export.BOX_TOLERANCE = -1\n"
+        "from retinacli.app import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 3 and list(tmp_path.iterdir()) == []
+    *_, last = done.stderr.splitlines()
+    assert last.startswith("retina: x.onnx: ") and last.endswith("in score; it was not written")
+
+
+@pytest.mark.slow
+def test_int8_tells_the_ap(tiny: Path, tiny_run: Path, tmp_path: Path):
+    options = ("--precision", "int8", "--data", tiny / "tiny.yaml", "--json")
+    result = retina("export", tiny_run, "--to", "openvino", *options, cwd=tmp_path)
+    assert result.code == 0, result.err
+    assert result.err.splitlines() == ["converting", "comparing", "quantizing", "measuring AP"]
+    told = json.loads(result.out)
+    assert told["file"] == "run.xml" and told["ap"]["images"] == 4
+    assert predicted(tiny / "shapes" / "val", tmp_path / "run.xml", *SCORE)

@@ -1,0 +1,211 @@
+"""Exported models against torch: the same detections from one file, whatever the batch, the sizes and the thresholds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retinanet import prediction
+from retinanet.config import config_from_dict
+from retinanet.engines import open_exported
+from retinanet.errors import CheckpointError, ConfigError, VerificationError
+from retinanet.export import SUFFIX, Agreement, export, verify
+from retinanet.metadata import Metadata
+from retinanet.model import make_model
+from retinanet.prediction import load
+
+SUFFIXES = (".onnx", ".xml")
+SIZES = [(128, 128), (60, 200), (97, 41), (333, 250)]
+
+
+@pytest.fixture(scope="session", params=SUFFIXES)
+def exported(request, tiny_run: Path, tmp_path_factory) -> Path:
+    """The file of one run: both programs' in turn."""
+    target = tmp_path_factory.mktemp("exported") / f"tiny{request.param}"
+    done = export(tiny_run, "onnx" if request.param == ".onnx" else "openvino", target)
+    assert done.file == target and done.agreement.detections >= 20
+    assert done.agreement.boxes < 1e-2 and done.agreement.scores < 1e-4
+    return target
+
+
+def pictures(*sizes: tuple[int, int]) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+
+
+def assert_equal(ours, theirs):
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.labels.tolist() == b.labels.tolist()
+        np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-2)
+        np.testing.assert_allclose(a.scores, b.scores, atol=1e-4)
+        assert (a.boxes.dtype, a.scores.dtype, a.labels.dtype) == (b.boxes.dtype, b.scores.dtype, b.labels.dtype)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_detections_equal_torchs(exported: Path, tiny_run: Path, batch: int):
+    ours, theirs = (load(path, score_threshold=0.0001, max_detections=20) for path in (exported, tiny_run))
+    for start in range(0, len(SIZES), batch):
+        images = pictures(*SIZES[start : start + batch])
+        found = ours.predict_batch(images)
+        assert all(len(each) == 20 for each in found)
+        assert_equal(found, theirs.predict_batch(images))
+
+
+def test_limits_and_thresholds_are_given_at_run_time(exported: Path, tiny_run: Path):
+    images = pictures((128, 128), (90, 120))
+    every = load(tiny_run, score_threshold=0.0001).predict_batch(images)
+    scores = np.concatenate([found.scores for found in every])
+    middle = float(np.sort(scores)[len(scores) // 2 : len(scores) // 2 + 2].mean())
+    for limit in (1, 7, 1000):
+        ours, theirs = (load(path, score_threshold=middle, max_detections=limit) for path in (exported, tiny_run))
+        assert_equal(ours.predict_batch(images), theirs.predict_batch(images))
+    ours, theirs = (load(path, score_threshold=0.0001, max_detections=5) for path in (exported, tiny_run))
+    ours.thresholds = theirs.thresholds = (middle, 0.0001, 1.0, 0.99, middle, 0.0001)
+    assert_equal(ours.predict_batch(images), theirs.predict_batch(images))
+    assert_equal(ours.predict_batch(images, [1, 4]), theirs.predict_batch(images, [1, 4]))
+
+
+def test_nothing_found(exported: Path):
+    [found] = load(exported, score_threshold=1.0).predict_batch(pictures((64, 64)))
+    assert len(found) == 0 and found.boxes.shape == (0, 4)
+
+
+def test_the_metadata_are_the_checkpoints(exported: Path, tiny_run: Path):
+    ours, theirs = load(exported), load(tiny_run)
+    assert (ours.classes, ours.category_ids, ours.data, ours.settings) == (
+        theirs.classes,
+        theirs.category_ids,
+        theirs.data,
+        theirs.settings,
+    )
+
+
+def test_onnx_inputs_have_the_checkpoints_defaults(exported: Path, tiny_run: Path):
+    if exported.suffix != ".onnx":
+        pytest.skip("OpenVINO has no defaults")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
+    assert [value.name for value in session.get_inputs()] == ["images", "sizes", "original_sizes"]
+    [image] = pictures((64, 64))
+    size = np.array([[64, 64]])
+    *_, count = session.run(None, {"images": image[None], "sizes": size, "original_sizes": size})
+    assert count.tolist() == [len(load(tiny_run).predict(image))]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"detect": {"clip_first": False, "top_k": 50}, "data": {"resize": "pil"}},
+        {
+            "data": {"resize": "float"},
+            "anchors": {"whole_pixels": True},
+            "model": {"p6_from": "p5", "head_norm": "gn", "head_depth": 1},
+        },
+        pytest.param({"model": {"backbone": "efficientnet_lite0"}}, marks=pytest.mark.slow),
+        pytest.param({"model": {"backbone": "resnet50", "stride_in_1x1": True}}, marks=pytest.mark.slow),
+    ],
+    ids=["detectron2", "torchvision", "tensorflow's padding", "stride in 1x1"],
+)
+@pytest.mark.parametrize("to", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
+def test_every_setting_can_be_exported(monkeypatch, tmp_path: Path, values: dict, to):
+    import torch
+
+    small = {"backbone": "resnet18", "pretrained": False, "fpn_channels": 16, "head_channels": 16, "head_depth": 0}
+    sides = {"short_side": 96, "long_side": 160}
+    values = values | {"model": small | values.get("model", {}), "data": sides | values.get("data", {})}
+    torch.manual_seed(0)
+    config = config_from_dict(values, "test")
+    model = make_model(config.model, config.anchors, 3, pretrained=False).eval()
+    monkeypatch.setattr(
+        "retinanet.export.open_model", lambda path: (model, Metadata(config, ("a", "b", "c"), (1, 2, 3)))
+    )
+    target = tmp_path / f"model{SUFFIX[to]}"
+    agreement = export("here", to, target).agreement
+    assert agreement.detections >= 20
+    # float: OpenCV scales the pixels in place of torch
+    assert agreement.boxes < 1e-2 and agreement.scores < 1e-4
+
+
+def test_a_file_that_finds_something_else_is_not_left(monkeypatch, tiny_run: Path, tmp_path: Path):
+    monkeypatch.setattr("retinanet.graph.MAX_LOG_SCALE", -1.0)
+    with pytest.raises(VerificationError, match=r"x.onnx: \d+ of \d+ detections differ from torch's by more than 0.1"):
+        export(tiny_run, "onnx", tmp_path / "x.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verification_counts_what_is_missing(tiny_run: Path):
+    detector = load(tiny_run)
+    images = pictures((128, 128), (100, 128))
+    agreement = verify(detector, detector, images, Path("x"))
+    assert agreement == Agreement(agreement.detections, 0, 0, 0) and agreement.detections >= 20
+    none = load(tiny_run)
+    none.predict_batch = lambda images, labels=None: [prediction.NOTHING] * len(images)
+    with pytest.raises(VerificationError):
+        verify(detector, none, images, Path("x"))
+
+
+def test_faults_of_files(exported: Path, tmp_path: Path):
+    broken = tmp_path / f"broken{exported.suffix}"
+    broken.write_bytes(exported.read_bytes()[:1000])
+    if exported.suffix == ".xml":
+        with pytest.raises(CheckpointError, match=r"its weights, broken.bin, do not lie beside it"):
+            open_exported(broken)
+        broken.with_suffix(".bin").write_bytes(exported.with_suffix(".bin").read_bytes())
+    with pytest.raises(CheckpointError, match="broken.* is not a readable") as fault:
+        open_exported(broken)
+    assert "\n" not in str(fault.value)
+    with pytest.raises(CheckpointError, match="no such file"):
+        open_exported(tmp_path / f"none{exported.suffix}")
+    with pytest.raises(ConfigError, match="runs on the cpu"):
+        load(exported, "cuda")
+
+
+def test_another_programs_model(exported: Path, tmp_path: Path):
+    import onnx
+    import openvino
+
+    value = onnx.helper.make_tensor_value_info
+    kind = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [value("x", kind, [1])], [value("y", kind, [1])]
+    )
+    foreign = tmp_path / "foreign.onnx"
+    onnx.save(onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 18)]), foreign)
+    if exported.suffix == ".xml":
+        openvino.save_model(openvino.Core().read_model(foreign), tmp_path / "foreign.xml")
+    with pytest.raises(CheckpointError, match="is a model of another program, expected one written by retina export"):
+        open_exported(tmp_path / f"foreign{exported.suffix}")
+
+
+def test_bf16_is_openvinos_alone(exported: Path, tiny_run: Path):
+    if exported.suffix == ".onnx":
+        with pytest.raises(ConfigError, match="precision bf16 is for models of OpenVINO"):
+            load(exported, precision="bf16")
+    else:
+        [found] = load(exported, score_threshold=0.0001, precision="bf16").predict_batch(pictures((64, 64)))
+        [exact] = load(exported, score_threshold=0.0001).predict_batch(pictures((64, 64)))
+        assert found.scores == pytest.approx(exact.scores, abs=0.01)
+    with pytest.raises(ConfigError, match="precision bf16 is for models of OpenVINO"):
+        load(tiny_run, precision="bf16")
+
+
+@pytest.mark.slow
+def test_int8_keeps_ap(tiny: Path, tiny_run: Path, tmp_path: Path):
+    for to, name in (("openvino", "x.xml"), ("onnx", "x.onnx")):
+        done = export(tiny_run, to, tmp_path / name, "int8", str(tiny / "tiny.yaml"))
+        assert done.ap is not None and done.images == 4
+        assert abs(done.ap[1] - done.ap[0]) < 0.05
+        found = load(tmp_path / name, score_threshold=0.0001).predict_batch(pictures((64, 64)))
+        assert len(found[0])
+
+
+def test_a_missing_extra_is_one_line(monkeypatch, tiny_run: Path, tmp_path: Path):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ConfigError, match=r'onnxscript is not installed; pip install "retina\[onnx\]"'):
+        export(tiny_run, "onnx", tmp_path / "x.onnx")
