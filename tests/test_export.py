@@ -14,6 +14,8 @@ from retinanet.metadata import Metadata
 from retinanet.model import make_model
 from retinanet.prediction import load
 
+pytestmark = pytest.mark.engines
+
 SUFFIXES = (".onnx", ".xml")
 SIZES = [(128, 128), (60, 200), (97, 41), (333, 250)]
 
