@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import sys
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,22 +11,6 @@ import typer
 
 from retinacli import lossplot, options
 from retinacli.manyvalues import ManyValues
-
-
-class Precision(Enum):
-    FP32 = "fp32"
-    BF16 = "bf16"
-
-
-class ExportPrecision(Enum):
-    FP32 = "fp32"
-    INT8 = "int8"
-
-
-class Format(Enum):
-    OPENVINO = "openvino"
-    ONNX = "onnx"
-
 
 app = typer.Typer(
     name="retina",
@@ -179,7 +162,7 @@ def predict(
     batch_size: options.BatchSize = 1,
     save_coco: options.SaveCoco = None,
     precision: Annotated[
-        Precision | None, typer.Option(help="Of the arithmetic of an OpenVINO model (.xml).  [default: fp32]")
+        options.Precision | None, typer.Option(help="Of the arithmetic of an OpenVINO model (.xml).  [default: fp32]")
     ] = None,
     device: options.Device = None,
     json_: options.Json = False,
@@ -192,7 +175,7 @@ def predict(
 
     lowest = SHOWN if score is None else score
     place = options.device(weights, device)
-    numbers: Literal["fp32", "bf16"] = "bf16" if precision is Precision.BF16 else "fp32"
+    numbers: Literal["fp32", "bf16"] = "bf16" if precision is options.Precision.BF16 else "fp32"
     detector = prediction.load(weights, place, lowest, max_detections, thresholds, numbers)
     labels = options.class_labels(classes, detector.classes)
     files = prediction.find_images(sources)
@@ -394,10 +377,10 @@ def import_(
 @app.command()
 def export(
     weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help=options.WEIGHTS)],
-    to: Annotated[Format, typer.Option("--to", help="The program that is to run it.")],
+    to: Annotated[options.Format, typer.Option("--to", help="The program that is to run it.")],
     precision: Annotated[
-        ExportPrecision, typer.Option(help="int8 is chosen by pictures, and its AP told.")
-    ] = ExportPrecision.FP32,
+        options.ExportPrecision, typer.Option(help="int8 is chosen by pictures, and its AP told.")
+    ] = options.ExportPrecision.FP32,
     data: Annotated[
         str | None,
         typer.Option(metavar="CONFIG", help="A YAML file whose data to use in place of the checkpoint's."),

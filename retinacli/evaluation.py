@@ -1,10 +1,18 @@
 """What `retina eval` does with one detector, and with two."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retinacli import options, render, render_comparison, render_diagnosis, render_evaluation
+
+if TYPE_CHECKING:
+    from retinanet.data.dataset import Dataset
+    from retinanet.diagnosis import Diagnosis
+    from retinanet.evaluation import Evaluation
+    from retinanet.thresholds import ClassThreshold
 
 
 @dataclass(frozen=True)
@@ -49,73 +57,42 @@ def check(weights: list[str], compare: bool, wanted: Wanted) -> None:
 
 def measure(weights: str, source: Source, wanted: Wanted, json_: bool) -> None:
     """One detector."""
-    from retinanet.devices import pick_device
     from retinanet.diagnosis import diagnose
-    from retinanet.evaluation import evaluate_checkpoint
     from retinanet.scoring import coco_results
-    from retinanet.thresholds import choose_thresholds, save_thresholds
+    from retinanet.thresholds import choose_thresholds
 
     if wanted.report is not None:
         wanted.report.mkdir(parents=True, exist_ok=True)  # what cannot be written is known before the work
-    where = pick_device(source.device or "auto")
     with render.counter("images") as progress:
-        found = evaluate_checkpoint(
-            weights,
-            source.data,
-            source.split,
-            source.set_,
-            source.batch_size,
-            where,
-            progress,
-            wanted.funnel or wanted.report is not None,
-            wanted.reference,
+        found = _evaluate(
+            weights, source, source.data, progress, wanted.funnel or wanted.report is not None, wanted.reference
         )
     for note in found.notes:
         render.message(note)
     chosen = diagnosis = None
     if wanted.diagnose or wanted.thresholds or wanted.report:
         chosen = choose_thresholds(found.dataset, found.results, wanted.precision, found.settings.score_threshold)
-    if chosen is not None and (wanted.diagnose or wanted.report):
-        diagnosis = diagnose(found.dataset, found.results, [each.threshold for each in chosen])
+        if wanted.diagnose or wanted.report:
+            diagnosis = diagnose(found.dataset, found.results, [each.threshold for each in chosen])
     if wanted.save_coco is not None:
         options.write_text(wanted.save_coco, json.dumps(coco_results(found.results)))
     if json_:
-        print(
-            json.dumps(render_evaluation.document(found) | render_diagnosis.document(found.dataset, chosen, diagnosis))
-        )
+        explained = render_diagnosis.document(found.dataset, chosen, diagnosis)
+        print(json.dumps(render_evaluation.document(found) | explained))
     else:
         render_evaluation.tables(found)
         render_diagnosis.tables(found.dataset, chosen, diagnosis)
-    if chosen is not None and wanted.thresholds is not None:
-        save_thresholds(wanted.thresholds, chosen, len(found.dataset), wanted.precision)
-        render.message(f"thresholds: retina predict IMAGE -w {weights} --thresholds {wanted.thresholds}")
-    if chosen is not None and diagnosis is not None and wanted.report is not None:
-        from retinanet.report import write_report
-
-        about = {"weights": weights, "data": source.data or "its own", "split": source.split}
-        render.message(f"report: {write_report(wanted.report, found, diagnosis, chosen, about)}")
-    if different := render_evaluation.differing(found):
-        options.fail(f"--reference: pycocotools has another {', '.join(different)}", 3)
-    missed = [each.label for each in chosen or [] if not each.reached]
-    if missed and wanted.precision is not None:
-        silent = f"; {wanted.thresholds} keeps them silent" if wanted.thresholds else ""
-        options.fail(f"--precision {wanted.precision:g}: reached at no threshold by {', '.join(missed)}{silent}", 3)
+    _write(weights, source, wanted, found, chosen, diagnosis)
+    _judge(wanted, found, chosen)
 
 
 def compare(weights: list[str], source: Source, json_: bool) -> None:
     """Two detectors on the same images."""
     from retinanet.comparison import compare as difference
-    from retinanet.devices import pick_device
-    from retinanet.evaluation import evaluate_checkpoint
 
-    where = pick_device(source.device or "auto")
     with render.counter("images") as progress:
-        first = evaluate_checkpoint(
-            weights[0], source.data, source.split, source.set_, source.batch_size, where, progress
-        )
-        second = evaluate_checkpoint(
-            weights[1], first.dataset, source.split, source.set_, source.batch_size, where, progress
-        )
+        first = _evaluate(weights[0], source, source.data, progress)
+        second = _evaluate(weights[1], source, first.dataset, progress)
     for note in dict.fromkeys((*first.notes, *second.notes)):
         render.message(note)
     with render.counter("resamples") as progress:
@@ -124,3 +101,52 @@ def compare(weights: list[str], source: Source, json_: bool) -> None:
         print(json.dumps(render_comparison.document(weights, found)))
     else:
         render_comparison.tables(weights, found)
+
+
+def _evaluate(
+    weights: str,
+    source: Source,
+    data: "str | Dataset | None",
+    progress: Callable[[int, int], object],
+    funnel: bool = False,
+    reference: bool = False,
+) -> "Evaluation":
+    """As `retinanet.evaluation.evaluate_checkpoint` has it; `data` in place of that of `source`."""
+    from retinanet.devices import pick_device
+    from retinanet.evaluation import evaluate_checkpoint
+
+    device = pick_device(source.device or "auto")
+    return evaluate_checkpoint(
+        weights, data, source.split, source.set_, source.batch_size, device, progress, funnel, reference
+    )
+
+
+def _write(
+    weights: str,
+    source: Source,
+    wanted: Wanted,
+    found: "Evaluation",
+    chosen: "list[ClassThreshold] | None",
+    diagnosis: "Diagnosis | None",
+) -> None:
+    """The files of what was explained."""
+    from retinanet.thresholds import save_thresholds
+
+    if chosen is not None and wanted.thresholds is not None:
+        save_thresholds(wanted.thresholds, chosen, len(found.dataset), wanted.precision)
+        render.message(f"thresholds: retina predict IMAGE -w {weights} --thresholds {wanted.thresholds}")
+    if chosen is not None and diagnosis is not None and wanted.report is not None:
+        from retinanet.report import write_report
+
+        about = {"weights": weights, "data": source.data or "its own", "split": source.split}
+        render.message(f"report: {write_report(wanted.report, found, diagnosis, chosen, about)}")
+
+
+def _judge(wanted: Wanted, found: "Evaluation", chosen: "list[ClassThreshold] | None") -> None:
+    """Fail where the evaluation is not what it was to be."""
+    if different := render_evaluation.differing(found):
+        options.fail(f"--reference: pycocotools has another {', '.join(different)}", 3)
+    missed = [each.label for each in chosen or [] if not each.reached]
+    if missed and wanted.precision is not None:
+        silent = f"; {wanted.thresholds} keeps them silent" if wanted.thresholds else ""
+        options.fail(f"--precision {wanted.precision:g}: reached at no threshold by {', '.join(missed)}{silent}", 3)

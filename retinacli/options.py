@@ -1,9 +1,9 @@
 """Options that several commands share, and how a command ends."""
 
-import difflib
 import math
 import sys
 from collections.abc import Callable, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -17,6 +17,21 @@ BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Images at once
 SaveCoco = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the detections in COCO's results format.")]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout and nothing else.")]
 WEIGHTS = "A checkpoint, a run's folder, or coco or coco_v2, torchvision's."
+
+
+class Precision(Enum):
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+class ExportPrecision(Enum):
+    FP32 = "fp32"
+    INT8 = "int8"
+
+
+class Format(Enum):
+    OPENVINO = "openvino"
+    ONNX = "onnx"
 
 
 def number(low: float, high: float) -> Callable[[str], float]:
@@ -36,9 +51,9 @@ def number(low: float, high: float) -> Callable[[str], float]:
 
 def fail(message: str, code: int) -> NoReturn:
     """One line on stderr, then exit `code`: 1 a file's fault, 2 usage, 3 a threshold not met, 130 interrupted."""
-    from retinacli.render import shown
+    from retinanet.errors import printable
 
-    print(f"retina: {shown(message)}", file=sys.stderr)
+    print(f"retina: {printable(message)}", file=sys.stderr)
     raise SystemExit(code)
 
 
@@ -62,14 +77,15 @@ def show_version(asked: bool) -> None:
 
 def class_labels(names: Sequence[str] | None, classes: Sequence[str]) -> list[int] | None:
     """Labels of the classes asked for; None: all. A name may itself hold commas if it is a class as it stands."""
+    from retinanet.errors import did_you_mean
+
     if not names:
         return None
     wanted = [part for name in names for part in ([name] if name in classes else name.split(","))]
     labels = []
     for name in wanted:
         if name not in classes:
-            near = difflib.get_close_matches(name, classes, 1)
-            hint = f"did you mean {near[0]}?" if near else f"the model knows {', '.join(classes[:10])}"
+            hint = did_you_mean(name, classes) or f"the model knows {', '.join(classes[:10])}"
             fail(f"--classes: unknown class {name!r}; {hint}", 2)
         labels.append(classes.index(name))
     return labels

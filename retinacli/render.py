@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from retinacli.interrupts import heard
+from retinanet.errors import printable
 
 if TYPE_CHECKING:
     from retinanet import records
@@ -21,26 +22,21 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
-def shown(text: object) -> str:
-    """`text` with control characters spelled out, so that a file's name is seen and not obeyed."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
-
-
 def message(text: str) -> None:
     """One line on stderr."""
-    err.print(Text(shown(text)), soft_wrap=True)
+    err.print(Text(printable(text)), soft_wrap=True)
 
 
 def table(title: str, *columns: str, text_columns: int = 1) -> Table:
     """A table whose first `text_columns` columns are text and the rest numbers."""
-    made = Table(title=Text(shown(title)), title_justify="left", title_style="bold")
+    made = Table(title=Text(printable(title)), title_justify="left", title_style="bold")
     for index, column in enumerate(columns):
         made.add_column(column, justify="left" if index < text_columns else "right", overflow="fold")
     return made
 
 
 def row(to: Table, *cells: object) -> None:
-    to.add_row(*(Text(shown(cell)) for cell in cells))
+    to.add_row(*(Text(printable(cell)) for cell in cells))
 
 
 def print_table(made: Table, width: int = 100) -> None:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from retinacli.render import print_table, row, shown, table
+from retinacli.render import print_table, row, table
+from retinanet.errors import printable
 
 if TYPE_CHECKING:
     from retinanet.data.check import Report
@@ -38,7 +39,7 @@ def tables(report: "Report") -> None:
 
 def _cell(finding: "Finding") -> Text:
     lines = [finding.text, *_places(finding), f"-> {finding.advice}"]
-    return Text("\n".join(map(shown, lines)))
+    return Text("\n".join(map(printable, lines)))
 
 
 def _places(finding: "Finding") -> list[str]:

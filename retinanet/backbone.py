@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from retinanet.errors import ConfigError, one_line
+from retinanet.errors import ConfigError, did_you_mean, one_line
 
 TORCHVISION = (
     "resnet18",
@@ -121,12 +121,8 @@ def make_trunk(
     elif name.startswith("timm:"):
         trunk = _timm(name.removeprefix("timm:"), pretrained)
     else:
-        near = difflib.get_close_matches(name, [*TORCHVISION, "efficientnet_lite0"], 1)
-        hint = (
-            f"did you mean {near[0]}?"
-            if near
-            else f"expected {', '.join(TORCHVISION)}, efficientnet_lite0 or timm:NAME"
-        )
+        expected = f"expected {', '.join(TORCHVISION)}, efficientnet_lite0 or timm:NAME"
+        hint = did_you_mean(name, [*TORCHVISION, "efficientnet_lite0"]) or expected
         raise ConfigError(f"model.backbone: unknown trunk {name!r}; {hint}")
     if stride_in_1x1:
         _move_stride(trunk.body, name)

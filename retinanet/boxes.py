@@ -51,9 +51,12 @@ def area(boxes: Tensor) -> Tensor:
 
 def intersection(boxes: Tensor, others: Tensor) -> Tensor:
     """Shared area (N, M) of each of `boxes` (N, 4) with each of `others` (M, 4), in square pixels."""
-    top_left = torch.maximum(boxes[:, None, :2], others[None, :, :2])
-    bottom_right = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    return (bottom_right - top_left).clamp(min=0).prod(dim=-1)
+    left, top, right, bottom = boxes.T[:, :, None]  # (N, 1) each
+    x1, y1, x2, y2 = others.unbind(dim=1)
+    # by column and in place: two temporaries of (N, M)
+    width = torch.minimum(right, x2).sub_(torch.maximum(left, x1)).clamp_(min=0)  # (N, M)
+    height = torch.minimum(bottom, y2).sub_(torch.maximum(top, y1)).clamp_(min=0)
+    return width.mul_(height)
 
 
 def _centers_sizes(boxes: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from retinanet.data.dataset import Dataset, Strings
+from retinanet.data.dataset import Dataset
 from retinanet.scoring import METRICS, Scores, images_of, score
 
 RESAMPLES = 1000
@@ -65,8 +65,8 @@ def compare(
     changes = np.full((resamples, len(METRICS) + len(dataset.classes)), np.nan)
     for done in range(resamples):
         picks = rng.integers(len(dataset), size=len(dataset))
-        drawn = _draw(dataset, picks)
-        a, b = (_values(score(drawn, _draw_results(results, starts, picks))) for results, starts in both)
+        drawn = replace(dataset.take(picks), image_ids=np.arange(len(picks)))  # an image drawn twice is two
+        a, b = (_values(score(drawn, _draw(parts, picks))) for parts in both)
         changes[done] = b - a
         progress(done + 1, resamples)
     a, b = _values(score(dataset, first)).tolist(), _values(score(dataset, second)).tolist()
@@ -88,39 +88,15 @@ def _difference(name: str, first: float, second: float, changes: np.ndarray) -> 
     return Difference(name, first, second, second - first, (low, high), float((known > 0).mean()))
 
 
-def _by_image(dataset: Dataset, results: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`results` in the order of the images, and where each image's begin: (N + 1,)."""
+def _by_image(dataset: Dataset, results: np.ndarray) -> list[np.ndarray]:
+    """N times (n, 7), the `results` of each image."""
     images = images_of(dataset, results)
-    counts = np.bincount(images, minlength=len(dataset))
-    return results[np.argsort(images, kind="stable")], np.concatenate([[0], np.cumsum(counts)])
+    ends = np.cumsum(np.bincount(images, minlength=len(dataset)))[:-1]
+    return np.split(results[np.argsort(images, kind="stable")], ends)
 
 
-def _rows(starts: np.ndarray, picks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the picked images, one image after the other, and how many each has."""
-    counts = np.diff(starts)[picks]
-    ends = np.cumsum(counts)
-    return np.arange(counts.sum()) + np.repeat(starts[picks] - (ends - counts), counts), counts
-
-
-def _draw(dataset: Dataset, picks: np.ndarray) -> Dataset:
-    """The picked images as images of their own, numbered 0, 1, ..."""
-    rows, counts = _rows(dataset.starts, picks)
-    return replace(
-        dataset,
-        files=Strings([""] * len(picks)),
-        image_ids=np.arange(len(picks)),
-        sizes=dataset.sizes[picks],
-        starts=np.concatenate([[0], np.cumsum(counts)]),
-        boxes=dataset.boxes[rows],
-        areas=dataset.areas[rows],
-        labels=dataset.labels[rows],
-        crowd=dataset.crowd[rows],
-        annotation_ids=np.arange(len(rows)),
-    )
-
-
-def _draw_results(results: np.ndarray, starts: np.ndarray, picks: np.ndarray) -> np.ndarray:
-    rows, counts = _rows(starts, picks)
-    drawn = results[rows]
-    drawn[:, 0] = np.repeat(np.arange(len(picks)), counts)
+def _draw(parts: list[np.ndarray], picks: np.ndarray) -> np.ndarray:
+    """The results of the picked images, which are numbered 0, 1, ..."""
+    drawn = np.concatenate([parts[index] for index in picks.tolist()])
+    drawn[:, 0] = np.repeat(np.arange(len(picks)), [len(parts[index]) for index in picks.tolist()])
     return drawn

@@ -1,13 +1,12 @@
 """Every choice of a run, its default and the default's source."""
 
-import difflib
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
-from retinanet.errors import ConfigError
+from retinanet.errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -193,8 +192,7 @@ def _build(kind: Any, values: Any, source: str, path: str) -> Any:
     for key, value in values.items():
         where = f"{path}.{key}" if path else str(key)
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+            hint = did_you_mean(str(key), known) or f"expected one of {', '.join(known)}"
             raise ConfigError(f"{source}: unknown key {where}; {hint}")
         built[key] = _coerce(hints[key], value, source, where)
     config = kind(**built)
@@ -215,9 +213,8 @@ def _coerce(kind: Any, value: Any, source: str, path: str) -> Any:
     if origin is Literal:
         if value in arguments and isinstance(value, str):
             return value
-        near = difflib.get_close_matches(str(value), arguments, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"{source}: {path} is {_short(value)}, expected one of {', '.join(arguments)}{hint}")
+        hints = [f"expected one of {', '.join(arguments)}", did_you_mean(str(value), arguments)]
+        raise ConfigError(f"{source}: {path} is {_short(value)}, {'; '.join(filter(None, hints))}")
     if origin is tuple:
         if isinstance(value, (list, tuple)):
             return tuple(_coerce(arguments[0], item, source, f"{path}[{i}]") for i, item in enumerate(value))

@@ -7,7 +7,7 @@ import numpy as np
 from hotcoco import metrics
 
 from retinanet.data.dataset import Dataset
-from retinanet.scoring import IOU, UNCOUNTED, WRONG, coco_eval, labels_of, matches
+from retinanet.scoring import IOU, UNCOUNTED, WRONG, coco_eval, labels_of, matches, places
 
 BINS = 10  # of calibration, each a tenth of the scores, as Guo et al. 2017
 BACKGROUND_IOU = (
@@ -76,14 +76,15 @@ def diagnose(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float])
     """What kinds of errors `results` (D, 7) are. thresholds: K, which only the confusion of classes heeds."""
     evaluation = coco_eval(dataset, results)
     assert evaluation.eval is not None
-    order = np.argsort(np.argsort(dataset.category_ids))  # of each label in `evaluation`, which goes by category id
-    precision = evaluation.eval["precision"][:, :, order, 0, -1]  # (IoU, recall, K) at all areas, 100 detections
+    precision = evaluation.eval["precision"][
+        :, :, places(dataset), 0, -1
+    ]  # (IoU, recall, K) at all areas, 100 detections
     precision = np.where(precision < 0, np.nan, precision)
     found = matches(evaluation, len(results))
     return Diagnosis(
         tide=_tide(evaluation.tide_errors(pos_thr=IOU, bg_thr=BACKGROUND_IOU)),
         # hotcoco would count what is found on crowds as false
-        confusion=_confusion(dataset, above(dataset, results[found != UNCOUNTED], thresholds), order),
+        confusion=_confusion(dataset, above(dataset, results[found != UNCOUNTED], thresholds)),
         calibration=_calibration(dataset, results, found),
         recall=np.array(evaluation.params.rec_thrs),
         curves={"0.5": precision[0], "0.75": precision[5], "mean": precision.mean(axis=0)},
@@ -99,10 +100,10 @@ def _tide(found: dict) -> list[TideError]:
     return [TideError(kind, found["counts"].get(short), found["delta_ap"][short]) for short, kind in TIDE.items()]
 
 
-def _confusion(dataset: Dataset, results: np.ndarray, order: np.ndarray) -> np.ndarray:
+def _confusion(dataset: Dataset, results: np.ndarray) -> np.ndarray:
     matrix = coco_eval(dataset, results).confusion_matrix(iou_thr=IOU)["matrix"].astype(np.int64)
-    places = np.append(order, len(order))
-    return matrix[np.ix_(places, places)]
+    order = np.append(places(dataset), len(dataset.classes))
+    return matrix[np.ix_(order, order)]
 
 
 def _calibration(dataset: Dataset, results: np.ndarray, found: np.ndarray) -> Calibration:

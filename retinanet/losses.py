@@ -21,17 +21,17 @@ def cross_entropy(x_t: Tensor) -> Tensor:
 
     x_t: the logit, negated where the class is wrong, so that p_t = sigmoid(x_t) (paper, equation 6).
     """
-    return -F.logsigmoid(x_t)
+    return cross_entropy_pieces(-x_t)[0]
 
 
 def focal(x_t: Tensor, gamma: float) -> Tensor:
     """FL = -(1 - p_t)^gamma log(p_t), elementwise, p_t = sigmoid(x_t) (paper, equation 4). gamma: >= 0."""
-    return cross_entropy(x_t) * torch.exp(gamma * F.logsigmoid(-x_t)) if gamma else cross_entropy(x_t)
+    return focal_pieces(-x_t, gamma)[0]
 
 
 def focal_star(x_t: Tensor, gamma: float, shift: float) -> Tensor:
     """FL* = -log(sigmoid(gamma x_t + beta)) / gamma, elementwise (paper, equation 8). gamma: > 0. shift: beta."""
-    return cross_entropy(gamma * x_t + shift) / gamma
+    return focal_star_pieces(-x_t, gamma, shift)[0]
 
 
 def sigmoid_cross_entropy(logits: Tensor, labels: Tensor, alpha: Alpha = None) -> Tensor:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+from retinanet.errors import printable
+
 LONGEST = 22  # letters of a name in a figure or picture
 
 
@@ -15,12 +17,7 @@ def html(value: object) -> Html:
     """`value` so that a page shows it and does not obey it; None as a dash, control characters spelled out."""
     if isinstance(value, Html):
         return value
-    return Html(escape("\u2013" if value is None else printable(str(value))))
-
-
-def printable(text: str) -> str:
-    """Without control characters, those that turn the writing's direction, and halves of letters."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return Html(escape("\u2013" if value is None else printable(value)))
 
 
 def shortened(name: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from retinanet.boxes import area
+from retinanet.boxes import area, intersection
 
 BACKGROUND = -1
 IGNORE = -2
@@ -76,10 +76,7 @@ def _intersections(anchors: Tensor, gt_boxes: Tensor) -> Iterator[tuple[slice, T
         touched = (left < x2.max()) & (right > x1.min()) & (top < y2.max()) & (bottom > y1.min())
         near = touched.nonzero().squeeze(1)
         if len(near):
-            gx1, gy1, gx2, gy2 = gt_boxes[near].T[:, :, None]  # (m, 1) each
-            width = torch.minimum(x2, gx2).sub_(torch.maximum(x1, gx1)).clamp_(min=0)  # (m, n)
-            height = torch.minimum(y2, gy2).sub_(torch.maximum(y1, gy1)).clamp_(min=0)
-            yield part, near, width.mul_(height)
+            yield part, near, intersection(gt_boxes[near], anchors[part])
 
 
 def _iou(shared: Tensor, areas: Tensor, gt_boxes: Tensor) -> Tensor:

@@ -8,10 +8,11 @@ import numpy as np
 
 from retinanet import evaluationfigures as figures
 from retinanet.diagnosis import Diagnosis
+from retinanet.errors import printable
 from retinanet.evaluation import Evaluation
 from retinanet.funnel import STAGES, Funnel
 from retinanet.gallery import gallery
-from retinanet.markup import Html, html, page, printable, table
+from retinanet.markup import Html, html, page, table
 from retinanet.scoring import METRICS
 from retinanet.thresholds import ClassThreshold
 from retinanet.verdicts import verdicts, worst

@@ -115,13 +115,17 @@ def coco_eval(dataset: Dataset, results: np.ndarray) -> COCOeval:
     return evaluation
 
 
+def places(dataset: Dataset) -> np.ndarray:
+    """(K,) where each label's class stands in hotcoco's arrays, which go by category id."""
+    return np.argsort(np.argsort(dataset.category_ids))
+
+
 def score(dataset: Dataset, results: np.ndarray) -> Scores:
     """The numbers of `results` (D, 7) on `dataset`, equal to pycocotools'."""
     evaluation = coco_eval(dataset, results)
     assert evaluation.eval is not None
     precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (IoU, recall, K) at all areas, 100 detections
     counts = np.bincount(dataset.labels[~dataset.crowd], minlength=len(dataset.classes))
-    places = np.argsort(np.argsort(dataset.category_ids))  # of each label in `evaluation`, which goes by category id
     per_class = [
         ClassResult(
             label=name,
@@ -130,7 +134,9 @@ def score(dataset: Dataset, results: np.ndarray) -> Scores:
             AP50=_mean(precision[:1, :, place]),
             objects=int(count),
         )
-        for name, category_id, count, place in zip(dataset.classes, dataset.category_ids, counts, places, strict=True)
+        for name, category_id, count, place in zip(
+            dataset.classes, dataset.category_ids, counts, places(dataset), strict=True
+        )
     ]
     return Scores({name: float(value) for name, value in zip(METRICS, evaluation.stats, strict=True)}, per_class)
 

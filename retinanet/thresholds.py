@@ -1,6 +1,5 @@
 """Where to cut the scores of each class."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import yaml
 from retinanet.configfile import read_mapping
 from retinanet.cuts import Ranking, best_cuts, make_rankings, tallies
 from retinanet.data.dataset import Dataset
-from retinanet.errors import ConfigError
+from retinanet.errors import ConfigError, did_you_mean
 from retinanet.found import SHOWN
 from retinanet.scoring import IOU
 
@@ -179,8 +178,7 @@ def _label(where: str, entry: dict[str, Any], known: Sequence[dict[str, Any]]) -
     if names.count(given) > 1:
         raise ConfigError(f"{where}: {given} is the name of {names.count(given)} classes, expected category_id")
     if given not in names:
-        near = difflib.get_close_matches(given, names, 1)
-        hint = f"did you mean {near[0]}?" if near else f"the detector knows {', '.join(names[:10])}"
+        hint = did_you_mean(given, names) or f"the detector knows {', '.join(names[:10])}"
         raise ConfigError(f"{where}: unknown class {given!r:.100}; {hint}")
     return names.index(given)
 

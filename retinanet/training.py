@@ -15,6 +15,7 @@ from torch import Tensor
 
 from retinanet import checkpoint, resumption
 from retinanet.checkpoint import BEST, LAST, MODEL, PREVIOUS, Metadata
+from retinanet.clock import Clock
 from retinanet.config import Config, loss_settings
 from retinanet.data import open_dataset
 from retinanet.data.check import errors_without_images
@@ -365,27 +366,6 @@ def _mean(parts: list[Forward], loss: str) -> float:
 
 def _foreground(parts: list[Forward]) -> tuple[int, ...]:
     return tuple(torch.stack([part.foreground for part in parts]).sum(dim=0).tolist())
-
-
-class Clock:
-    """Images per second, smoothed over the last steps."""
-
-    def __init__(self) -> None:
-        self.seconds_per_image: float | None = None
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin to count after a pause."""
-        self.last = time.perf_counter()
-
-    def rate(self, images: int) -> float:
-        """Images per second, `images` more of them done since the last call."""
-        now = time.perf_counter()
-        sample = (now - self.last) / images
-        self.last = now
-        old = self.seconds_per_image
-        self.seconds_per_image = sample if old is None else 0.9 * old + 0.1 * sample
-        return 1 / self.seconds_per_image
 
 
 def open_train_and_val(config: Config, messages: list[str]) -> tuple[Dataset, Dataset | None]:

@@ -31,22 +31,11 @@ def read_coco(images: Path, annotations: Path, classes: Sequence[str] | None = N
         if not path.exists():
             raise DataError(f"{path}: no such {kind}; data.root (--set data.root=DIR) tells where the data lies")
     where = annotations.name
-    document = _load(annotations)
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(document.get(key), list):
-            raise DataError(f'{where}: has no list "{key}"; expected COCO\'s images, annotations and categories')
-        if not all(isinstance(entry, dict) for entry in document[key]):
-            raise DataError(f'{where}: "{key}" has an entry that is not an object')
-    for key in ("images", "categories"):
-        if not document[key]:
-            raise DataError(f'{where}: "{key}" is empty')
-
-    categories = document["categories"]
+    pictures, objects, categories = _tables(annotations)
     category_ids = _unique_ids(where, "categories", categories)
     names = _column(where, "categories", categories, "name", _is_text, "a string")
     ascending = np.argsort(category_ids)
 
-    pictures = document["images"]
     image_ids = _unique_ids(where, "images", pictures)
     files = _column(where, "images", pictures, "file_name", _is_text, "a string")
     for index, file in enumerate(files):
@@ -58,7 +47,6 @@ def read_coco(images: Path, annotations: Path, classes: Sequence[str] | None = N
     else:
         sizes = columns.header_sizes(images, files)
 
-    objects = document["annotations"]
     annotation_ids = _unique_ids(where, "annotations", objects)
     boxes = _column(where, "annotations", objects, "bbox", _is_box, "4 numbers, [x, y, width, height]")
     areas = _column(
@@ -82,6 +70,22 @@ def read_coco(images: Path, annotations: Path, classes: Sequence[str] | None = N
         crowd=np.array(crowd, bool),
         annotation_ids=annotation_ids,
     )
+
+
+def _tables(annotations: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """Images, annotations and categories of a COCO file, as they stand there."""
+    where, keys = annotations.name, ("images", "annotations", "categories")
+    document = _load(annotations)
+    for key in keys:
+        if not isinstance(document.get(key), list):
+            raise DataError(f'{where}: has no list "{key}"; expected COCO\'s images, annotations and categories')
+        if not all(isinstance(entry, dict) for entry in document[key]):
+            raise DataError(f'{where}: "{key}" has an entry that is not an object')
+    for key in ("images", "categories"):
+        if not document[key]:
+            raise DataError(f'{where}: "{key}" is empty')
+    images, objects, categories = (document[key] for key in keys)
+    return images, objects, categories
 
 
 def _load(path: Path) -> dict[str, Any]:

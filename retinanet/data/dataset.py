@@ -1,7 +1,7 @@
 """One split of a data set, held as columns, and the samples cut from it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -93,6 +93,26 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.image_ids)
+
+    def take(self, indices: np.ndarray) -> "Dataset":
+        """The images `indices` (n,) with their objects, in that order, each as often as it is named. Without notes."""
+        counts = np.diff(self.starts)[indices]
+        ends = np.cumsum(counts)
+        rows = np.arange(counts.sum()) + np.repeat(self.starts[indices] - (ends - counts), counts)
+        return replace(
+            self,
+            files=Strings(self.files[index] for index in indices.tolist()),
+            image_ids=self.image_ids[indices],
+            sizes=self.sizes[indices],
+            starts=np.concatenate([[0], ends]),
+            boxes=self.boxes[rows],
+            areas=self.areas[rows],
+            labels=self.labels[rows],
+            crowd=self.crowd[rows],
+            annotation_ids=self.annotation_ids[rows],
+            notes=[],
+            skipped=[],
+        )
 
     def image(self, index: int) -> np.ndarray:
         """Pixels of image `index`, (H, W, 3) uint8 RGB. Raises DataError if it cannot be read."""
