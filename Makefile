@@ -12,13 +12,10 @@ demo: .venv/installed
 	@echo "demo/run holds the run and its curves, demo/predictions the annotated pictures"
 
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not engines" -n auto --maxprocesses 8
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and engines" -k "not xml"
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and engines" -k xml
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n auto --maxprocesses 8
 
 test-slow: .venv/installed
-	$(BIN)/pytest -m "slow and not engines"
-	$(BIN)/pytest -m "slow and engines"
+	$(BIN)/pytest -m slow
 
 lint: .venv/installed
 	$(BIN)/ruff check .

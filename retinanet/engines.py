@@ -1,5 +1,6 @@
 """Exported models at work by ONNX Runtime or OpenVINO, without torch; `retinanet.export` says what they take and give."""
 
+import functools
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -117,6 +118,16 @@ def require(package: str, extra: Literal["onnx", "openvino"]) -> Any:
         raise ConfigError(f'{package} is not installed; pip install "retina[{extra}]"') from None
 
 
+@functools.cache
+def openvino_core() -> Any:
+    """The one of this process. Raises: ConfigError if OpenVINO is not installed.
+
+    Each sets a stack for signals aside and puts the one before back when it ends: of two that do not end in the reverse
+    order of their beginning, one is put back that is gone, and the next signal, such as Ctrl-C, would end the process.
+    """
+    return require("openvino", "openvino").Core()
+
+
 def _open_onnx(file: Path) -> tuple[ExportedModel, Metadata]:
     runtime = require("onnxruntime", "onnx")
     options = runtime.SessionOptions()
@@ -131,14 +142,13 @@ def _open_onnx(file: Path) -> tuple[ExportedModel, Metadata]:
 
 
 def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Metadata]:
-    openvino = require("openvino", "openvino")
+    core = openvino_core()
     weights = file.with_suffix(".bin")
     if not weights.is_file():
         raise CheckpointError(f"{file}: its weights, {weights.name}, do not lie beside it")
     # said in any case: left alone, OpenVINO takes bf16 on a CPU that has it
     hint = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY"}
     try:
-        core = openvino.Core()
         model = core.read_model(file, weights)
         keys = ("format", "version", "config", "classes", "category_ids", "progress")
         record = {key: model.get_rt_info(["retina", key]).astype(str) for key in keys if _has(model, key)}

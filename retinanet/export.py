@@ -37,7 +37,7 @@ import torch
 from retinanet.configfile import load_config
 from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
-from retinanet.engines import ONNX, OPENVINO, open_exported, require
+from retinanet.engines import ONNX, OPENVINO, open_exported, openvino_core, require
 from retinanet.errors import VerificationError
 from retinanet.found import Detections
 from retinanet.metadata import Metadata, to_record
@@ -241,7 +241,7 @@ def _write(model: RetinaNet, metadata: Metadata, to: Format, file: Path) -> None
 
     converted = file.with_suffix(ONNX)
     ir.save(program, converted)
-    read = openvino.Core().read_model(converted)
+    read = openvino_core().read_model(converted)
     for key, text in record.items():
         read.set_rt_info(text, ["retina", key])
     openvino.save_model(read, file, compress_to_fp16=False)
@@ -269,7 +269,7 @@ def _quantize(file: Path, images: Dataset) -> None:
     if file.suffix == OPENVINO:
         import openvino
 
-        read = openvino.Core().read_model(file)
+        read = openvino_core().read_model(file)
         quantized = nncf.quantize(read, calibration, subset_size=len(chosen), ignored_scope=scope)
         openvino.save_model(quantized, written, compress_to_fp16=False)
     else:

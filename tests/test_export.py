@@ -1,5 +1,7 @@
 """Exported models against torch: the same detections from one file, whatever the batch, the sizes and the thresholds."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,6 @@ from retinanet.export import SUFFIX, Agreement, export, verify
 from retinanet.metadata import Metadata
 from retinanet.model import make_model
 from retinanet.prediction import load
-
-pytestmark = pytest.mark.engines
 
 SUFFIXES = (".onnx", ".xml")
 SIZES = [(128, 128), (60, 200), (97, 41), (333, 250)]
@@ -211,3 +211,21 @@ def test_a_missing_extra_is_one_line(monkeypatch, tiny_run: Path, tmp_path: Path
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ConfigError, match=r'onnxscript is not installed; pip install "retina\[onnx\]"'):
         export(tiny_run, "onnx", tmp_path / "x.onnx")
+
+
+def test_a_signal_is_heard_after_models_were_closed(exported: Path):
+    # each of OpenVINO's cores puts the signals' stack of the one before back, which may be gone
+    script = f"""
+import signal
+from retinanet.prediction import load
+signal.signal(signal.SIGINT, signal.default_int_handler)
+first, second = load({str(exported)!r}), load({str(exported)!r})
+del first
+del second
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("heard")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
