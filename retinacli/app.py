@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from retinacli import lossplot, options
+from retinacli import bench, lossplot, options
 from retinacli.manyvalues import ManyValues
 
 app = typer.Typer(
@@ -89,7 +89,7 @@ def train(
 
 @app.command(name="eval")
 def eval_(
-    weights: Annotated[list[str], typer.Argument(metavar="WEIGHTS", help=options.WEIGHTS)],
+    weights: Annotated[list[str], typer.Argument(metavar="WEIGHTS", help=options.DETECTOR)],
     data: Annotated[
         str | None, typer.Option(metavar="CONFIG", help="A YAML file whose data to use in place of the checkpoint's.")
     ] = None,
@@ -125,15 +125,16 @@ def eval_(
     compare: Annotated[
         bool, typer.Option("--compare", help="Tell what the second of two detectors gains, and how surely.")
     ] = False,
+    engine_precision: Annotated[options.Precision | None, typer.Option(help=options.ARITHMETIC)] = None,
     device: options.Device = None,
     json_: options.Json = False,
 ) -> None:
     """Measure a detector: the 12 COCO numbers, and AP per class; or compare two."""
     from retinacli import evaluation
 
-    source = evaluation.Source(data, split, set_ or [], batch_size, device)
+    source = evaluation.Source(data, split, set_ or [], batch_size, device, engine_precision)
     wanted = evaluation.Wanted(funnel, diagnose, precision, thresholds, report, reference, save_coco)
-    evaluation.check(weights, compare, wanted)
+    evaluation.check(weights, compare, wanted, source)
     if compare:
         evaluation.compare(weights, source, json_)
     else:
@@ -143,7 +144,7 @@ def eval_(
 @app.command()
 def predict(
     sources: Annotated[list[str], typer.Argument(metavar="SOURCE", help="Image files, folders or glob patterns.")],
-    weights: Annotated[str, typer.Option("-w", "--weights", metavar="WEIGHTS", help=options.WEIGHTS)] = "coco",
+    weights: Annotated[str, typer.Option("-w", "--weights", metavar="WEIGHTS", help=options.DETECTOR)] = "coco",
     vis: Annotated[bool, typer.Option("--vis", help="Write annotated copies.")] = False,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where annotated copies go.")] = Path(
         "predictions"
@@ -161,9 +162,7 @@ def predict(
     ] = None,
     batch_size: options.BatchSize = 1,
     save_coco: options.SaveCoco = None,
-    precision: Annotated[
-        options.Precision | None, typer.Option(help="Of the arithmetic of an OpenVINO model (.xml).  [default: fp32]")
-    ] = None,
+    precision: Annotated[options.Precision | None, typer.Option(help=options.ARITHMETIC)] = None,
     device: options.Device = None,
     json_: options.Json = False,
 ) -> None:
@@ -431,3 +430,50 @@ def check(
         render_check.tables(report)
     if report.count("error"):
         raise typer.Exit(1)
+
+
+@app.command(name="bench", cls=ManyValues)
+def bench_(
+    weights: Annotated[
+        str | None,
+        typer.Argument(metavar="WEIGHTS", help=f"{options.DETECTOR}  [default: random]", show_default=False),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=32, max=8192, metavar="N", help="The images' short side.  [default: the detector's, 800]"),
+    ] = None,
+    engine: Annotated[
+        bench.Engine | None, typer.Option(help="What runs it.  [default: torch, or what the file is for]")
+    ] = None,
+    precision: Annotated[
+        options.Precision | None, typer.Option(help="Of OpenVINO's arithmetic.  [default: fp32]")
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Timed runs.  [default: 7; on a GPU 50]")
+    ] = None,
+    image: Annotated[Path | None, typer.Option(metavar="FILE", help="A picture in place of the drawn one.")] = None,
+    against: Annotated[
+        bench.Peer | None, typer.Option(help="Run this detector of torchvision's in turns with it.")
+    ] = None,
+    depth: Annotated[
+        list[int] | None, typer.Option(metavar="N...", help="Table 1e: ResNets of so many layers, such as 50 101.")
+    ] = None,
+    scale: Annotated[
+        list[int] | None,
+        typer.Option(min=32, max=8192, metavar="N...", help="Table 1e: short sides, such as 400 500 600 700 800."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="CONFIG", help="Where AP is measured in place of the weights' own data.")
+    ] = None,
+    device: options.Device = None,
+    json_: options.Json = False,
+) -> None:
+    """Tell how long an image takes, by stage; beside another detector; or by depth and scale, as the paper's table 1e."""
+    bench.check(weights, size, against, depth or [], scale or [], data)
+    asked = bench.asked(weights, size, engine, precision, repeats, image, device)
+    if against is not None:
+        bench.race(asked, against, (depth or [50])[0], json_)
+    elif depth or scale:
+        bench.table(asked, depth or [50], scale or [], data, json_)
+    else:
+        bench.stages(asked, json_)

@@ -30,17 +30,20 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Source:
-    """Which data to measure on, and how; each as the option of its name."""
+    """Which data to measure on, and by what; each as the option of its name."""
 
     data: str | None
     split: str
     set_: list[str]
     batch_size: int
     device: str | None
+    engine_precision: options.Precision | None
 
 
-def check(weights: list[str], compare: bool, wanted: Wanted) -> None:
+def check(weights: list[str], compare: bool, wanted: Wanted, source: Source) -> None:
     """Fail where one option needs or excludes another."""
+    from retinanet.engines import is_exported
+
     asked = {f"--{name.replace('_', '-')}": value for name, value in vars(wanted).items()}
     if compare:
         if len(weights) != 2:
@@ -53,20 +56,23 @@ def check(weights: list[str], compare: bool, wanted: Wanted) -> None:
         options.fail(
             "--precision is what the thresholds are to reach; add --thresholds FILE, --diagnose or --report DIR", 2
         )
+    options.check_engine(weights, "--engine-precision" if source.engine_precision else None, source.device)
+    if wanted.funnel and is_exported(weights[0]):
+        options.fail(f"--funnel needs every score; {weights[0]} gives only the best: name its checkpoint", 2)
 
 
 def measure(weights: str, source: Source, wanted: Wanted, json_: bool) -> None:
     """One detector."""
     from retinanet.diagnosis import diagnose
+    from retinanet.engines import is_exported
     from retinanet.scoring import coco_results
     from retinanet.thresholds import choose_thresholds
 
     if wanted.report is not None:
         wanted.report.mkdir(parents=True, exist_ok=True)  # what cannot be written is known before the work
+    funnel = wanted.funnel or (wanted.report is not None and not is_exported(weights))
     with render.counter("images") as progress:
-        found = _evaluate(
-            weights, source, source.data, progress, wanted.funnel or wanted.report is not None, wanted.reference
-        )
+        found = _evaluate(weights, source, source.data, progress, funnel, wanted.reference)
     for note in found.notes:
         render.message(note)
     chosen = diagnosis = None
@@ -112,12 +118,22 @@ def _evaluate(
     reference: bool = False,
 ) -> "Evaluation":
     """As `retinanet.evaluation.evaluate_checkpoint` has it; `data` in place of that of `source`."""
-    from retinanet.devices import pick_device
+    from retinanet.engines import OPENVINO
     from retinanet.evaluation import evaluate_checkpoint
 
-    device = pick_device(source.device or "auto")
+    device = options.device(weights, source.device)
+    bf16 = source.engine_precision is options.Precision.BF16 and Path(weights).suffix.lower() == OPENVINO
     return evaluate_checkpoint(
-        weights, data, source.split, source.set_, source.batch_size, device, progress, funnel, reference
+        weights,
+        data,
+        source.split,
+        source.set_,
+        source.batch_size,
+        device,
+        progress,
+        funnel,
+        reference,
+        "bf16" if bf16 else "fp32",
     )
 
 

@@ -17,6 +17,8 @@ BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Images at once
 SaveCoco = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the detections in COCO's results format.")]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout and nothing else.")]
 WEIGHTS = "A checkpoint, a run's folder, or coco or coco_v2, torchvision's."
+DETECTOR = "A checkpoint, a run's folder, an exported model, or coco or coco_v2, torchvision's."
+ARITHMETIC = "Of the arithmetic of an OpenVINO model (.xml).  [default: fp32]"
 
 
 class Precision(Enum):
@@ -108,14 +110,23 @@ def check_predict(
     weights: str, score: float | None, thresholds: Path | None, precision: bool, device: str | None
 ) -> None:
     """Fail where options of `predict` exclude each other. precision: whether it was given."""
-    from retinanet.engines import OPENVINO, is_exported
-
     if score is not None and thresholds is not None:
         fail("--score is for all classes, --thresholds for each: give one of them", 2)
-    if precision and Path(weights).suffix.lower() != OPENVINO:
-        fail(f"--precision is for models of OpenVINO ({OPENVINO}), not for {weights}", 2)
-    if is_exported(weights) and device not in (None, "auto", "cpu"):
-        fail(f"--device {device}: {weights} runs on the cpu", 2)
+    check_engine([weights], "--precision" if precision else None, device)
+
+
+def check_engine(weights: Sequence[str], precision: str | None, device: str | None) -> None:
+    """Fail where exported models are not among `weights` as the options need them, or cannot do what they ask.
+
+    precision: the name of the option that chooses that of OpenVINO, where it was given.
+    """
+    from retinanet.engines import OPENVINO, is_exported
+
+    if precision and not any(Path(each).suffix.lower() == OPENVINO for each in weights):
+        fail(f"{precision} is for models of OpenVINO ({OPENVINO}), not for {' or '.join(weights)}", 2)
+    for each in weights:
+        if is_exported(each) and device not in (None, "auto", "cpu"):
+            fail(f"--device {device}: {each} runs on the cpu", 2)
 
 
 def device(weights: str, name: str | None) -> Any:

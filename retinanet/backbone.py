@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from retinanet.errors import ConfigError, did_you_mean, one_line
+from retinanet.folding import fold
 
 TORCHVISION = (
     "resnet18",
@@ -131,6 +132,8 @@ def make_trunk(
     trunk.freeze(freeze_stages)
     if norm == "frozen_bn":
         trunk.freeze_norm()
+        if not name.startswith("timm:"):  # of any of its models the order of computation is not known
+            fold(trunk.body)
     return trunk
 
 

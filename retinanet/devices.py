@@ -1,15 +1,20 @@
 """Where a model runs: the choice of a device, and what it can tell of itself."""
 
+import os
 import platform
 import sys
-
-import torch
+from typing import TYPE_CHECKING
 
 from retinanet.errors import ConfigError
 
+if TYPE_CHECKING:
+    import torch
 
-def pick_device(name: str) -> torch.device:
+
+def pick_device(name: str) -> "torch.device":
     """`auto`: CUDA, else MPS, else the CPU. Raises: ConfigError if `name` is unknown or not there."""
+    import torch
+
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -24,21 +29,33 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def check_precision(precision: str, device: torch.device) -> None:
+def check_precision(precision: str, device: "torch.device") -> None:
     if precision == "fp16" and device.type == "cpu":
         raise ConfigError("train.precision is fp16, which a CPU has not; expected fp32 or bf16")
 
 
-def describe_device(device: torch.device) -> str:
+def describe_device(device: "torch.device") -> str:
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads, {platform.machine()}"
 
 
-def peak_memory(device: torch.device) -> int:
-    """Bytes: of the device where it tells, else of this process; 0 on Windows, which keeps no such count."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+def describe_cpu() -> str:
+    """Where an exported model runs; without torch."""
+    return f"cpu, {os.cpu_count()} cores, {platform.machine()}"
+
+
+def peak_memory(device: "torch.device") -> int:
+    """Bytes: of the device where it tells, else of this process."""
+    import torch
+
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else process_memory()
+
+
+def process_memory() -> int:
+    """Bytes at the peak; 0 on Windows, which keeps no such count. Without torch."""
     if sys.platform == "win32":
         return 0
     import resource

@@ -9,9 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from retinanet.config import DetectConfig
-from retinanet.data.transforms import pad
 from retinanet.errors import CheckpointError, ConfigError, one_line
-from retinanet.found import Detections
+from retinanet.found import NEVER, Detections
 from retinanet.metadata import Metadata, from_record
 
 ONNX, OPENVINO = ".onnx", ".xml"  # what the files' names end in
@@ -21,47 +20,59 @@ Precision = Literal["fp32", "bf16"]
 
 
 class ExportedModel:
-    """A model file with decoding and suppression inside."""
+    """A model file with decoding and suppression inside. config: the checkpoint's."""
 
-    def __init__(self, file: Path, pixels: type[np.generic]):
-        """pixels: what `images` holds, np.uint8 or np.float32."""
-        self.file, self.pixels = file, pixels
+    def __init__(self, metadata: Metadata):
+        self.config = metadata.config
+        self.pixels = np.float32 if metadata.config.data.resize == "float" else np.uint8
+        self.classes = len(metadata.classes)
+        self.kept = np.arange(self.classes)  # the file's label of each class that is looked for
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The OUTPUTS for what `inputs` gives."""
         raise NotImplementedError
 
+    def keep_classes(self, labels: Sequence[int]) -> None:
+        """Look for these of the classes alone, in this order; what is left scores as before."""
+        self.kept = self.kept[list(labels)]
+
     def detect(
         self,
-        images: Sequence[np.ndarray],
+        images: np.ndarray,
+        sizes: np.ndarray,
         original_sizes: Sequence[tuple[int, int]],
         settings: DetectConfig,
         thresholds: Sequence[float] | None = None,
     ) -> list[Detections]:
         """Objects in each of B images, in pixels of the original ones.
 
-        images: B of (H_i, W_i, 3) RGB in 0..255, resized. original_sizes: (height, width) of each before that.
+        images, sizes: as `pad` gives them, RGB in 0..255, resized. original_sizes: (height, width) of each before that.
         thresholds: (K,) score that detections of each class must exceed; None: that of `settings` for all.
             What else `settings` holds beside nms_iou and max_detections is fixed in the file.
         """
-        boxes, scores, labels, counts = self.run(self.inputs(images, original_sizes, settings, thresholds))
+        inputs = self.inputs(images, sizes, original_sizes, settings, thresholds)
+        boxes, scores, labels, counts = self.run(inputs)
+        own = np.zeros(self.classes, np.int64)
+        own[self.kept] = np.arange(len(self.kept))
         found = enumerate(counts.tolist())
-        return [Detections(boxes[i, :count], scores[i, :count], labels[i, :count]) for i, count in found]
+        return [Detections(boxes[i, :count], scores[i, :count], own[labels[i, :count]]) for i, count in found]
 
     def inputs(
         self,
-        images: Sequence[np.ndarray],
+        images: np.ndarray,
+        sizes: np.ndarray,
         original_sizes: Sequence[tuple[int, int]],
         settings: DetectConfig,
         thresholds: Sequence[float] | None = None,
     ) -> dict[str, np.ndarray]:
         """What `run` takes, of what `detect` takes."""
-        together, sizes = pad(images)
+        of_class = np.full(self.classes, NEVER, np.float32)
+        of_class[self.kept] = settings.score_threshold if thresholds is None else thresholds
         return {
-            "images": together.astype(self.pixels, copy=False),
+            "images": images.astype(self.pixels, copy=False),
             "sizes": sizes,
             "original_sizes": np.array(original_sizes, np.int64),
-            "score_threshold": np.array(thresholds or [settings.score_threshold], np.float32),
+            "score_threshold": of_class,
             "iou_threshold": np.array([settings.nms_iou], np.float32),
             "max_detections": np.array([settings.max_detections], np.int64),
         }
@@ -70,8 +81,8 @@ class ExportedModel:
 class OnnxModel(ExportedModel):
     """By ONNX Runtime, on the CPU."""
 
-    def __init__(self, file: Path, pixels: type[np.generic], session: Any):
-        super().__init__(file, pixels)
+    def __init__(self, metadata: Metadata, session: Any):
+        super().__init__(metadata)
         self.session = session
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -81,8 +92,8 @@ class OnnxModel(ExportedModel):
 class OpenVinoModel(ExportedModel):
     """By OpenVINO, on the CPU."""
 
-    def __init__(self, file: Path, pixels: type[np.generic], compiled: Any):
-        super().__init__(file, pixels)
+    def __init__(self, metadata: Metadata, compiled: Any):
+        super().__init__(metadata)
         self.request = compiled.create_infer_request()
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -138,7 +149,7 @@ def _open_onnx(file: Path) -> tuple[ExportedModel, Metadata]:
     except Exception as error:  # the runtime's errors have no base of their own
         raise CheckpointError(f"{file}: is not a readable ONNX file: {one_line(error)}") from None
     metadata = _own(record, file)
-    return OnnxModel(file, _pixels(metadata), session), metadata
+    return OnnxModel(metadata, session), metadata
 
 
 def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Metadata]:
@@ -153,7 +164,7 @@ def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Met
         keys = ("format", "version", "config", "classes", "category_ids", "progress")
         record = {key: model.get_rt_info(["retina", key]).astype(str) for key in keys if _has(model, key)}
         metadata = _own(record, file)
-        return OpenVinoModel(file, _pixels(metadata), core.compile_model(model, "CPU", hint)), metadata
+        return OpenVinoModel(metadata, core.compile_model(model, "CPU", hint)), metadata
     except RuntimeError as error:
         raise CheckpointError(f"{file}: is not a readable OpenVINO model: {one_line(error)}") from None
 
@@ -166,7 +177,3 @@ def _own(record: Mapping[str, str], file: Path) -> Metadata:
     if record.get("format") != "retina":
         raise CheckpointError(f"{file}: is a model of another program, expected one written by retina export")
     return from_record(record, file)
-
-
-def _pixels(metadata: Metadata) -> type[np.generic]:
-    return np.float32 if metadata.config.data.resize == "float" else np.uint8

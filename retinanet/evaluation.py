@@ -7,16 +7,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from retinanet.config import Config, DetectConfig
+from retinanet.config import Config, DataConfig, DetectConfig
 from retinanet.configfile import load_config, override
 from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset, Sample
 from retinanet.data.loader import Batch, EvalView, eval_loader
 from retinanet.data.transforms import Resize
 from retinanet.detections import Stages, detect_stages
-from retinanet.errors import DataError
+from retinanet.engines import ExportedModel, Precision, is_exported, open_exported
+from retinanet.errors import ConfigError, DataError
+from retinanet.folding import folded_once
 from retinanet.found import NOTHING, Detections
 from retinanet.funnel import Funnel, MissedObjects
+from retinanet.metadata import Metadata
 from retinanet.model import Predictions, RetinaNet
 from retinanet.reference import pycocotools_stats
 from retinanet.scoring import METRICS, ClassResult, coco_rows, score
@@ -47,7 +50,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: RetinaNet,
+    model: RetinaNet | ExportedModel,
     dataset: Dataset,
     short_side: int,
     long_side: int,
@@ -61,10 +64,11 @@ def evaluate(
 ) -> Evaluation:
     """Detect on every image of `dataset` and score the results as COCO does.
 
-    The model stays on its device and ends in the mode it came in. An image that cannot be read counts as one in which
+    The model is left as it is; a copy works on its device. An image that cannot be read counts as one in which
     nothing is found, with a note. `progress` is told how many images are done, and of how many.
 
-    funnel: also tell why objects were missed. reference: also score with pycocotools. method: as `resize` takes it.
+    funnel: also tell why objects were missed, which an exported model cannot. reference: also score with pycocotools.
+    method: as `resize` takes it.
     """
     missed = MissedObjects(dataset, settings.score_threshold) if funnel else None
     rows, notes = [np.zeros((0, 7))], []
@@ -100,15 +104,24 @@ def evaluate_checkpoint(
     progress: Callable[[int, int], object] = lambda done, total: None,
     funnel: bool = False,
     reference: bool = False,
+    precision: Precision = "fp32",
 ) -> Evaluation:
     """Measure the detector of a checkpoint, or of a run's folder, on a split of its own data or of config `data`'s.
 
+    Also that of a file that `retina export` wrote, which runs on the CPU.
+
     data: a data set that is open already is taken as it is, whatever `split` says.
-    progress, funnel, reference: as `evaluate` takes them.
+    progress, funnel, reference: as `evaluate` takes them. precision: of an exported model.
 
     Raises: CheckpointError, ConfigError, DataError, also if the data has categories that the checkpoint has not.
     """
-    model, config, dataset = checkpoint_and_data(path, data, split, overrides, device)
+    model: RetinaNet | ExportedModel
+    if is_exported(path):
+        model, metadata = open_exported(path, precision)
+        config, dataset = _fit(model, metadata, path, data, split, overrides)
+        _check_fixed(path, metadata.config, config)
+    else:
+        model, config, dataset = checkpoint_and_data(path, data, split, overrides, device)
     d = config.data
     result = evaluate(
         model,
@@ -140,29 +153,60 @@ def checkpoint_and_data(
     Raises: CheckpointError, ConfigError, DataError, also if the data has categories that the checkpoint has not.
     """
     model, metadata = open_model(path)
-    config = override(metadata.config, overrides)
-    if isinstance(data, Dataset):
-        dataset = data
-    else:
-        source = load_config(data, overrides).data if data is not None else config.data
-        if source.classes is None and source.embedded is None and metadata.config.data.classes is not None:
-            source = replace(source, classes=metadata.config.data.classes)
-        dataset = open_dataset(source, split)
-    known = {
-        category: label for label, category in enumerate(zip(metadata.category_ids, metadata.classes, strict=True))
-    }
-    labels = [known.get(category) for category in zip(dataset.category_ids, dataset.classes, strict=True)]
-    if None in labels:
-        theirs = ", ".join(f"{name} ({i})" for i, name in zip(dataset.category_ids, dataset.classes, strict=True))
-        ours = ", ".join(f"{name} ({i})" for i, name in zip(metadata.category_ids, metadata.classes, strict=True))
-        raise DataError(f"the data has the categories {theirs[:200]}; {path} was trained on {ours[:200]}")
-    if labels != list(known.values()):
-        model.keep_classes([label for label in labels if label is not None])
+    config, dataset = _fit(model, metadata, path, data, split, overrides)
     return model.to(device).to(memory_format=torch.channels_last), config, dataset
 
 
+def _fit(
+    model: RetinaNet | ExportedModel,
+    metadata: Metadata,
+    path: str | Path,
+    data: str | Dataset | None,
+    split: str,
+    overrides: Sequence[str],
+) -> tuple[Config, Dataset]:
+    """The config and the data to measure `model` of `path` on; classes that the data has not are left out of it."""
+    config = override(metadata.config, overrides)
+    dataset = data if isinstance(data, Dataset) else open_dataset(data_config(metadata, data, overrides), split)
+    labels = known_labels(metadata, dataset, path)
+    if labels != list(range(len(metadata.classes))):
+        model.keep_classes(labels)
+    return config, dataset
+
+
+def data_config(metadata: Metadata, data: str | None, overrides: Sequence[str]) -> DataConfig:
+    """The detector's own data, or that of config `data`, of its classes where those are some of its data's."""
+    config = override(metadata.config, overrides) if data is None else load_config(data, overrides)
+    if config.data.classes is None and config.data.embedded is None:
+        return replace(config.data, classes=metadata.config.data.classes)
+    return config.data
+
+
+def known_labels(metadata: Metadata, dataset: Dataset, path: str | Path) -> list[int]:
+    """The detector's label of each class of `dataset`.
+
+    path: of the detector, for the message. Raises: DataError for a class that the detector has not.
+    """
+    known = {
+        category: label for label, category in enumerate(zip(metadata.category_ids, metadata.classes, strict=True))
+    }
+    try:
+        return [known[category] for category in zip(dataset.category_ids, dataset.classes, strict=True)]
+    except KeyError:
+        theirs = ", ".join(f"{name} ({i})" for i, name in zip(dataset.category_ids, dataset.classes, strict=True))
+        ours = ", ".join(f"{name} ({i})" for i, name in zip(metadata.category_ids, metadata.classes, strict=True))
+        raise DataError(f"the data has the categories {theirs[:200]}; {path} was trained on {ours[:200]}") from None
+
+
+def _check_fixed(path: str | Path, own: Config, asked: Config) -> None:
+    """Fail where `asked` changes what an exported model holds."""
+    for section, key in (("detect", "top_k"), ("detect", "clip_first"), ("data", "resize")):
+        if getattr(getattr(own, section), key) != getattr(getattr(asked, section), key):
+            raise ConfigError(f"{section}.{key}: is fixed in {path}; it can be set for a checkpoint")
+
+
 def detections(
-    model: RetinaNet,
+    model: RetinaNet | ExportedModel,
     dataset: Dataset,
     short_side: int,
     long_side: int,
@@ -176,24 +220,21 @@ def detections(
 
     Images of like shape follow each other.
     """
-    device = model.pixel_mean.device
-    training = model.training
-    model.eval()
     view = EvalView(dataset, short_side, long_side, method)
-    try:
-        for batch in eval_loader(view, batch_size, workers, pin_memory=device.type == "cuda"):
-            found = detect_batch(model, batch, settings, watch=watch)
-            faults = iter(batch.faults)
-            for sample, detected in zip(batch.samples, found, strict=True):
-                readable = sample.original_size != (0, 0)
-                yield (sample, detected, None) if readable else (sample, NOTHING, next(faults))
-    finally:
-        model.train(training)
+    on_gpu = False
+    if not isinstance(model, ExportedModel):
+        on_gpu, model = model.pixel_mean.device.type == "cuda", folded_once(model)
+    for batch in eval_loader(view, batch_size, workers, pin_memory=on_gpu):
+        found = detect_batch(model, batch, settings, watch=watch)
+        faults = iter(batch.faults)
+        for sample, detected in zip(batch.samples, found, strict=True):
+            readable = sample.original_size != (0, 0)
+            yield (sample, detected, None) if readable else (sample, NOTHING, next(faults))
 
 
 @torch.inference_mode()
 def detect_batch(
-    model: RetinaNet,
+    model: RetinaNet | ExportedModel,
     batch: Batch,
     settings: DetectConfig,
     thresholds: Sequence[float] | None = None,
@@ -202,7 +243,14 @@ def detect_batch(
     """Objects in each image of a batch, in pixels of the original images.
 
     thresholds: (K,) score that detections of each class must exceed; None: that of `settings` for all.
+    watch: not of an exported model, which gives no logits.
     """
+    if isinstance(model, ExportedModel):
+        if watch is not None:
+            raise ValueError("an exported model gives no logits; expected a RetinaNet to watch")
+        images = batch.images.permute(0, 2, 3, 1).numpy()
+        original_sizes = [sample.original_size for sample in batch.samples]
+        return model.detect(images, batch.sizes.numpy(), original_sizes, settings, thresholds)
     device = model.pixel_mean.device
     batch = batch.to(device)
     predictions = model(batch.images, batch.sizes)

@@ -34,16 +34,16 @@ import cv2
 import numpy as np
 import torch
 
-from retinanet.configfile import load_config
 from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
+from retinanet.data.transforms import pad
 from retinanet.engines import ONNX, OPENVINO, open_exported, openvino_core, require
 from retinanet.errors import VerificationError
+from retinanet.evaluation import data_config, evaluate_checkpoint, known_labels
 from retinanet.found import Detections
 from retinanet.metadata import Metadata, to_record
 from retinanet.model import RetinaNet
 from retinanet.prediction import Detector
-from retinanet.scoring import coco_rows, score
 from retinanet.weights import open_model
 
 BOX_TOLERANCE = 0.1  # pixels of the image
@@ -107,9 +107,11 @@ def export(
     torch_detector = Detector(model, metadata)
     calibration, validation, images = None, None, _drawn()
     if data is not None or precision == "int8":
-        source = load_config(data, overrides).data if data is not None else metadata.config.data
+        source = data_config(metadata, data, overrides)
         calibration = open_dataset(source, "train")
-        validation = open_dataset(source, "val") if source.val or source.embedded else None
+        validation = open_dataset(source, "val") if source.has_val else None
+        if validation is not None:
+            known_labels(metadata, validation, weights)
         images += [calibration.image(index) for index in range(min(4, len(calibration)))]
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
@@ -126,7 +128,7 @@ def export(
             if validation is not None:
                 progress("measuring AP")
                 measured = validation.take(np.arange(min(AP_IMAGES, len(validation))))
-                ap = _ap(torch_detector, measured), _ap(Detector(*open_exported(file)), measured)
+                ap = _ap(weights, measured), _ap(file, measured)
         for suffix in (".bin", target.suffix):  # the .xml last, as it is the one that is opened
             if file.with_suffix(suffix).exists():
                 os.replace(file.with_suffix(suffix), target.with_suffix(suffix))
@@ -260,12 +262,12 @@ def _quantize(file: Path, images: Dataset) -> None:
 
     def inputs(index: int) -> dict[str, np.ndarray]:
         image = images.image(index)
-        return model.inputs([detector.resized(image).image], [image.shape[:2]], detector.settings)
+        return model.inputs(*pad([detector.resized(image).image]), [image.shape[:2]], detector.settings)
 
     chosen = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES].tolist()
     calibration = nncf.Dataset(chosen, inputs)
     scope = nncf.IgnoredScope(patterns=[f".*{TAIL}/.*"])
-    written = file.with_stem("int8")  # OpenVINO reads from the other while it writes this one
+    written = file.with_stem(f"{file.stem}-int8")  # OpenVINO reads from the other while it writes this one
     if file.suffix == OPENVINO:
         import openvino
 
@@ -274,7 +276,9 @@ def _quantize(file: Path, images: Dataset) -> None:
         openvino.save_model(quantized, written, compress_to_fp16=False)
     else:
         import onnx
+        import onnxruntime
 
+        onnxruntime.set_default_logger_severity(4)  # NNCF's sessions would warn past what `_quiet` holds back
         quantized = nncf.quantize(onnx.load(file), calibration, subset_size=len(chosen), ignored_scope=scope)
         onnx.save(quantized, written)
     for suffix in (".bin", file.suffix):
@@ -282,10 +286,5 @@ def _quantize(file: Path, images: Dataset) -> None:
             os.replace(written.with_suffix(suffix), file.with_suffix(suffix))
 
 
-def _ap(detector: Detector, dataset: Dataset) -> float:
-    rows = [np.zeros((0, 7))]
-    for index, image_id in enumerate(dataset.image_ids.tolist()):
-        [found] = detector.predict_batch([dataset.image(index)])
-        rows.append(coco_rows(found, image_id, detector.category_ids))
-    results = np.concatenate(rows)
-    return score(dataset, results[np.isin(results[:, 6], dataset.category_ids)]).metrics["AP"]
+def _ap(path: str | Path, dataset: Dataset) -> float:
+    return evaluate_checkpoint(path, dataset).metrics["AP"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -67,17 +68,17 @@ def sigmoid_focal_star_loss(
 def box_loss(
     deltas: Tensor, anchors: Tensor, gt_boxes: Tensor, kind: Literal["smooth_l1", "l1", "giou"], beta: float
 ) -> Tensor:
-    """Regression loss, summed: smooth L1 (Girshick 2015) or L1 of the offsets, or GIoU (Rezatofighi et al. 2019).
+    """Regression loss: smooth L1 (Girshick 2015) or L1 of the offsets, summed, or GIoU (Rezatofighi et al. 2019).
 
     Args:
         deltas: (F, 4) predicted offsets. anchors, gt_boxes: (F, 4) xyxy pixels, area > 0.
         beta: where smooth L1 turns from square to straight; 0 makes it L1.
-    Returns: scalar.
+    Returns: (F,).
     """
     if kind == "giou":
-        return generalized_box_iou_loss(decode(deltas, anchors), gt_boxes, reduction="sum")
+        return generalized_box_iou_loss(decode(deltas, anchors), gt_boxes)
     targets = encode(gt_boxes, anchors)
-    return F.smooth_l1_loss(deltas, targets, beta=beta if kind == "smooth_l1" else 0.0, reduction="sum")
+    return F.smooth_l1_loss(deltas, targets, beta=beta if kind == "smooth_l1" else 0.0, reduction="none").sum(dim=1)
 
 
 def detection_loss(
@@ -91,7 +92,7 @@ def detection_loss(
     mining: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
     box: Literal["smooth_l1", "l1", "giou"] = "smooth_l1",
     beta: float = 0.11,
-    normalizer: float | None = None,
+    normalizer: float | Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Loss of a batch: per image summed over all anchors, over its foreground anchors (at least 1), then the mean.
 
@@ -106,33 +107,33 @@ def detection_loss(
         normalizer: what the sum over all images is divided by in place of all that, as `running_normalizer` gives it.
     Returns: {"cls": scalar, "box": scalar}.
     """
+    image, row = (matched >= 0).nonzero(as_tuple=True)  # (F,) each; here alone a GPU is waited for
+    first = matched.new_tensor([0, *accumulate(map(len, gt_boxes))])  # of each image's objects among all
+    objects = first[image] + matched[image, row]
     labels = matched.clone()  # (B, R): BACKGROUND and IGNORE stay
-    cls, boxes, counts = [], [], []
-    for i in range(len(matched)):
-        foreground = (matched[i] >= 0).nonzero().squeeze(1)  # (F,)
-        objects = matched[i, foreground]
-        labels[i, foreground] = gt_labels[i][objects]
-        counts.append(max(1, len(foreground)) if normalizer is None else normalizer)
-        moved = deltas[i, foreground].float()
-        boxes.append(box_loss(moved, anchors[foreground], gt_boxes[i][objects], box, beta) / counts[i])
-        if mining is not None:
-            rows = mining(logits[i].detach(), labels[i], decode(deltas[i].detach().float(), anchors))
-            cls.append(classification(logits[i, rows], labels[i, rows]) / max(1, len(rows)))
+    labels[image, row] = torch.cat(list(gt_labels))[objects]
+    by_box = box_loss(deltas[image, row].float(), anchors[row], torch.cat(list(gt_boxes))[objects], box, beta)
+    boxes = by_box.new_zeros(len(matched)).index_add(0, image, by_box)  # (B,)
+    foreground = (matched >= 0).sum(dim=1).clamp(min=1)  # (B,)
+    divisor = len(matched) * foreground if normalizer is None else normalizer
     if mining is None:
-        sums = classification(logits, labels)  # all at once: the gradient of one image's slice is as large as (B, R, K)
-        by_image = sums / sums.new_tensor(counts)
+        # all at once: the gradient of one image's slice is as large as (B, R, K)
+        cls = (classification(logits, labels) / divisor).sum()
     else:
-        by_image = torch.stack(cls)
-    parts = {"cls": by_image, "box": torch.stack(boxes)}  # (B,) each
-    return {name: part.mean() if normalizer is None else part.sum() for name, part in parts.items()}
+        every = decode(deltas.detach().float(), anchors)
+        mined = [mining(logits[i].detach(), labels[i], every[i]) for i in range(len(matched))]
+        parts = [classification(logits[i, rows], labels[i, rows]) / max(1, len(rows)) for i, rows in enumerate(mined)]
+        cls = torch.stack(parts).mean()
+    return {"cls": cls, "box": (boxes / divisor).sum()}
 
 
-def running_normalizer(before: float, matched: Tensor) -> float:
+def running_normalizer(before: float | Tensor, matched: Tensor) -> Tensor:
     """detectron2's loss normaliser: the exponential mean, of momentum 0.9, of a batch's foreground anchors, from 100 on.
 
-    before: its value at the last step. matched: (B, R) from `match`.
+    before: its value at the last step. matched: (B, R) from `match`. Returns: scalar, on the device of `matched`.
     """
-    return 0.9 * before + 0.1 * max(1, int((matched >= 0).sum()))
+    precise = torch.float32 if matched.device.type == "mps" else torch.float64
+    return 0.9 * before + 0.1 * (matched >= 0).sum().clamp(min=1).to(precise)
 
 
 def make_detection_loss(config: LossConfig, classes: int) -> Callable[..., dict[str, Tensor]]:

@@ -39,7 +39,7 @@ def match(
     in_crowd = torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
     forced = torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
     highest = anchors.new_zeros(len(gt_boxes))
-    areas, any_crowd = area(anchors), bool(crowd.any())
+    areas, any_crowd = area(anchors), _any(crowd)
     for part, near, shared in _intersections(anchors, gt_boxes):
         iou = _iou(shared, areas[part], gt_boxes[near])
         if any_crowd:
@@ -67,16 +67,28 @@ def _intersections(anchors: Tensor, gt_boxes: Tensor) -> Iterator[tuple[slice, T
 
     Anchors beside each other in a list lie beside each other in the image: most objects are far from all of them.
     """
-    chunk = CPU_CHUNK if anchors.device.type == "cpu" else CHUNK
-    step = max(1, chunk // max(1, len(gt_boxes)))
-    left, top, right, bottom = gt_boxes.unbind(dim=1)
+    on_cpu = anchors.device.type == "cpu"
+    step = max(1, (CPU_CHUNK if on_cpu else CHUNK) // max(1, len(gt_boxes)))
+    near = torch.arange(len(gt_boxes), device=gt_boxes.device)  # all; to ask which would wait for a GPU
     for start in range(0, len(anchors), step):
         part = slice(start, start + step)
-        x1, y1, x2, y2 = anchors[part].unbind(dim=1)
-        touched = (left < x2.max()) & (right > x1.min()) & (top < y2.max()) & (bottom > y1.min())
-        near = touched.nonzero().squeeze(1)
+        if on_cpu:
+            near = _near(anchors[part], gt_boxes)
         if len(near):
             yield part, near, intersection(gt_boxes[near], anchors[part])
+
+
+def _any(crowd: Tensor) -> bool:
+    """Whether one may be a crowd; to ask a GPU would wait for it."""
+    return crowd.device.type != "cpu" or bool(crowd.any())
+
+
+def _near(anchors: Tensor, gt_boxes: Tensor) -> Tensor:
+    """(m,), rising, the objects that touch the box around all `anchors`."""
+    left, top, right, bottom = gt_boxes.unbind(dim=1)
+    x1, y1, x2, y2 = anchors.unbind(dim=1)
+    touched = (left < x2.max()) & (right > x1.min()) & (top < y2.max()) & (bottom > y1.min())
+    return touched.nonzero().squeeze(1)
 
 
 def _iou(shared: Tensor, areas: Tensor, gt_boxes: Tensor) -> Tensor:

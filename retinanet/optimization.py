@@ -32,10 +32,10 @@ def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimize
         {"params": [p for p in learning if p.dim() > 1], "weight_decay": decay},
         {"params": [p for p in learning if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    lr = learning_rate(train)
+    lr, fused = learning_rate(train), all(parameter.is_cuda for parameter in learning)
     if train.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=lr)
-    return torch.optim.SGD(groups, lr=lr, momentum=train.momentum)
+        return torch.optim.AdamW(groups, lr=lr, fused=fused)
+    return torch.optim.SGD(groups, lr=lr, momentum=train.momentum, fused=fused)
 
 
 def lr_factor(step: int, steps: int, schedule: str, milestones: Sequence[float], warmup: int | None = None) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from retinanet.config import DetectConfig
 from retinanet.data.dataset import Sample, blank_sample
 from retinanet.data.images import SUFFIXES, read_image
-from retinanet.data.transforms import Resize, resize
+from retinanet.data.transforms import Resize, pad, resize
 from retinanet.drawing import draw_detections, write_picture
 from retinanet.engines import ExportedModel, Precision, is_exported, open_exported
 from retinanet.errors import ConfigError, DataError
@@ -70,8 +70,9 @@ class Detector:
             own = [self.settings.score_threshold] * len(self.classes) if thresholds is None else thresholds
             thresholds = [own[label] if label in labels else NEVER for label in range(len(own))]
         if isinstance(self.model, ExportedModel):
-            sizes = [sample.original_size for sample in samples]
-            return self.model.detect([sample.image for sample in samples], sizes, self.settings, thresholds)
+            together, sizes = pad([sample.image for sample in samples])
+            original_sizes = [sample.original_size for sample in samples]
+            return self.model.detect(together, sizes, original_sizes, self.settings, thresholds)
         from retinanet.data.loader import collate
         from retinanet.evaluation import detect_batch
 
@@ -105,10 +106,11 @@ def load(
             raise ConfigError(f"precision {precision} is for models of OpenVINO (.xml), not for {path}")
         import torch
 
+        from retinanet.folding import folded_once
         from retinanet.weights import open_model
 
         model, metadata = open_model(path)
-        model = model.to(device).to(memory_format=torch.channels_last)
+        model = folded_once(model.to(device).to(memory_format=torch.channels_last))
     settings: DetectConfig = metadata.config.detect
     if score_threshold is not None:
         settings = replace(settings, score_threshold=score_threshold)

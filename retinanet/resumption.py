@@ -27,7 +27,7 @@ class State:
     best_epoch: int | None = None
     stale: int = 0  # evaluations since the best
     log_bytes: int = 0
-    normalizer: float = 100.0  # of the loss, where it is a running one; detectron2
+    normalizer: float | Tensor = 100.0  # of the loss, where it is a running one; detectron2
 
 
 def pack(

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from torch import Tensor
 from retinanet import checkpoint, resumption
 from retinanet.checkpoint import BEST, LAST, MODEL, PREVIOUS, Metadata
 from retinanet.clock import Clock
+from retinanet.compilation import compiling
 from retinanet.config import Config, loss_settings
 from retinanet.data import open_dataset
 from retinanet.data.check import errors_without_images
-from retinanet.data.dataset import Dataset
+from retinanet.data.dataset import Dataset, Sample
 from retinanet.data.loader import Batch, TrainOrder, TrainView, train_loader
 from retinanet.devices import check_precision, describe_device, peak_memory, pick_device
 from retinanet.errors import CheckpointError, DataError, DivergenceError
@@ -39,16 +40,27 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Forward:
-    """losses: "cls" and "box". first: the "cls" of fresh subnets. foreground: (5,), anchors per level P3..P7. images: B."""
+    """What a batch gave.
+
+    losses: "cls" and "box". numbers: (8,) float32 on the device: both, the "cls" of fresh subnets (nan but at the first
+    step), and foreground anchors per level P3..P7. samples, boxes: of the batch.
+    """
 
     losses: dict[str, Tensor]
-    first: Tensor | None
-    foreground: Tensor
-    images: int
+    numbers: Tensor
+    samples: list[Sample]
+    boxes: list[Tensor]
 
-    def detach(self) -> "Forward":
-        losses = {name: value.detach() for name, value in self.losses.items()}
-        return Forward(losses, self.first, self.foreground, self.images)
+
+@dataclass(frozen=True)
+class Taken:
+    """An optimizer step whose numbers are on their way from the device. numbers: (N, 8) of the N batches in `parts`."""
+
+    epoch: int
+    step: int
+    lr: float
+    numbers: Tensor
+    parts: list[Forward]
 
 
 def train(config: Config, output: str | Path, resume: bool = False) -> Iterator[Record]:
@@ -142,27 +154,27 @@ class Run:
         loader = train_loader(self._view(), self.order, self.config.data.workers, self.device.type == "cuda")
         self.clock.restart()
         pending: list[Forward] = []  # of the batches of this optimizer step
+        taken: Taken | None = None  # told one step later: the next batch's loss waits for the device anyway
         for batch in loader:
             yield from (Note(f"{fault}; it was replaced by the next image") for fault in batch.faults)
-            batch = batch.to(self.device)
             state.batch += 1
             parts = min(t.accumulate, len(pending) + 1 + len(self.order) - state.batch)
-            forward = self._forward(batch)
-            self._check_finite(forward.losses, batch)
+            forward = self._forward(batch.to(self.device))
+            if taken is not None:
+                yield from self._tell(taken)
+                taken = None
             self._backward(forward.losses, parts)
-            pending.append(forward.detach())
+            pending.append(replace(forward, losses={}))
             if len(pending) < parts:
                 continue
-            if state.step == 0:
-                yield self._compare_first_loss(pending)
-            lr = self._step()
-            progress = self._progress(pending, lr, self.clock.rate(sum(part.images for part in pending)))
-            if progress.logged:
-                self._log("step", step_record(progress))
-            yield progress
+            taken = self._step(pending)
             pending = []
             if state.step >= self.steps:
                 break
+        if taken is not None:
+            if self.device.type == "cuda":
+                torch.cuda.current_stream().synchronize()
+            yield from self._tell(taken)
 
     def evaluates(self) -> bool:
         last = self.exhausted() or self.state.epoch + 1 == self.epochs
@@ -204,17 +216,19 @@ class Run:
         model = make_model(c.model, c.anchors, len(self.dataset.classes), pretrained)
         if c.train.init is not None and not resume:
             self.messages.extend(fine_tune(model, c.train.init, self.dataset.classes))
-        model = model.to(self.device)
-        return model.to(memory_format=torch.channels_last)
+        model = model.to(self.device).to(memory_format=torch.channels_last)
+        if c.train.compile:
+            model.compile()
+        return model
 
     def _view(self) -> TrainView:
         c = self.config
         d = c.data
         return TrainView(self.dataset, d.short_side, d.long_side, c.train.augment, c.train.seed, d.resize)
 
-    def _forward(self, batch: Batch, model: RetinaNet | None = None) -> "Forward":
+    def _forward(self, batch: Batch, model: RetinaNet | None = None) -> Forward:
         a = self.config.anchors
-        with self._autocast():
+        with self._autocast(), compiling(self.config.train.compile):
             predictions = (model or self.model)(batch.images, batch.sizes)
         anchors = torch.cat(predictions.anchors)  # (R, 4)
         matched = torch.stack(
@@ -231,15 +245,16 @@ class Run:
             if model is None:
                 self.state.normalizer = normalizer
         losses = self.detection_loss(logits, deltas, *targets, normalizer=normalizer)
-        first = None
+        expected = losses["cls"].new_tensor(math.nan)
         if model is None and self.state.step == 0:
             # what fresh subnets give: every score the prior, no box moved
             prior = self.config.model.prior or 0.5
             constant = torch.full_like(logits, math.log(prior / (1 - prior)), requires_grad=False)
-            first = self.detection_loss(constant, torch.zeros_like(deltas), *targets, normalizer=normalizer)["cls"]
-        levels = matched.detach().split([len(level) for level in predictions.anchors], dim=1)
-        foreground = torch.stack([(level >= 0).sum() for level in levels])
-        return Forward(losses, first, foreground, len(batch.sizes))
+            expected = self.detection_loss(constant, torch.zeros_like(deltas), *targets, normalizer=normalizer)["cls"]
+        levels = matched.split([len(level) for level in predictions.anchors], dim=1)
+        foreground = [(level >= 0).sum() for level in levels]
+        numbers = torch.stack([v.detach().float() for v in (losses["cls"], losses["box"], expected, *foreground)])
+        return Forward(losses, numbers, batch.samples, batch.boxes)
 
     def _autocast(self):
         precision = self.config.train.precision
@@ -251,23 +266,8 @@ class Run:
         total = losses["cls"] + self.config.loss.box_weight * losses["box"]
         self.scaler.scale(total / parts).backward()
 
-    def _check_finite(self, losses: dict[str, Tensor], batch: Batch) -> None:
-        if math.isfinite(float(losses["cls"].detach() + losses["box"].detach())):
-            return
-        images = "; ".join(
-            f"image {sample.image_id} ({sample.file}) with boxes {boxes.round(decimals=1).tolist()[:5]}"
-            for sample, boxes in zip(batch.samples, batch.boxes, strict=True)
-        )
-        values = ", ".join(f"{name} {float(value.detach())}" for name, value in losses.items())
-        step = self.state.step + 1
-        raise DivergenceError(
-            f"step {step}: the loss is not finite ({values}) at {images}; a lower train.lr or "
-            "train.clip_norm=10 helps most often; the last checkpoint is unharmed",
-            step,
-        )
-
-    def _step(self) -> float:
-        """One optimizer step. Returns the learning rate it used."""
+    def _step(self, parts: list[Forward]) -> Taken:
+        """One optimizer step after the backward passes of `parts`."""
         t, state = self.config.train, self.state
         lr = self.base_lr * lr_factor(state.step, self.steps, t.schedule, t.milestones, t.warmup_steps)
         for group in self.optimizer.param_groups:
@@ -281,38 +281,62 @@ class Run:
         state.step += 1
         if self.average is not None:
             self.average.update(self.model)
-        return lr
+        # into pinned memory, without waiting; another backend's copy could be read before it is there
+        numbers = torch.stack([part.numbers for part in parts]).to("cpu", non_blocking=self.device.type == "cuda")
+        return Taken(state.epoch + 1, state.step, lr, numbers, parts)
 
-    def _progress(self, pending: list[Forward], lr: float, rate: float) -> Progress:
-        state, t = self.state, self.config.train
-        images = self.order.batch_size * t.accumulate * (self.steps - state.step)
+    def _tell(self, taken: Taken) -> Iterator[Progress | Note]:
+        """The records of a step whose numbers have arrived. Raises: DivergenceError if a loss is not finite."""
+        self._check_finite(taken)
+        if taken.step == 1:
+            yield self._compare_first_loss(taken)
+        progress = self._progress(taken, self.clock.rate(sum(len(part.samples) for part in taken.parts)))
+        if progress.logged:
+            self._log("step", step_record(progress))
+        yield progress
+
+    def _check_finite(self, taken: Taken) -> None:
+        for part, (cls, box) in zip(taken.parts, taken.numbers[:, :2].tolist(), strict=True):
+            if math.isfinite(cls + box):
+                continue
+            images = "; ".join(
+                f"image {sample.image_id} ({sample.file}) with boxes {boxes.round(decimals=1).tolist()[:5]}"
+                for sample, boxes in zip(part.samples, part.boxes, strict=True)
+            )
+            raise DivergenceError(
+                f"step {taken.step}: the loss is not finite (cls {cls}, box {box}) at {images}; a lower train.lr or "
+                "train.clip_norm=10 helps most often; the last checkpoint is unharmed",
+                taken.step,
+            )
+
+    def _progress(self, taken: Taken, rate: float) -> Progress:
+        t, step = self.config.train, taken.step
+        cls, box = taken.numbers[:, :2].mean(dim=0).tolist()
         return Progress(
-            epoch=state.epoch + 1,
+            epoch=taken.epoch,
             epochs=self.epochs,
-            step=state.step,
+            step=step,
             steps=self.steps,
-            cls=_mean(pending, "cls"),
-            box=_mean(pending, "box"),
-            lr=lr,
+            cls=cls,
+            box=box,
+            lr=taken.lr,
             images_per_second=rate,
             memory=peak_memory(self.device),
-            seconds_left=images / rate,
-            foreground=_foreground(pending),
-            logged=state.step % t.log_every == 0 or state.step in (1, self.steps),
-            last_ap=state.last,
-            best_ap=state.best,
+            seconds_left=self.order.batch_size * t.accumulate * (self.steps - step) / rate,
+            foreground=_foreground(taken),
+            logged=step % t.log_every == 0 or step in (1, self.steps),
+            last_ap=self.state.last,
+            best_ap=self.state.best,
         )
 
-    def _compare_first_loss(self, pending: list[Forward]) -> Note:
+    def _compare_first_loss(self, taken: Taken) -> Note:
         """Fresh subnets score the prior everywhere; a first loss far from that tells of wrong data or weights."""
-        c = self.config
-        expected = float(torch.stack([part.first for part in pending if part.first is not None]).mean())
-        actual = _mean(pending, "cls")
+        actual, _, expected = taken.numbers[:, :3].mean(dim=0).tolist()
         text = f"step 1: classification loss {actual:.3f}, {expected:.3f} expected of fresh subnets"
         low, high = FIRST_LOSS_RANGE
-        if c.train.init is None and not low * expected <= actual <= high * expected:
+        if self.config.train.init is None and not low * expected <= actual <= high * expected:
             text = f"warning: {text}; look at the boxes, the classes and model.prior"
-        return Note(f"{text}; foreground anchors on P3..P7: {', '.join(map(str, _foreground(pending)))}")
+        return Note(f"{text}; foreground anchors on P3..P7: {', '.join(map(str, _foreground(taken)))}")
 
     def _seconds_per_step(self) -> float:
         """One step on a copy of the model, timed, after one to warm up; nothing of the run changes."""
@@ -343,6 +367,7 @@ class Run:
         checkpoint.save(self.output / BEST, tensors, self._metadata(progress))
 
     def _save_last(self) -> None:
+        self.state.normalizer = float(self.state.normalizer)
         tensors, progress = resumption.pack(self.model, self.optimizer, self.average, self.scaler, self.state)
         if (self.output / LAST).exists():
             (self.output / LAST).replace(self.output / PREVIOUS)
@@ -360,12 +385,8 @@ class Run:
         self.state = resumption.unpack(file, self.model, self.optimizer, self.average, self.scaler)
 
 
-def _mean(parts: list[Forward], loss: str) -> float:
-    return float(torch.stack([part.losses[loss] for part in parts]).mean())
-
-
-def _foreground(parts: list[Forward]) -> tuple[int, ...]:
-    return tuple(torch.stack([part.foreground for part in parts]).sum(dim=0).tolist())
+def _foreground(taken: Taken) -> tuple[int, ...]:
+    return tuple(map(int, taken.numbers[:, 3:].sum(dim=0).tolist()))
 
 
 def open_train_and_val(config: Config, messages: list[str]) -> tuple[Dataset, Dataset | None]:

@@ -64,6 +64,52 @@ def random_case(seed: int) -> tuple[Dataset, np.ndarray]:
     return truth, rows[rng.permutation(len(rows))].astype(np.float32).astype(np.float64)
 
 
+def jittered(truth: Dataset, seed: int, copies: int) -> np.ndarray:
+    """Each object several times, less and less exact, with tied scores, some under another class; and boxes anywhere."""
+    rng = np.random.default_rng(seed)
+    owners = np.repeat(np.arange(len(truth)), np.diff(truth.starts))
+    ids, image_ids = np.array(truth.category_ids), truth.image_ids
+    rows = []
+    for spread in np.linspace(0, 0.3, copies):
+        total = len(owners)
+        boxes = truth.boxes + spread * np.tile(truth.boxes[:, 2:], 2) * rng.standard_normal((total, 4))
+        boxes[:, 2:] = np.maximum(boxes[:, 2:], 1)
+        labels = np.where(rng.random(total) < 0.1, rng.integers(len(ids), size=total), truth.labels)
+        scores = (rng.random(total) * (1 - spread)).round(2)
+        rows.append(np.column_stack([image_ids[owners], boxes, scores, ids[labels]])[rng.random(total) < 0.9])
+    anywhere = np.column_stack(
+        [
+            image_ids[rng.integers(len(image_ids), size=500)],
+            rng.uniform(0, 300, (500, 4)),
+            rng.random(500).round(2),
+            ids[rng.integers(len(ids), size=500)],
+        ]
+    )
+    every = np.concatenate([*rows, anywhere])
+    return every[rng.permutation(len(every))].astype(np.float32).astype(np.float64)
+
+
+def large_case() -> tuple[Dataset, np.ndarray]:
+    """5,000 images, some empty, with 500,000 detections; 80 classes, one in ten without objects; crowds, areas, ties."""
+    rng = np.random.default_rng(0)
+    images, category_ids = 5000, tuple((rng.permutation(90) + 1)[:80].tolist())
+    counts = rng.poisson(7, images) * (rng.random(images) < 0.95)
+    total = int(counts.sum())
+    sides = np.exp(rng.uniform(np.log(4), np.log(300), (total, 2))).round(2)
+    truth = dataset(
+        counts,
+        np.concatenate([rng.uniform(0, 300, (total, 2)).round(2), sides], axis=1),
+        labels=rng.integers(0, 72, total),
+        crowd=rng.random(total) < 0.05,
+        areas=(sides.prod(axis=1) * rng.uniform(0.4, 1, total)).round(2),
+        image_ids=rng.permutation(600_000)[:images],
+        category_ids=category_ids,
+    )
+    rows = jittered(truth, 1, copies=18)
+    assert len(rows) > 500_000
+    return truth, rows[:500_000]
+
+
 def pycocotools_evaluation(truth: Dataset, rows: np.ndarray) -> COCOeval:
     """pycocotools after its `evaluate`."""
     owners = np.repeat(truth.image_ids, np.diff(truth.starts)).tolist()

@@ -1,10 +1,11 @@
-"""`retina export`, and `retina predict` with what it wrote, through the installed command."""
+"""`retina export`, and `retina predict` and `retina eval` with what it wrote, through the installed command."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support import retina
 
@@ -114,3 +115,82 @@ def test_int8_tells_the_ap(tiny: Path, tiny_run: Path, tmp_path: Path):
     told = json.loads(result.out)
     assert told["file"] == "run.xml" and told["ap"]["images"] == 4
     assert predicted(tiny / "shapes" / "val", tmp_path / "run.xml", *SCORE)
+
+
+SURE_OF_LITTLE = ("--set", "detect.score_threshold=0.0001")
+
+
+def evaluated(tiny: Path, weights: object, *options: object) -> tuple[dict, list[dict]]:
+    """The document of `retina eval`, and the detections that it saved."""
+    file = tiny / "found.json"
+    result = retina("eval", weights, "--json", "--save-coco", file, *SURE_OF_LITTLE, *options, cwd=tiny)
+    assert (result.code, result.err) == (0, ""), result.err
+    return json.loads(result.out), json.loads(file.read_text())
+
+
+@pytest.mark.parametrize("options", [(), ("--batch-size", 3, "--split", "train"), ("--data", "two.yaml")])
+def test_eval_gives_what_torch_gives(exported: Path, tiny: Path, tiny_run: Path, options):
+    (tiny / "two.yaml").write_text("data: {root: shapes, train: train, val: val, classes: [red square, blue circle]}\n")
+    (ours, found), (theirs, expected) = (evaluated(tiny, w, "--reference", *options) for w in (exported, tiny_run))
+    assert ours["reference"]["equal"]
+    assert ours["metrics"] == pytest.approx(theirs["metrics"], abs=1e-3)
+    for one, two in zip(ours["per_class"], theirs["per_class"], strict=True):
+        assert (one["label"], one["objects"]) == (two["label"], two["objects"])
+        assert one["AP"] == pytest.approx(two["AP"], abs=1e-3)
+    assert len(found) == len(expected) > 20
+    rows, others = (
+        np.array([[d["image_id"], d["category_id"], *d["bbox"], 100 * d["score"]] for d in part])
+        for part in (found, expected)
+    )
+    # of two whose scores differ by a rounding error, either may be the last that is kept
+    assert np.mean(np.abs(rows[:, None] - others).max(axis=2).min(axis=1) < 1e-2) > 0.97
+
+
+def test_eval_explains_what_needs_no_logits(exported: Path, tiny: Path, tmp_path: Path):
+    asked = ("--diagnose", "--thresholds", tmp_path / "t.yaml", "--report", tmp_path / "report")
+    result = retina("eval", exported, *asked, *SURE_OF_LITTLE, cwd=tiny)
+    assert result.code == 0, result.err
+    assert result.err.splitlines() == [
+        f"thresholds: retina predict IMAGE -w {exported} --thresholds {tmp_path / 't.yaml'}",
+        f"report: {tmp_path / 'report' / 'index.html'}",
+    ]
+    assert "Missed objects" not in result.out + (tmp_path / "report" / "index.html").read_text()
+
+
+def test_eval_compares_an_exported_model_with_its_checkpoint(exported: Path, tiny: Path, tiny_run: Path):
+    result = retina("eval", tiny_run, exported, "--compare", "--json", *SURE_OF_LITTLE, cwd=tiny)
+    assert (result.code, result.err) == (0, ""), result.err
+    changes = [each for each in json.loads(result.out)["metrics"].values() if each["change"] is not None]
+    assert changes and all(abs(x) < 1e-3 for each in changes for x in (each["change"], *each["interval"]))
+
+
+def test_eval_in_bf16(exported: Path, tiny: Path):
+    result = retina("eval", exported, "--engine-precision", "bf16", "--json", cwd=tiny)
+    if exported.suffix == ".onnx":
+        message = f"retina: --engine-precision is for models of OpenVINO (.xml), not for {exported}\n"
+        assert (result.code, result.out, result.err) == (2, "", message)
+    else:
+        assert (result.code, result.err) == (0, "")
+
+
+def test_what_eval_refuses(exported: Path, tiny: Path, tiny_run: Path):
+    for options, code, message in [
+        (
+            ("--funnel",),
+            2,
+            f"--funnel needs every score; {exported} gives only the best: name its checkpoint",
+        ),
+        (("--device", "cuda"), 2, f"--device cuda: {exported} runs on the cpu"),
+        (("--set", "detect.top_k=10"), 1, f"detect.top_k: is fixed in {exported}; it can be set for a checkpoint"),
+    ]:
+        result = retina("eval", exported, *options, cwd=tiny)
+        assert (result.code, result.out, result.err) == (code, "", f"retina: {message}\n")
+    annotations = tiny / "shapes" / "annotations"
+    (annotations / "dogs.json").write_text(
+        (annotations / "instances_val.json").read_text().replace("red circle", "dog")
+    )
+    (tiny / "dogs.yaml").write_text("data: {root: shapes, val: {images: val, annotations: annotations/dogs.json}}\n")
+    result = retina("eval", exported, "--data", "dogs.yaml", cwd=tiny)
+    assert result.code == 1 and result.err.count("\n") == 1
+    assert result.err.startswith("retina: the data has the categories dog (10), ")
+    assert f"; {exported} was trained on red circle (10), " in result.err

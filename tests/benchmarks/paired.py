@@ -7,15 +7,15 @@ import multiprocessing
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 REPEATS = 9
 
 
-def compare(name: str, ours: Callable[[], object], theirs: Callable[[], object]) -> None:
+def compare(name: str, ours: Callable[[], object], theirs: Callable[[], object], repeats: int = REPEATS) -> None:
     """Print the medians of wall and processor time of both and the medians of theirs over ours; one run warms up."""
     times: list[list[tuple[float, float]]] = [[], []]
-    for _ in range(1 + REPEATS):
+    for _ in range(1 + repeats):
         for run, kept in ((theirs, times[0]), (ours, times[1])):
             wall, processor = time.perf_counter(), time.process_time()
             run()
@@ -29,18 +29,26 @@ def compare(name: str, ours: Callable[[], object], theirs: Callable[[], object])
 
 def peak_memory(prepare: Callable[[], Callable[[], object]]) -> float:
     """Megabytes that one run takes above what `prepare` left resident, in a fresh process. Linux."""
+    return peak_memories([prepare])[0]
+
+
+def peak_memories(prepares: Sequence[Callable[[], Callable[[], object]]]) -> list[float]:
+    """As `peak_memory`, one after the other in the same fresh process."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(prepare, sender))
+    process = context.Process(target=_measure, args=(prepares, sender))
     process.start()
     sender.close()
-    peak = receiver.recv()
+    peaks = receiver.recv()
     process.join()
-    return peak
+    return peaks
 
 
-def _measure(prepare: Callable[[], Callable[[], object]], sender) -> None:
-    run = prepare()
+def _measure(prepares: Sequence[Callable[[], Callable[[], object]]], sender) -> None:
+    sender.send([_peak(prepare()) for prepare in prepares])
+
+
+def _peak(run: Callable[[], object]) -> float:
     with open("/proc/self/statm") as file:
         before = int(file.read().split()[1]) * resource.getpagesize()
     with open("/proc/self/clear_refs", "w") as file:
@@ -48,4 +56,4 @@ def _measure(prepare: Callable[[], Callable[[], object]], sender) -> None:
     run()
     with open("/proc/self/status") as file:
         peak = next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
-    sender.send((peak - before) / 1e6)
+    return (peak - before) / 1e6

@@ -1,0 +1,190 @@
+"""What `retina bench` measures; never how long it takes."""
+
+from itertools import chain, repeat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from retinanet import bench
+from retinanet.bench import EXPORTED_STAGES, STAGES, Race, measure, race, staged, time_predict, work
+from retinanet.benchinputs import Subject, opened, sized
+from retinanet.checkpoint import read_tensors
+from retinanet.config import Config, DataConfig
+from retinanet.engines import ExportedModel
+from retinanet.metadata import Metadata
+from retinanet.model import make_model
+from retinanet.peers import make_peer
+from retinanet.prediction import Detector
+from retinanet.speedtable import PAPER, Row, rows
+from retinanet.standin import save_stand_in
+
+METADATA = Metadata(Config(DataConfig(short_side=64, long_side=107)), ("a", "b"), (1, 2))
+
+
+@pytest.fixture(scope="module")
+def subject():
+    with opened(None, depth=18, short_side=64) as made:
+        yield made
+
+
+class OneBox(ExportedModel):
+    """Finds the same in each image, as a file of ONNX Runtime or OpenVINO would."""
+
+    def run(self, inputs):
+        images = len(inputs["images"])
+        boxes = np.array([[[1, 2, 3, 4]]] * images, np.float32)
+        return [boxes, np.full((images, 1), 0.5, np.float32), np.ones((images, 1), np.int64), np.ones(images, np.int64)]
+
+
+@pytest.fixture
+def exported() -> Detector:
+    return Detector(OneBox(METADATA), METADATA)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch):
+    """Makes the clock tell these seconds, one after the other."""
+
+    def tell(*intervals: float) -> None:
+        times = iter(np.cumsum([0, *intervals]).tolist())
+        monkeypatch.setattr(bench.time, "perf_counter", lambda: next(times))
+
+    return tell
+
+
+def equal(a, b) -> bool:
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("boxes", "scores", "labels"))
+
+
+def test_stages_are_those_of_predict(subject: Subject):
+    found, seconds = staged(subject.detector, subject.file)
+    assert equal(found, subject.detector.predict(subject.file)) and len(found) == 100
+    assert len(seconds) == len(STAGES) and min(seconds) > 0
+
+
+def test_stages_of_an_exported_model_are_those_of_predict(exported: Detector, subject: Subject):
+    found, seconds = staged(exported, subject.file)
+    assert equal(found, exported.predict(subject.file)) and len(found) == 1
+    assert len(seconds) == len(EXPORTED_STAGES)
+
+
+def test_no_clock_stays_behind(exported: Detector, subject: Subject, clock):
+    """A model that kept one would read it at its next use."""
+    staged(exported, subject.file)
+    staged(subject.detector, subject.file)
+    clock()
+    assert len(exported.predict(subject.file)) == 1 and len(subject.detector.predict(subject.file)) == 100
+
+
+def test_measure_takes_medians_and_leaves_out_the_first_run(exported: Detector, subject: Subject, clock):
+    pauses = repeat([0])
+    runs = [[9, 9, 9], [1, 2, 30], [2, 1, 10], [3, 6, 20]]
+    clock(*chain.from_iterable(chain(*zip(runs, pauses, strict=False))))
+    speed = measure(exported, subject.file, 3)
+    assert speed.stages == {"decode": 2000, "resize": 2000, "network, decode + NMS": 20000}
+    assert speed.total == 29000  # of 33, 13 and 29 s
+    assert speed.memory > 0
+
+
+def test_race_runs_both_in_turns_and_pairs_them(exported: Detector, clock):
+    image, order = np.zeros((48, 64, 3), np.uint8), []
+    exported.predict = lambda image: order.append("ours")  # type: ignore[method-assign]
+    pairs = [(9, 1), (1, 2), (2, 2), (3, 9)]
+    clock(*(second for ours, theirs in pairs for second in (ours, 0, theirs, 0)))
+    seen = []
+    found = race(
+        exported, lambda image: order.append("theirs"), image, 3, lambda done, total: seen.append((done, total))
+    )
+    assert found == Race(ours=2000, theirs=2000, ratio=2)  # the median of 2, 1 and 3
+    assert order == ["ours", "theirs"] * 4
+    assert seen == [(0, 4), (1, 4), (2, 4), (3, 4)]
+
+
+def test_time_of_predict(exported: Detector, clock):
+    clock(9, 0, 1, 0, 5, 0, 2, 0)
+    assert time_predict(exported, np.zeros((48, 64, 3), np.uint8), 3) == 2000
+
+
+def test_work_of_the_stand_in(subject: Subject):
+    asks = work(subject.detector, subject.image)
+    assert asks.size == (64, 85) and asks.padded == (64, 96)  # of 480 x 640
+    assert asks.anchors == 9 * (8 * 12 + 4 * 6 + 2 * 3 + 1 * 2 + 1 * 1)
+    assert asks.candidates == 3000 and asks.detections == 100
+
+
+def test_an_exported_model_tells_only_what_it_finds(exported: Detector, subject: Subject):
+    asks = work(exported, subject.image)
+    assert (asks.size, asks.padded, asks.detections) == ((64, 85), (64, 96), 1)
+    assert asks.anchors is None and asks.candidates is None
+
+
+def test_a_new_model_has_no_candidates(subject: Subject):
+    config = Config(METADATA.config.data)
+    model = make_model(config.model, config.anchors, 2, pretrained=False).eval()
+    assert work(Detector(model, METADATA), subject.image).candidates == 0
+
+
+def test_the_stand_in_is_always_the_same_and_takes_no_random_numbers(subject: Subject, tmp_path: Path):
+    state = torch.get_rng_state()
+    save_stand_in(tmp_path / "again.safetensors", 18, subject.image, subject.detector.data)
+    assert torch.equal(torch.get_rng_state(), state)
+    again, once = read_tensors(tmp_path / "again.safetensors"), read_tensors(Path(subject.path))
+    assert again.keys() == once.keys() and all(torch.equal(again[name], once[name]) for name in again)
+
+
+def test_nothing_is_left():
+    with opened(None, depth=18, short_side=32) as made:
+        assert made.trunk == "resnet18" and made.file.exists()
+    assert not made.file.parent.exists() and not Path(made.path).parent.exists()
+
+
+def test_a_picture_of_ones_own(tmp_path: Path):
+    file = tmp_path / "wide.png"
+    Image.new("RGB", (300, 100), (200, 30, 30)).save(file)
+    with opened(None, depth=18, short_side=32, picture=file) as made:
+        assert made.file == file and made.image.shape == (100, 300, 3)
+        assert work(made.detector, made.image).size == (18, 53)  # 1333 / 800 limits the long side
+    assert file.exists()
+
+
+def test_the_long_side_keeps_its_proportion(exported: Detector):
+    exported.data = DataConfig(short_side=800, long_side=1333)
+    assert sized(exported, 600).data.long_side == 1000  # 999.75
+    assert sized(exported, 32).data.long_side == 53
+    assert exported.data.short_side == 800
+
+
+def test_rows_of_table_1e(subject: Subject):
+    seen = []
+    made = rows(subject.detector, "resnet50", subject.image, [64, 96], 1, lambda *now: seen.append(now))
+    assert [(row.scale, row.long_side, row.work.padded) for row in made] == [(64, 107, (64, 96)), (96, 160, (96, 128))]
+    assert seen == [(0, 4), (1, 4), (2, 4), (3, 4)]
+    assert all(row.ap is None and row.paper is None for row in made)
+    asks = made[0].work
+    assert Row("resnet101", 600, 1000, asks, 1.0).paper == (122, 36.0)
+    assert Row("efficientnet_lite0", 600, 1000, asks, 1.0).paper is None
+
+
+def test_table_1e_gains_accuracy_and_takes_longer_with_scale_and_depth():
+    assert set(PAPER) == {(f"resnet{d}", s) for d in (50, 101) for s in (400, 500, 600, 700, 800)}
+    for column in (0, 1):
+        values = np.array([[PAPER[f"resnet{d}", s][column] for s in (400, 500, 600, 700, 800)] for d in (50, 101)])
+        assert (np.diff(values, axis=0) > 0).all() and (np.diff(values, axis=1) > 0).all()
+
+
+def test_torchvisions_retinanet_gets_as_many_candidates(subject: Subject):
+    peer = make_peer("torchvision", 80, subject.image, 64, 107, 700, "cpu")
+    logits = []
+    peer.model.head.register_forward_hook(lambda module, inputs, output: logits.append(output["cls_logits"]))
+    found = peer.predict(subject.image)
+    assert int((logits[0].sigmoid() > 0.05).sum()) == 700
+    assert peer.name == "retinanet_resnet50_fpn" and peer.padded == (64, 96)
+    assert peer.detections == len(found["boxes"]) > 50 and found["scores"].min() > 0.05
+
+
+def test_ssd_has_its_own_size(subject: Subject):
+    peer = make_peer("ssd", 80, subject.image, 64, 107, 700, "cpu")
+    assert peer.name == "ssd300_vgg16" and peer.padded == (300, 300)
