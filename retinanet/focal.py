@@ -4,7 +4,7 @@ Each loss is written for z = -x_t, the logit of a wrong class or the negated log
 almost all of a detector's logits are of wrong classes. p = sigmoid(z) = 1 - p_t, and -log(p_t) = softplus(z).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ Pieces = Callable[[Tensor], tuple[Tensor, Callable[[], Tensor]]]  # z -> loss an
 # logits evaluated at once: on a CPU each temporary is 512 KiB, a few of which stay in the second-level cache (2^15 to 2^18
 # are equally fast within the noise of the timing); on a GPU 64 MiB
 CPU_CHUNK, GPU_CHUNK = 1 << 17, 1 << 24
+AT_LABELS = 16  # so many times as many rows at once where one class of each is evaluated
 STRAIGHT = 40.0  # above, softplus(z) is z: exp(-40) is below half an ulp in double precision too
 
 
@@ -88,23 +89,35 @@ def _evaluate(
 
     right, wrong: weights of the right class and of the wrong ones, () or (K,).
     """
-    classes, dtype = logits.shape[-1], right.dtype
-    rows, label = logits.reshape(-1, classes), labels.reshape(-1, 1)  # (N, K) and (N, 1) from here on
+    rows, label = logits.flatten(0, -2), labels.reshape(-1, 1)  # (N, K) and (N, 1) from here on
+    sums = torch.empty(len(rows), dtype=right.dtype, device=rows.device)
+    step = max(1, (CPU_CHUNK if rows.device.type == "cpu" else GPU_CHUNK) // max(1, rows.shape[1]))
+    for part in _slices(len(rows), AT_LABELS * step):
+        into = None if gradient is None else gradient.flatten(0, -2)[part]
+        sums[part] = _of_rows(rows[part], label[part], right, wrong, pieces, step, into)
+    return sums.view(labels.shape).sum(dim=-1)
+
+
+def _of_rows(
+    rows: Tensor, label: Tensor, right: Tensor, wrong: Tensor, pieces: Pieces, step: int, gradient: Tensor | None
+) -> Tensor:
+    """As `_evaluate`, of (N, K) logits and (N, 1) labels the sum of each row (N,); `step` rows at a time."""
     kept, index = label != IGNORE, label.clamp(min=0)
     right_loss, wrong_loss, slopes = _at_labels(rows, label, right, wrong, pieces, gradient is not None)
-    sums = torch.empty(len(rows), dtype=dtype, device=rows.device)
-    step = max(1, (CPU_CHUNK if rows.device.type == "cpu" else GPU_CHUNK) // max(1, classes))
-    for start in range(0, len(rows), step):
-        part = slice(start, start + step)
-        loss, slope = pieces(rows[part].to(dtype))  # (n, K), as if no class were right
+    sums = torch.empty(len(rows), dtype=right.dtype, device=rows.device)
+    for part in _slices(len(rows), step):
+        loss, slope = pieces(rows[part].to(right.dtype))  # (n, K), as if no class were right
         if gradient is not None and slopes is not None:
-            into = gradient.view(-1, classes)[part]
-            torch.mul(slope(), kept[part] * wrong, out=into).scatter_(1, index[part], slopes[part])
+            torch.mul(slope(), kept[part] * wrong, out=gradient[part]).scatter_(1, index[part], slopes[part])
         # taken out of the sum of its row, not subtracted: the rest may be small beside it
         loss.scatter_(1, index[part], wrong_loss[part])
         torch.sum(loss * wrong if wrong.ndim else loss, dim=1, out=sums[part])
     total = (sums if wrong.ndim else sums * wrong) + right_loss.squeeze(1)
-    return torch.where(kept.squeeze(1), total, 0).view(labels.shape).sum(dim=-1)
+    return torch.where(kept.squeeze(1), total, 0)
+
+
+def _slices(length: int, step: int) -> Iterator[slice]:
+    return (slice(start, start + step) for start in range(0, length, step))
 
 
 def _at_labels(

@@ -41,7 +41,7 @@ Step = Callable[[Tensor, list[Tensor], list[Tensor]], float]  # images (B, 3, H,
 def torchvision_model(size: int) -> TorchvisionRetinaNet:
     """As retinanet_resnet50_fpn makes it from pretrained weights, which are random here."""
     trunk = resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
-    backbone = _resnet_fpn_extractor(trunk, 3, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(2048, 256))
+    backbone = _resnet_fpn_extractor(trunk, 3, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256))
     model = TorchvisionRetinaNet(backbone, CLASSES, min_size=size, max_size=size)
     model.load_state_dict(random_model(v2=False, num_classes=CLASSES).state_dict(), strict=False)
     head = model.head.classification_head.cls_logits
