@@ -116,6 +116,30 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny: Path):
     assert "Traceback" not in result.err
 
 
+def test_a_compiler_that_is_not_there_is_one_line(tiny: Path, monkeypatch):
+    monkeypatch.setenv("CXX", "/nonexistent")
+    result = retina("train", "tiny.yaml", "-o", "compiled", "--set", "train.compile=true", cwd=tiny)
+    assert result.code == 1
+    [line] = [line for line in result.err.splitlines() if line.startswith("retina: ")]
+    assert line.startswith("retina: train.compile is true, but torch.compile fails here: ")
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_model_learns_the_same_without_a_warning(tiny: Path):
+    losses = []
+    for name, compile_ in (("plain", "false"), ("compiled", "true")):
+        settings = (f"train.compile={compile_}", "train.log_every=1", "data.short_side=64", "data.long_side=64")
+        command = ("train", "tiny.yaml", "-o", f"same-{name}", *(f"--set={text}" for text in settings))
+        result = retina(*command, "--epochs", 1, cwd=tiny)
+        assert result.code == 0, result.err
+        assert "Warning" not in result.err and "torch" not in result.err
+        lines = (tiny / f"same-{name}" / "metrics.jsonl").read_text().splitlines()
+        losses.append([step["cls"] for step in map(json.loads, lines) if step["kind"] == "step"])
+    assert len(losses[0]) > 1 and losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
 def test_an_interrupt_is_one_line_and_the_run_can_go_on(tiny: Path):
     command = [RETINA, "train", "tiny.yaml", "-o", "cut", "--epochs", "1000", "--set", "data.workers=2"]
     with subprocess.Popen(

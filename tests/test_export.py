@@ -197,7 +197,7 @@ def test_bf16_is_openvinos_alone(exported: Path, tiny_run: Path):
 
 @pytest.mark.slow
 def test_int8_keeps_ap(tiny: Path, tiny_run: Path, tmp_path: Path):
-    for to, name in (("openvino", "x.xml"), ("onnx", "x.onnx")):
+    for to, name in (("openvino", "int8.xml"), ("onnx", "x.onnx")):  # no name may be that of a file between
         done = export(tiny_run, to, tmp_path / name, "int8", str(tiny / "tiny.yaml"))
         assert done.ap is not None and done.images == 4
         assert abs(done.ap[1] - done.ap[0]) < 0.05

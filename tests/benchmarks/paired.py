@@ -24,7 +24,7 @@ def compare(name: str, ours: Callable[[], object], theirs: Callable[[], object],
         a, b = ([seconds[index] for seconds in kept[1:]] for kept in times)
         ratio = statistics.median(x / y for x, y in zip(a, b, strict=True))
         theirs_ms, ours_ms = 1000 * statistics.median(a), 1000 * statistics.median(b)
-        print(f"{name}, {clock} time: theirs {theirs_ms:.0f} ms, ours {ours_ms:.0f} ms, {ratio:.1f} times")
+        print(f"{name}, {clock} time: theirs {theirs_ms:.0f} ms, ours {ours_ms:.0f} ms, {ratio:.2f} times")
 
 
 def peak_memory(prepare: Callable[[], Callable[[], object]]) -> float:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from paired import compare, peak_memory
+from paired import compare
 from torch import Tensor, nn
 from torchvision.models import resnet50
 from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
@@ -108,22 +108,12 @@ def batch(seed: int, size: int) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     return images, list(boxes), list(torch.randint(CLASSES, (BATCH, OBJECTS), generator=generator))
 
 
-def prepared(make: Callable[[TorchvisionRetinaNet], Step]) -> Callable[[], float]:
-    step, arguments = make(torchvision_model(SIZE)), batch(0, SIZE)
-    step(*arguments)  # the optimizer's memory is there
-    return partial(step, *arguments)
-
-
 def main():
     model = torchvision_model(SIZE)
     steps = {"fp32": ours(model, "fp32"), "bf16": ours(model, "bf16")}
     reference, arguments = theirs(model), batch(0, SIZE)
     for name, step in steps.items():
         compare(f"training step, {name}", partial(step, *arguments), partial(reference, *arguments))
-    for name, make in (("theirs", theirs), ("ours", partial(ours, precision="fp32"))):
-        print(
-            f"peak memory of a step above the model's and the optimizer's, {name}: {peak_memory(partial(prepared, make)):.0f} MB"
-        )
 
     model = torchvision_model(CURVE_SIZE)
     curves = {"ours fp32": ours(model, "fp32"), "ours bf16": ours(model, "bf16"), "theirs": theirs(model)}
