@@ -129,12 +129,11 @@ def race(a: Asked, peer: Peer, depth: int, json_: bool) -> None:
 
     with a.opened(depth, a.size) as subject, render.counter("pairs") as progress:
         work = bench.work(subject.detector, subject.image)
-        sides, classes = (
-            (subject.detector.data.short_side, subject.detector.data.long_side),
-            len(subject.detector.classes),
-        )
-        other = make_peer(peer.value, classes, subject.image, *sides, work.candidates or CANDIDATES, a.device)
-        found = bench.race(subject.detector, other.predict, subject.image, a.repeats, progress)
+        detector = subject.detector
+        sides = detector.data.short_side, detector.data.long_side
+        candidates = CANDIDATES if work.candidates is None else max(1, work.candidates)
+        other = make_peer(peer.value, len(detector.classes), subject.image, *sides, candidates, a.device)
+        found = bench.race(detector, other.predict, subject.image, a.repeats, progress)
         about = render_bench.about(a, subject)
     if json_:
         print(json.dumps(render_bench.race_document(about, work, other, found)))
@@ -150,7 +149,7 @@ def table(a: Asked, depths: Sequence[int], scales: Sequence[int], data: str | No
     found: list[speedtable.Row] = []
     together = [[scale] for scale in scales] if scales and a.weights is None else [scales]
     for depth, some in product(depths, together):
-        with a.opened(depth, some[0] if some else a.size) as subject:
+        with a.opened(depth, some[0] if some and a.weights is None else a.size) as subject:
             sizes = some or [subject.detector.data.short_side]
             with render.counter("runs") as progress:
                 rows = speedtable.rows(subject.detector, subject.trunk, subject.image, sizes, a.repeats, progress)

@@ -32,13 +32,15 @@ def about(asked: "Asked", subject: "Subject") -> dict[str, Any]:
     from retinanet.bench import describe_machine
 
     detector, (height, width) = subject.detector, subject.image.shape[:2]
+    named = asked.engine != "torch" and subject.path == asked.weights
     versions = {package: version(package) for package in ("torch", *PACKAGES[asked.engine])}
     return {
         "weights": asked.weights,
         "trunk": subject.trunk,
         "classes": len(detector.classes),
         "engine": asked.engine,
-        "precision": asked.precision,
+        # whether a file that exists already is int8 is not told in it
+        "precision": None if named and asked.precision == "fp32" else asked.precision,
         "score_threshold": detector.settings.score_threshold,
         "image": {
             "file": str(asked.image) if asked.image else None,
@@ -47,7 +49,7 @@ def about(asked: "Asked", subject: "Subject") -> dict[str, Any]:
             "bytes": subject.file.stat().st_size,
         },
         "repeats": asked.repeats,
-        "exported_for_this": asked.engine != "torch" and subject.path != asked.weights,
+        "exported_for_this": asked.engine != "torch" and not named,
         "machine": {"device": describe_machine(detector), "place": str(asked.device), "versions": versions},
     }
 
@@ -154,7 +156,8 @@ def _notes(about: dict[str, Any], work: "Work", other: "PeerDetector") -> list[s
     here = f"here {_weights(about)}"
     if work.candidates is not None:
         here += f", {work.candidates:,} scores above {about['score_threshold']:g}"
-    notes = [f"{here}; torchvision's has random weights{', as many scores above 0.05' * retinanet}"]
+    theirs = f", {other.candidates:,} scores above 0.05" if other.candidates is not None else ""
+    notes = [f"{here}; torchvision's has random weights{theirs}"]
     if retinanet and about["trunk"] != "resnet50":
         notes.append(f"not the same network: {about['trunk']} against resnet50")
     elif other.name.startswith("fasterrcnn"):
@@ -171,7 +174,7 @@ def _detector(about: dict[str, Any]) -> str:
 
 
 def _arithmetic(about: dict[str, Any]) -> str:
-    return f"{about['engine']} {about['precision']}"
+    return " ".join(filter(None, (about["engine"], about["precision"])))
 
 
 def _weights(about: dict[str, Any]) -> str:

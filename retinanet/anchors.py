@@ -63,7 +63,7 @@ def make_anchors(
     """
     levels = []
     for (height, width), size, stride in zip(feature_sizes, sizes, strides, strict=True):
-        cell = cell_anchors(size, scales, ratios, whole_pixels).to(device)
+        cell = cell_anchors(size, scales, ratios, whole_pixels).to(device, non_blocking=True)
         stride_y, stride_x = stride if isinstance(stride, tuple) else (stride, stride)
         y = torch.arange(height, device=device, dtype=torch.float32) * stride_y
         x = torch.arange(width, device=device, dtype=torch.float32) * stride_x

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import cv2
 import numpy as np
 
 from retinanet.config import DataConfig
 from retinanet.data.images import read_image
 from retinanet.drawing import write_picture
-from retinanet.engines import ExportedModel, Precision, is_exported
+from retinanet.drawnpictures import drawn
+from retinanet.engines import Precision, is_exported
 from retinanet.prediction import Detector, load
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def opened(
         folder = Path(name)
         file = picture or folder / "drawn.jpg"
         if picture is None:
-            write_picture(_drawn(), file)
+            write_picture(drawn(np.random.default_rng(0), 480, 640, 40, 32), file)
         image = read_image(file)
         path = weights or _stand_in(folder, depth, image, short_side)
         if engine != "torch" and not is_exported(path):
@@ -64,7 +64,7 @@ def opened(
         detector = load(path, device, precision=precision)
         if short_side is not None:
             detector = sized(detector, short_side)
-        yield Subject(path, detector, _trunk(path, detector), file, image)
+        yield Subject(path, detector, detector.trunk, file, image)
 
 
 def sized(detector: Detector, short_side: int) -> Detector:
@@ -76,17 +76,6 @@ def sized(detector: Detector, short_side: int) -> Detector:
 
 def _sized(data: DataConfig, short_side: int) -> DataConfig:
     return replace(data, short_side=short_side, long_side=round(data.long_side * short_side / data.short_side))
-
-
-def _drawn(width: int = 640, height: int = 480) -> np.ndarray:
-    """Soft colours, hard rectangles and noise, always the same. Returns: (height, width, 3) uint8 RGB."""
-    rng = np.random.default_rng(0)
-    ground = rng.integers(0, 256, (8, 8, 3), np.uint8)
-    picture = cv2.resize(ground, (width, height), interpolation=cv2.INTER_CUBIC)
-    for _ in range(40):
-        (x1, x2), (y1, y2) = (np.sort(rng.integers(0, side, 2)) for side in (width, height))
-        picture[y1:y2, x1:x2] = rng.integers(0, 256, 3)
-    return cv2.add(picture // 8 * 7, rng.integers(0, 32, picture.shape, np.uint8))
 
 
 def _stand_in(folder: Path, depth: int, image: np.ndarray, short_side: int | None) -> str:
@@ -105,13 +94,3 @@ def _export(path: str, folder: Path, engine: Literal["onnx", "openvino"], progre
     progress(f"exporting for {engine}, into a temporary folder")
     export(path, engine, target, progress=progress)
     return str(target)
-
-
-def _trunk(path: str, detector: Detector) -> str:
-    if isinstance(detector.model, ExportedModel):
-        return detector.model.config.model.backbone
-    from retinanet.checkpoint import read_metadata
-    from retinanet.weights import PUBLISHED
-
-    published = path in PUBLISHED and not Path(path).exists()
-    return "resnet50" if published else read_metadata(path).config.model.backbone

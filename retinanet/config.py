@@ -140,7 +140,7 @@ class TrainConfig:
     clip_norm: float | None = None
     ema: float | None = None  # decay of the weights' average, such as 0.998; evaluation uses the average
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    compile: bool = False  # torch.compile: a minute or more before the first step
+    compile: bool = False  # torch.compile: a minute or so for each of up to eight image sizes
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     init: str | None = None  # a retina checkpoint to fine-tune from
     eval_every: int = 1  # epochs

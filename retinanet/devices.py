@@ -29,6 +29,13 @@ def pick_device(name: str) -> "torch.device":
     return device
 
 
+def most_exact(device: "torch.device") -> "torch.dtype":
+    """Its floating-point type of most digits."""
+    import torch
+
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def check_precision(precision: str, device: "torch.device") -> None:
     if precision == "fp16" and device.type == "cpu":
         raise ConfigError("train.precision is fp16, which a CPU has not; expected fp32 or bf16")

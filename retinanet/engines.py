@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from retinanet.config import DetectConfig
+from retinanet.data.transforms import Resize
 from retinanet.errors import CheckpointError, ConfigError, one_line
 from retinanet.found import NEVER, Detections
 from retinanet.metadata import Metadata, from_record
@@ -20,11 +21,15 @@ Precision = Literal["fp32", "bf16"]
 
 
 class ExportedModel:
-    """A model file with decoding and suppression inside. config: the checkpoint's."""
+    """A model file with decoding and suppression inside.
+
+    resize: how images are to be resized for it, without torch. pixels: the kind that it takes.
+    """
 
     def __init__(self, metadata: Metadata):
-        self.config = metadata.config
-        self.pixels = np.float32 if metadata.config.data.resize == "float" else np.uint8
+        as_float = metadata.config.data.resize == "float"
+        self.resize: Resize = "float_opencv" if as_float else metadata.config.data.resize
+        self.pixels = np.float32 if as_float else np.uint8
         self.classes = len(metadata.classes)
         self.kept = np.arange(self.classes)  # the file's label of each class that is looked for
 
@@ -104,6 +109,14 @@ class OpenVinoModel(ExportedModel):
 def is_exported(path: str | Path) -> bool:
     """Whether the name is that of an exported model's file."""
     return Path(path).suffix.lower() in (ONNX, OPENVINO)
+
+
+def check_engine(path: str | Path, device: Any, precision: Precision) -> None:
+    """Raises: ConfigError if the detector of `path` cannot run on `device` or in `precision`."""
+    if is_exported(path) and str(device) != "cpu":
+        raise ConfigError(f"{path}: an exported model runs on the cpu, not on {device}")
+    if not is_exported(path) and precision != "fp32":
+        raise ConfigError(f"precision {precision} is for models of OpenVINO (.xml), not for {path}")
 
 
 def open_exported(path: str | Path, precision: Precision = "fp32") -> tuple[ExportedModel, Metadata]:

@@ -7,23 +7,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from retinanet.config import Config, DataConfig, DetectConfig
-from retinanet.configfile import load_config, override
-from retinanet.data import open_dataset
+from retinanet.config import DetectConfig
 from retinanet.data.dataset import Dataset, Sample
 from retinanet.data.loader import Batch, EvalView, eval_loader
 from retinanet.data.transforms import Resize
 from retinanet.detections import Stages, detect_stages
-from retinanet.engines import ExportedModel, Precision, is_exported, open_exported
-from retinanet.errors import ConfigError, DataError
+from retinanet.engines import ExportedModel, Precision, check_engine, is_exported
+from retinanet.fitting import checkpoint_and_data, exported_and_data
 from retinanet.folding import folded_once
 from retinanet.found import NOTHING, Detections
 from retinanet.funnel import Funnel, MissedObjects
-from retinanet.metadata import Metadata
 from retinanet.model import Predictions, RetinaNet
 from retinanet.reference import pycocotools_stats
 from retinanet.scoring import METRICS, ClassResult, coco_rows, score
-from retinanet.weights import open_model
 
 # told of each batch: predictions, (height, width) of each resized image, samples, what passed each stage
 Watch = Callable[[Predictions, Sequence[tuple[int, int]], Sequence[Sample], Sequence[Stages]], object]
@@ -116,12 +112,13 @@ def evaluate_checkpoint(
     Raises: CheckpointError, ConfigError, DataError, also if the data has categories that the checkpoint has not.
     """
     model: RetinaNet | ExportedModel
+    check_engine(path, device, precision)
     if is_exported(path):
-        model, metadata = open_exported(path, precision)
-        config, dataset = _fit(model, metadata, path, data, split, overrides)
-        _check_fixed(path, metadata.config, config)
+        model, config, dataset = exported_and_data(path, data, split, overrides, precision)
+        method = model.resize
     else:
         model, config, dataset = checkpoint_and_data(path, data, split, overrides, device)
+        method = config.data.resize
     d = config.data
     result = evaluate(
         model,
@@ -134,75 +131,9 @@ def evaluate_checkpoint(
         progress,
         funnel,
         reference,
-        d.resize,
+        method,
     )
     return replace(result, notes=(*dataset.notes, *result.notes))
-
-
-def checkpoint_and_data(
-    path: str | Path,
-    data: str | Dataset | None = None,
-    split: str = "val",
-    overrides: Sequence[str] = (),
-    device: torch.device | str = "cpu",
-) -> tuple[RetinaNet, Config, Dataset]:
-    """The detector of a checkpoint or a run's folder, its config, and a split of its own data or of config `data`'s.
-
-    data: as `evaluate_checkpoint` takes it. Classes of the detector that the data has not are left out of it.
-
-    Raises: CheckpointError, ConfigError, DataError, also if the data has categories that the checkpoint has not.
-    """
-    model, metadata = open_model(path)
-    config, dataset = _fit(model, metadata, path, data, split, overrides)
-    return model.to(device).to(memory_format=torch.channels_last), config, dataset
-
-
-def _fit(
-    model: RetinaNet | ExportedModel,
-    metadata: Metadata,
-    path: str | Path,
-    data: str | Dataset | None,
-    split: str,
-    overrides: Sequence[str],
-) -> tuple[Config, Dataset]:
-    """The config and the data to measure `model` of `path` on; classes that the data has not are left out of it."""
-    config = override(metadata.config, overrides)
-    dataset = data if isinstance(data, Dataset) else open_dataset(data_config(metadata, data, overrides), split)
-    labels = known_labels(metadata, dataset, path)
-    if labels != list(range(len(metadata.classes))):
-        model.keep_classes(labels)
-    return config, dataset
-
-
-def data_config(metadata: Metadata, data: str | None, overrides: Sequence[str]) -> DataConfig:
-    """The detector's own data, or that of config `data`, of its classes where those are some of its data's."""
-    config = override(metadata.config, overrides) if data is None else load_config(data, overrides)
-    if config.data.classes is None and config.data.embedded is None:
-        return replace(config.data, classes=metadata.config.data.classes)
-    return config.data
-
-
-def known_labels(metadata: Metadata, dataset: Dataset, path: str | Path) -> list[int]:
-    """The detector's label of each class of `dataset`.
-
-    path: of the detector, for the message. Raises: DataError for a class that the detector has not.
-    """
-    known = {
-        category: label for label, category in enumerate(zip(metadata.category_ids, metadata.classes, strict=True))
-    }
-    try:
-        return [known[category] for category in zip(dataset.category_ids, dataset.classes, strict=True)]
-    except KeyError:
-        theirs = ", ".join(f"{name} ({i})" for i, name in zip(dataset.category_ids, dataset.classes, strict=True))
-        ours = ", ".join(f"{name} ({i})" for i, name in zip(metadata.category_ids, metadata.classes, strict=True))
-        raise DataError(f"the data has the categories {theirs[:200]}; {path} was trained on {ours[:200]}") from None
-
-
-def _check_fixed(path: str | Path, own: Config, asked: Config) -> None:
-    """Fail where `asked` changes what an exported model holds."""
-    for section, key in (("detect", "top_k"), ("detect", "clip_first"), ("data", "resize")):
-        if getattr(getattr(own, section), key) != getattr(getattr(asked, section), key):
-            raise ConfigError(f"{section}.{key}: is fixed in {path}; it can be set for a checkpoint")
 
 
 def detections(

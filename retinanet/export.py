@@ -30,16 +30,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 
 from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
 from retinanet.data.transforms import pad
+from retinanet.drawnpictures import drawn
 from retinanet.engines import ONNX, OPENVINO, open_exported, openvino_core, require
 from retinanet.errors import VerificationError
-from retinanet.evaluation import data_config, evaluate_checkpoint, known_labels
+from retinanet.evaluation import evaluate_checkpoint
+from retinanet.fitting import data_config, known_labels
 from retinanet.found import Detections
 from retinanet.metadata import Metadata, to_record
 from retinanet.model import RetinaNet
@@ -191,16 +192,9 @@ def _partners(ours: Detections, theirs: Detections) -> np.ndarray:
 
 
 def _drawn() -> list[np.ndarray]:
-    """Four pictures of soft colours, hard rectangles and noise, of several shapes; even areas would give equal scores."""
+    """Four pictures of several shapes."""
     rng = np.random.default_rng(0)
-    pictures = []
-    for height, width in ((240, 320), (300, 256), (320, 200), (256, 256)):
-        picture = cv2.resize(rng.integers(0, 256, (8, 8, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
-        for _ in range(12):
-            (x1, x2), (y1, y2) = (np.sort(rng.integers(0, side, 2)) for side in (width, height))
-            picture[y1:y2, x1:x2] = rng.integers(0, 256, 3)
-        pictures.append(cv2.add(picture // 2, rng.integers(0, 128, picture.shape, np.uint8)))
-    return pictures
+    return [drawn(rng, *size, 12, 128) for size in ((240, 320), (300, 256), (320, 200), (256, 256))]
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from retinanet.devices import most_exact
+
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -25,8 +27,11 @@ class _Folded:
     def weight_and_bias(self) -> tuple[Tensor, Tensor]:
         norm = self.norm
         assert norm.running_mean is not None and norm.running_var is not None
-        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)  # (C,)
-        return self.conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+        exact = most_exact(norm.weight.device)  # what is off here is off in a whole channel
+        scale = norm.weight.to(exact) * torch.rsqrt(norm.running_var.to(exact) + norm.eps)  # (C,)
+        bias = norm.bias.to(exact) - norm.running_mean.to(exact) * scale
+        weight = self.conv.weight
+        return weight * scale.to(weight.dtype)[:, None, None, None], bias.to(weight.dtype)
 
 
 class _Passed:
@@ -55,12 +60,15 @@ def fold(body: nn.Module) -> None:
 
 @torch.no_grad()
 def folded_once(model: M) -> M:
-    """A copy for evaluation in which the weights that `fold` scales at every pass are scaled already."""
+    """A copy in which the weights that `fold` scales at every pass are scaled already.
+
+    For evaluation alone: its tensors are no checkpoint's.
+    """
     model = copy.deepcopy(model).eval()
     for conv in model.modules():
         forward = vars(conv).get("forward")
         if isinstance(forward, _Folded):
             weight, bias = forward.weight_and_bias()
-            conv.weight, conv.bias = nn.Parameter(weight), nn.Parameter(bias)
+            conv.weight, conv.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
             del conv.forward
     return model

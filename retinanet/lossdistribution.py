@@ -10,7 +10,7 @@ from torch import Tensor
 
 from retinanet.data.loader import EvalView, eval_loader
 from retinanet.errors import DataError
-from retinanet.evaluation import checkpoint_and_data
+from retinanet.fitting import checkpoint_and_data
 from retinanet.losses import focal
 from retinanet.matching import BACKGROUND, match
 from retinanet.model import RetinaNet

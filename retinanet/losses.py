@@ -12,6 +12,7 @@ from torchvision.ops import generalized_box_iou_loss
 
 from retinanet.boxes import decode, encode
 from retinanet.config import LossConfig, best_alpha, loss_settings
+from retinanet.devices import most_exact
 from retinanet.errors import ConfigError
 from retinanet.focal import Alpha, cross_entropy_pieces, focal_pieces, focal_star_pieces, weighted_sum
 from retinanet.mining import hard_examples, hard_examples_1_3
@@ -108,7 +109,7 @@ def detection_loss(
     Returns: {"cls": scalar, "box": scalar}.
     """
     image, row = (matched >= 0).nonzero(as_tuple=True)  # (F,) each; here alone a GPU is waited for
-    first = matched.new_tensor([0, *accumulate(map(len, gt_boxes))])  # of each image's objects among all
+    first = torch.tensor([0, *accumulate(map(len, gt_boxes))]).to(matched.device, non_blocking=True)  # of all objects
     objects = first[image] + matched[image, row]
     labels = matched.clone()  # (B, R): BACKGROUND and IGNORE stay
     labels[image, row] = torch.cat(list(gt_labels))[objects]
@@ -132,8 +133,7 @@ def running_normalizer(before: float | Tensor, matched: Tensor) -> Tensor:
 
     before: its value at the last step. matched: (B, R) from `match`. Returns: scalar, on the device of `matched`.
     """
-    precise = torch.float32 if matched.device.type == "mps" else torch.float64
-    return 0.9 * before + 0.1 * (matched >= 0).sum().clamp(min=1).to(precise)
+    return 0.9 * before + 0.1 * (matched >= 0).sum().clamp(min=1).to(most_exact(matched.device))
 
 
 def make_detection_loss(config: LossConfig, classes: int) -> Callable[..., dict[str, Tensor]]:

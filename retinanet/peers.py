@@ -18,7 +18,7 @@ THRESHOLD = 0.05  # of RetinaNet's scores, torchvision's default
 class PeerDetector:
     """name: of the function that makes it. padded: (height, width) of what its network sees. detections: how many.
 
-    classes: without the background.
+    classes: without the background. candidates: scores above RetinaNet's threshold; None of the others.
     """
 
     name: str
@@ -26,7 +26,7 @@ class PeerDetector:
     padded: tuple[int, int]
     detections: int
     classes: int
-    threshold: float = THRESHOLD
+    candidates: int | None
 
     def predict(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Boxes, scores and labels in one image: (H, W, 3) uint8 RGB."""
@@ -44,8 +44,9 @@ def make_peer(
 ) -> PeerDetector:
     """The same at every call, in evaluation mode.
 
-    classes: without the background. image: (H, W, 3) uint8 RGB, in which `candidates` scores exceed RetinaNet's threshold; the others' scores are what
-    random weights give. short_side, long_side: as `resize` takes them; SSD has 300 x 300 pixels whatever they are.
+    classes: without the background. image: (H, W, 3) uint8 RGB, in which `candidates` scores exceed RetinaNet's
+    threshold; the others' scores are what random weights give. short_side, long_side: as `resize` takes them; SSD has
+    300 x 300 pixels whatever they are.
     """
     outputs = classes if peer == "torchvision" else classes + 1  # the others have one for the background
     settings: dict[str, Any] = {"weights": None, "weights_backbone": None, "num_classes": outputs}
@@ -62,9 +63,10 @@ def make_peer(
     if peer == "torchvision":
         logits, deltas = model.head.classification_head.cls_logits, model.head.regression_head.bbox_reg
         spread(logits, deltas, lambda: _run(model, image), THRESHOLD, candidates)
+    passing = candidates if peer == "torchvision" else None
     images, _ = model.transform(_tensors(image, device))
     height, width = images.tensors.shape[-2:]
-    return PeerDetector(make.__name__, model, (height, width), len(_run(model, image)["boxes"]), classes)
+    return PeerDetector(make.__name__, model, (height, width), len(_run(model, image)["boxes"]), classes, passing)
 
 
 @torch.inference_mode()

@@ -11,10 +11,10 @@ import numpy as np
 from retinanet.config import DetectConfig
 from retinanet.data.dataset import Sample, blank_sample
 from retinanet.data.images import SUFFIXES, read_image
-from retinanet.data.transforms import Resize, pad, resize
+from retinanet.data.transforms import pad, resize
 from retinanet.drawing import draw_detections, write_picture
-from retinanet.engines import ExportedModel, Precision, is_exported, open_exported
-from retinanet.errors import ConfigError, DataError
+from retinanet.engines import ExportedModel, Precision, check_engine, is_exported, open_exported
+from retinanet.errors import DataError
 from retinanet.found import NEVER, NOTHING, Detections
 from retinanet.metadata import Metadata
 
@@ -49,6 +49,7 @@ class Detector:
     ):
         self.model, self.thresholds = model, thresholds
         self.classes, self.category_ids = metadata.classes, metadata.category_ids
+        self.trunk = metadata.config.model.backbone
         self.data, self.settings = metadata.config.data, metadata.config.detect
 
     def predict(self, image: np.ndarray | str | Path) -> Detections:
@@ -58,8 +59,8 @@ class Detector:
 
     def resized(self, image: np.ndarray) -> Sample:
         """(H, W, 3) uint8 RGB as the model takes it, but for the padding."""
-        d, exported = self.data, isinstance(self.model, ExportedModel)
-        method: Resize = "float_opencv" if exported and d.resize == "float" else d.resize  # without torch
+        d = self.data
+        method = self.model.resize if isinstance(self.model, ExportedModel) else d.resize
         return resize(_sample(image), d.short_side, d.long_side, method)
 
     def predict_batch(self, images: Sequence[np.ndarray], labels: Sequence[int] | None = None) -> list[Detections]:
@@ -97,20 +98,17 @@ def load(
     Raises: CheckpointError; ConfigError for a fault in `thresholds`, or a device or precision that the model has not.
     """
     model: RetinaNet | ExportedModel
+    check_engine(path, device, precision)
     if is_exported(path):
-        if str(device) != "cpu":
-            raise ConfigError(f"{path}: an exported model runs on the cpu, not on {device}")
         model, metadata = open_exported(path, precision)
     else:
-        if precision != "fp32":
-            raise ConfigError(f"precision {precision} is for models of OpenVINO (.xml), not for {path}")
         import torch
 
         from retinanet.folding import folded_once
         from retinanet.weights import open_model
 
         model, metadata = open_model(path)
-        model = folded_once(model.to(device).to(memory_format=torch.channels_last))
+        model = folded_once(model).to(device).to(memory_format=torch.channels_last)
     settings: DetectConfig = metadata.config.detect
     if score_threshold is not None:
         settings = replace(settings, score_threshold=score_threshold)

@@ -39,6 +39,7 @@ def pack(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and plain values for `checkpoint.save`."""
     tensors = {MODEL + name: tensor for name, tensor in model.state_dict().items()}
+    state.normalizer = float(state.normalizer)
     progress = asdict(state) | {"scaler": scaler.state_dict()}
     if average is not None:
         tensors |= {AVERAGE + name: tensor for name, tensor in average.tensors.items()}

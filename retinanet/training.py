@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from retinanet import checkpoint, resumption
 from retinanet.checkpoint import BEST, LAST, MODEL, PREVIOUS, Metadata
 from retinanet.clock import Clock
-from retinanet.compilation import compiling
+from retinanet.compilation import compile_network, compiling
 from retinanet.config import Config, loss_settings
 from retinanet.data import open_dataset
 from retinanet.data.check import errors_without_images
@@ -35,18 +35,18 @@ from retinanet.resumption import State
 from retinanet.runfolder import LOG, check_new, open_log, prepare_folder
 
 FIRST_LOSS_RANGE = (0.5, 1.5)  # of the expected value, beyond which the start is suspicious
+CLS, BOX, EXPECTED, FOREGROUND = 0, 1, 2, slice(3, None)  # of a batch's numbers
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
-class Forward:
-    """What a batch gave.
+class Seen:
+    """What a batch is told by.
 
-    losses: "cls" and "box". numbers: (8,) float32 on the device: both, the "cls" of fresh subnets (nan but at the first
-    step), and foreground anchors per level P3..P7. samples, boxes: of the batch.
+    numbers: (8,) float32, on the device; columns as CLS, BOX, EXPECTED (the "cls" of fresh subnets; nan but at the first
+    step) and FOREGROUND (anchors per level P3..P7) say. samples, boxes: of the batch.
     """
 
-    losses: dict[str, Tensor]
     numbers: Tensor
     samples: list[Sample]
     boxes: list[Tensor]
@@ -54,13 +54,18 @@ class Forward:
 
 @dataclass(frozen=True)
 class Taken:
-    """An optimizer step whose numbers are on their way from the device. numbers: (N, 8) of the N batches in `parts`."""
+    """An optimizer step whose numbers are on their way from the device.
+
+    numbers: (N, 8), of the N batches `seen`. arrived: what to wait for before they are read; None: they are there.
+    """
 
     epoch: int
     step: int
     lr: float
+    rate: float
+    seen: list[Seen]
     numbers: Tensor
-    parts: list[Forward]
+    arrived: torch.cuda.Event | None
 
 
 def train(config: Config, output: str | Path, resume: bool = False) -> Iterator[Record]:
@@ -153,18 +158,18 @@ class Run:
         self.order.epoch, self.order.start = state.epoch, state.batch
         loader = train_loader(self._view(), self.order, self.config.data.workers, self.device.type == "cuda")
         self.clock.restart()
-        pending: list[Forward] = []  # of the batches of this optimizer step
-        taken: Taken | None = None  # told one step later: the next batch's loss waits for the device anyway
+        pending: list[Seen] = []  # of the batches of this optimizer step
+        taken: Taken | None = None  # told one step later: the device is not waited for
         for batch in loader:
             yield from (Note(f"{fault}; it was replaced by the next image") for fault in batch.faults)
             state.batch += 1
             parts = min(t.accumulate, len(pending) + 1 + len(self.order) - state.batch)
-            forward = self._forward(batch.to(self.device))
+            losses, seen = self._forward(batch.to(self.device))
             if taken is not None:
                 yield from self._tell(taken)
                 taken = None
-            self._backward(forward.losses, parts)
-            pending.append(replace(forward, losses={}))
+            self._backward(losses, parts)
+            pending.append(seen)
             if len(pending) < parts:
                 continue
             taken = self._step(pending)
@@ -172,8 +177,6 @@ class Run:
             if state.step >= self.steps:
                 break
         if taken is not None:
-            if self.device.type == "cuda":
-                torch.cuda.current_stream().synchronize()
             yield from self._tell(taken)
 
     def evaluates(self) -> bool:
@@ -218,7 +221,7 @@ class Run:
             self.messages.extend(fine_tune(model, c.train.init, self.dataset.classes))
         model = model.to(self.device).to(memory_format=torch.channels_last)
         if c.train.compile:
-            model.compile()
+            compile_network(model)
         return model
 
     def _view(self) -> TrainView:
@@ -226,7 +229,8 @@ class Run:
         d = c.data
         return TrainView(self.dataset, d.short_side, d.long_side, c.train.augment, c.train.seed, d.resize)
 
-    def _forward(self, batch: Batch, model: RetinaNet | None = None) -> Forward:
+    def _forward(self, batch: Batch, model: RetinaNet | None = None) -> tuple[dict[str, Tensor], Seen]:
+        """Losses "cls" and "box"."""
         a = self.config.anchors
         with self._autocast(), compiling(self.config.train.compile):
             predictions = (model or self.model)(batch.images, batch.sizes)
@@ -245,7 +249,7 @@ class Run:
             if model is None:
                 self.state.normalizer = normalizer
         losses = self.detection_loss(logits, deltas, *targets, normalizer=normalizer)
-        expected = losses["cls"].new_tensor(math.nan)
+        expected = torch.full_like(losses["cls"], math.nan)
         if model is None and self.state.step == 0:
             # what fresh subnets give: every score the prior, no box moved
             prior = self.config.model.prior or 0.5
@@ -254,7 +258,7 @@ class Run:
         levels = matched.split([len(level) for level in predictions.anchors], dim=1)
         foreground = [(level >= 0).sum() for level in levels]
         numbers = torch.stack([v.detach().float() for v in (losses["cls"], losses["box"], expected, *foreground)])
-        return Forward(losses, numbers, batch.samples, batch.boxes)
+        return losses, Seen(numbers, batch.samples, batch.boxes)
 
     def _autocast(self):
         precision = self.config.train.precision
@@ -264,10 +268,11 @@ class Run:
 
     def _backward(self, losses: dict[str, Tensor], parts: int) -> None:
         total = losses["cls"] + self.config.loss.box_weight * losses["box"]
-        self.scaler.scale(total / parts).backward()
+        with compiling(self.config.train.compile):
+            self.scaler.scale(total / parts).backward()
 
-    def _step(self, parts: list[Forward]) -> Taken:
-        """One optimizer step after the backward passes of `parts`."""
+    def _step(self, seen: list[Seen]) -> Taken:
+        """One optimizer step after the backward passes of the batches `seen`."""
         t, state = self.config.train, self.state
         lr = self.base_lr * lr_factor(state.step, self.steps, t.schedule, t.milestones, t.warmup_steps)
         for group in self.optimizer.param_groups:
@@ -281,27 +286,31 @@ class Run:
         state.step += 1
         if self.average is not None:
             self.average.update(self.model)
-        # into pinned memory, without waiting; another backend's copy could be read before it is there
-        numbers = torch.stack([part.numbers for part in parts]).to("cpu", non_blocking=self.device.type == "cuda")
-        return Taken(state.epoch + 1, state.step, lr, numbers, parts)
+        on_cuda = self.device.type == "cuda"
+        numbers = torch.stack([batch.numbers for batch in seen]).to("cpu", non_blocking=on_cuda)  # into pinned memory
+        arrived = torch.cuda.current_stream(self.device).record_event() if on_cuda else None
+        rate = self.clock.rate(sum(len(batch.samples) for batch in seen))
+        return Taken(state.epoch + 1, state.step, lr, rate, seen, numbers, arrived)
 
     def _tell(self, taken: Taken) -> Iterator[Progress | Note]:
-        """The records of a step whose numbers have arrived. Raises: DivergenceError if a loss is not finite."""
+        """The records of a step. Raises: DivergenceError if a loss is not finite."""
+        if taken.arrived is not None:
+            taken.arrived.synchronize()
         self._check_finite(taken)
         if taken.step == 1:
             yield self._compare_first_loss(taken)
-        progress = self._progress(taken, self.clock.rate(sum(len(part.samples) for part in taken.parts)))
+        progress = self._progress(taken)
         if progress.logged:
             self._log("step", step_record(progress))
         yield progress
 
     def _check_finite(self, taken: Taken) -> None:
-        for part, (cls, box) in zip(taken.parts, taken.numbers[:, :2].tolist(), strict=True):
+        for batch, (cls, box) in zip(taken.seen, taken.numbers[:, [CLS, BOX]].tolist(), strict=True):
             if math.isfinite(cls + box):
                 continue
             images = "; ".join(
                 f"image {sample.image_id} ({sample.file}) with boxes {boxes.round(decimals=1).tolist()[:5]}"
-                for sample, boxes in zip(part.samples, part.boxes, strict=True)
+                for sample, boxes in zip(batch.samples, batch.boxes, strict=True)
             )
             raise DivergenceError(
                 f"step {taken.step}: the loss is not finite (cls {cls}, box {box}) at {images}; a lower train.lr or "
@@ -309,9 +318,9 @@ class Run:
                 taken.step,
             )
 
-    def _progress(self, taken: Taken, rate: float) -> Progress:
+    def _progress(self, taken: Taken) -> Progress:
         t, step = self.config.train, taken.step
-        cls, box = taken.numbers[:, :2].mean(dim=0).tolist()
+        cls, box = taken.numbers[:, [CLS, BOX]].mean(dim=0).tolist()
         return Progress(
             epoch=taken.epoch,
             epochs=self.epochs,
@@ -320,9 +329,9 @@ class Run:
             cls=cls,
             box=box,
             lr=taken.lr,
-            images_per_second=rate,
+            images_per_second=taken.rate,
             memory=peak_memory(self.device),
-            seconds_left=self.order.batch_size * t.accumulate * (self.steps - step) / rate,
+            seconds_left=self.order.batch_size * t.accumulate * (self.steps - step) / taken.rate,
             foreground=_foreground(taken),
             logged=step % t.log_every == 0 or step in (1, self.steps),
             last_ap=self.state.last,
@@ -331,7 +340,7 @@ class Run:
 
     def _compare_first_loss(self, taken: Taken) -> Note:
         """Fresh subnets score the prior everywhere; a first loss far from that tells of wrong data or weights."""
-        actual, _, expected = taken.numbers[:, :3].mean(dim=0).tolist()
+        actual, expected = taken.numbers[:, [CLS, EXPECTED]].mean(dim=0).tolist()
         text = f"step 1: classification loss {actual:.3f}, {expected:.3f} expected of fresh subnets"
         low, high = FIRST_LOSS_RANGE
         if self.config.train.init is None and not low * expected <= actual <= high * expected:
@@ -349,7 +358,7 @@ class Run:
         seconds = 0.0
         for _ in range(2):
             start = time.perf_counter()
-            losses = self._forward(batch, twin).losses
+            losses, _ = self._forward(batch, twin)
             (losses["cls"] + losses["box"]).backward()
             seconds = time.perf_counter() - start
         return seconds * t.accumulate
@@ -367,7 +376,6 @@ class Run:
         checkpoint.save(self.output / BEST, tensors, self._metadata(progress))
 
     def _save_last(self) -> None:
-        self.state.normalizer = float(self.state.normalizer)
         tensors, progress = resumption.pack(self.model, self.optimizer, self.average, self.scaler, self.state)
         if (self.output / LAST).exists():
             (self.output / LAST).replace(self.output / PREVIOUS)
@@ -386,7 +394,7 @@ class Run:
 
 
 def _foreground(taken: Taken) -> tuple[int, ...]:
-    return tuple(map(int, taken.numbers[:, 3:].sum(dim=0).tolist()))
+    return tuple(map(int, taken.numbers[:, FOREGROUND].sum(dim=0).tolist()))
 
 
 def open_train_and_val(config: Config, messages: list[str]) -> tuple[Dataset, Dataset | None]:

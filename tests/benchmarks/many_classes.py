@@ -67,9 +67,10 @@ def write_data(folder: Path) -> None:
 
 
 def train(folder: Path) -> None:
-    """Print each step's losses, seconds and own peak memory: Linux lets a peak start anew when a step is done.
+    """Print each step's losses, and the seconds and peak memory since the line before: Linux lets a peak start anew.
 
-    The first step's include the start of the program and two steps that tell how long the run will take.
+    A step is told while the next one runs. The first line's include the start of the program and two steps that tell how
+    long the run will take.
     """
     command = [str(Path(sys.executable).with_name("retina")), "train", "many.yaml", "-o", "run"]
     with open(folder / "messages.txt", "w") as messages:

@@ -1,9 +1,9 @@
 """A training step of ResNet-50-FPN, 80 classes, batch 2 at 512 pixels, against torchvision's of the same weights.
 
-Both hold the stem, the first stage and all normalisation as torchvision does from pretrained weights. Then 50 steps of
-both at 256 pixels, whose losses are to fall alike.
+Both hold the stem, the first stage and all normalisation as torchvision does from pretrained weights. With `curve`: 50
+steps of both at 256 pixels, whose losses are to fall alike.
 
-Run by hand: python tests/benchmarks/training.py
+Run by hand: python tests/benchmarks/training.py [curve]
 """
 
 import contextlib
@@ -108,13 +108,15 @@ def batch(seed: int, size: int) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     return images, list(boxes), list(torch.randint(CLASSES, (BATCH, OBJECTS), generator=generator))
 
 
-def main():
+def speed() -> None:
     model = torchvision_model(SIZE)
     steps = {"fp32": ours(model, "fp32"), "bf16": ours(model, "bf16")}
     reference, arguments = theirs(model), batch(0, SIZE)
     for name, step in steps.items():
         compare(f"training step, {name}", partial(step, *arguments), partial(reference, *arguments))
 
+
+def curve() -> None:
     model = torchvision_model(CURVE_SIZE)
     curves = {"ours fp32": ours(model, "fp32"), "ours bf16": ours(model, "bf16"), "theirs": theirs(model)}
     losses: dict[str, list[float]] = {name: [] for name in curves}
@@ -128,4 +130,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    curve() if sys.argv[1:] == ["curve"] else speed()
