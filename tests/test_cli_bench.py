@@ -85,6 +85,7 @@ def test_an_exported_model_is_measured_without_torch(exported: Path, tmp_path: P
     assert told["work"]["padded"] == {"width": 128, "height": 96} and not told["exported_for_this"]
 
 
+@pytest.mark.slow
 def test_table_1e_of_an_exported_model(here, exported: Path):
     result = here(exported, "--scale", 64, 32, "--repeats", 1)
     assert (result.code, result.err) == (0, "")
@@ -93,6 +94,7 @@ def test_table_1e_of_an_exported_model(here, exported: Path):
     assert all(len(row) == 7 and float(row[4]) >= 0 and row[5:] == ["\u2013", "\u2013"] for row in rows)
 
 
+@pytest.mark.slow
 def test_an_engine_gets_what_it_runs(tiny_run: Path, tmp_path: Path):
     result = retina("bench", tiny_run, "--engine", "openvino", "--precision", "bf16", "--repeats", 1, cwd=tmp_path)
     assert result.code == 0, result.err
@@ -102,6 +104,7 @@ def test_an_engine_gets_what_it_runs(tiny_run: Path, tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_against_faster_rcnn(here):
     result = here("--size", 64, "--repeats", 1, "--against", "faster-rcnn", "--depth", 18)
     assert (result.code, result.err) == (0, STANDS_IN)
@@ -122,6 +125,7 @@ def test_against_the_same_architecture(here, tiny_run: Path):
     assert told["trunk"] == "resnet18" and told["classes"] == 6
 
 
+@pytest.mark.slow
 def test_table_1e_of_random_weights(here):
     result = here("--depth", 18, 34, "--scale", 32, 64, "--repeats", 1, "--json")
     assert (result.code, result.err) == (0, STANDS_IN)
@@ -131,6 +135,7 @@ def test_table_1e_of_random_weights(here):
     assert all(row["work"]["candidates"] == 3000 for row in told["rows"]) and "trunk" not in told
 
 
+@pytest.mark.slow
 def test_one_depth_is_a_table_with_the_papers_numbers(here):
     """At 400 pixels, the least that the paper has."""
     result = here("--depth", 50, "--scale", 400, "--repeats", 1)

@@ -128,7 +128,14 @@ def evaluated(tiny: Path, weights: object, *options: object) -> tuple[dict, list
     return json.loads(result.out), json.loads(file.read_text())
 
 
-@pytest.mark.parametrize("options", [(), ("--batch-size", 3, "--split", "train"), ("--data", "two.yaml")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param((), marks=pytest.mark.slow),
+        ("--batch-size", 3, "--split", "train"),
+        pytest.param(("--data", "two.yaml"), marks=pytest.mark.slow),
+    ],
+)
 def test_eval_gives_what_torch_gives(exported: Path, tiny: Path, tiny_run: Path, options):
     (tiny / "two.yaml").write_text("data: {root: shapes, train: train, val: val, classes: [red square, blue circle]}\n")
     (ours, found), (theirs, expected) = (evaluated(tiny, w, "--reference", *options) for w in (exported, tiny_run))

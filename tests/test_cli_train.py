@@ -116,6 +116,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny: Path):
     assert "Traceback" not in result.err
 
 
+@pytest.mark.slow
 def test_a_compiler_that_is_not_there_is_one_line(tiny: Path, monkeypatch):
     monkeypatch.setenv("CXX", "/nonexistent")
     result = retina("train", "tiny.yaml", "-o", "compiled", "--set", "train.compile=true", cwd=tiny)
