@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,10 @@ from retinanet.compilation import compile_network, compiling
 from retinanet.config import Config, loss_settings
 from retinanet.data import open_dataset
 from retinanet.data.check import errors_without_images
-from retinanet.data.dataset import Dataset, Sample
+from retinanet.data.dataset import Dataset
 from retinanet.data.loader import Batch, TrainOrder, TrainView, train_loader
 from retinanet.devices import check_precision, describe_device, peak_memory, pick_device
-from retinanet.errors import CheckpointError, DataError, DivergenceError
+from retinanet.errors import CheckpointError, DataError
 from retinanet.evaluation import evaluate
 from retinanet.finetuning import fine_tune
 from retinanet.losses import make_detection_loss, running_normalizer
@@ -33,39 +32,9 @@ from retinanet.optimization import WeightAverage, lr_factor, make_optimizer
 from retinanet.records import Done, Note, Plan, Progress, Record, Validation, step_record
 from retinanet.resumption import State
 from retinanet.runfolder import LOG, check_new, open_log, prepare_folder
+from retinanet.steps import Seen, Taken
 
-FIRST_LOSS_RANGE = (0.5, 1.5)  # of the expected value, beyond which the start is suspicious
-CLS, BOX, EXPECTED, FOREGROUND = 0, 1, 2, slice(3, None)  # of a batch's numbers
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a batch is told by.
-
-    numbers: (8,) float32, on the device; columns as CLS, BOX, EXPECTED (the "cls" of fresh subnets; nan but at the first
-    step) and FOREGROUND (anchors per level P3..P7) say. samples, boxes: of the batch.
-    """
-
-    numbers: Tensor
-    samples: list[Sample]
-    boxes: list[Tensor]
-
-
-@dataclass(frozen=True)
-class Taken:
-    """An optimizer step whose numbers are on their way from the device.
-
-    numbers: (N, 8), of the N batches `seen`. arrived: what to wait for before they are read; None: they are there.
-    """
-
-    epoch: int
-    step: int
-    lr: float
-    rate: float
-    seen: list[Seen]
-    numbers: Tensor
-    arrived: torch.cuda.Event | None
 
 
 def train(config: Config, output: str | Path, resume: bool = False) -> Iterator[Record]:
@@ -256,9 +225,7 @@ class Run:
             constant = torch.full_like(logits, math.log(prior / (1 - prior)), requires_grad=False)
             expected = self.detection_loss(constant, torch.zeros_like(deltas), *targets, normalizer=normalizer)["cls"]
         levels = matched.split([len(level) for level in predictions.anchors], dim=1)
-        foreground = [(level >= 0).sum() for level in levels]
-        numbers = torch.stack([v.detach().float() for v in (losses["cls"], losses["box"], expected, *foreground)])
-        return losses, Seen(numbers, batch.samples, batch.boxes)
+        return losses, Seen.of(losses, expected, levels, batch)
 
     def _autocast(self):
         precision = self.config.train.precision
@@ -286,41 +253,23 @@ class Run:
         state.step += 1
         if self.average is not None:
             self.average.update(self.model)
-        on_cuda = self.device.type == "cuda"
-        numbers = torch.stack([batch.numbers for batch in seen]).to("cpu", non_blocking=on_cuda)  # into pinned memory
-        arrived = torch.cuda.current_stream(self.device).record_event() if on_cuda else None
         rate = self.clock.rate(sum(len(batch.samples) for batch in seen))
-        return Taken(state.epoch + 1, state.step, lr, rate, seen, numbers, arrived)
+        return Taken.of(seen, state.epoch + 1, state.step, lr, rate)
 
     def _tell(self, taken: Taken) -> Iterator[Progress | Note]:
         """The records of a step. Raises: DivergenceError if a loss is not finite."""
-        if taken.arrived is not None:
-            taken.arrived.synchronize()
-        self._check_finite(taken)
+        taken.wait()
+        taken.check_finite()
         if taken.step == 1:
-            yield self._compare_first_loss(taken)
+            yield taken.compare_first_loss(fresh=self.config.train.init is None)
         progress = self._progress(taken)
         if progress.logged:
             self._log("step", step_record(progress))
         yield progress
 
-    def _check_finite(self, taken: Taken) -> None:
-        for batch, (cls, box) in zip(taken.seen, taken.numbers[:, [CLS, BOX]].tolist(), strict=True):
-            if math.isfinite(cls + box):
-                continue
-            images = "; ".join(
-                f"image {sample.image_id} ({sample.file}) with boxes {boxes.round(decimals=1).tolist()[:5]}"
-                for sample, boxes in zip(batch.samples, batch.boxes, strict=True)
-            )
-            raise DivergenceError(
-                f"step {taken.step}: the loss is not finite (cls {cls}, box {box}) at {images}; a lower train.lr or "
-                "train.clip_norm=10 helps most often; the last checkpoint is unharmed",
-                taken.step,
-            )
-
     def _progress(self, taken: Taken) -> Progress:
         t, step = self.config.train, taken.step
-        cls, box = taken.numbers[:, [CLS, BOX]].mean(dim=0).tolist()
+        cls, box = taken.losses()
         return Progress(
             epoch=taken.epoch,
             epochs=self.epochs,
@@ -332,20 +281,11 @@ class Run:
             images_per_second=taken.rate,
             memory=peak_memory(self.device),
             seconds_left=self.order.batch_size * t.accumulate * (self.steps - step) / taken.rate,
-            foreground=_foreground(taken),
+            foreground=taken.foreground(),
             logged=step % t.log_every == 0 or step in (1, self.steps),
             last_ap=self.state.last,
             best_ap=self.state.best,
         )
-
-    def _compare_first_loss(self, taken: Taken) -> Note:
-        """Fresh subnets score the prior everywhere; a first loss far from that tells of wrong data or weights."""
-        actual, expected = taken.numbers[:, [CLS, EXPECTED]].mean(dim=0).tolist()
-        text = f"step 1: classification loss {actual:.3f}, {expected:.3f} expected of fresh subnets"
-        low, high = FIRST_LOSS_RANGE
-        if self.config.train.init is None and not low * expected <= actual <= high * expected:
-            text = f"warning: {text}; look at the boxes, the classes and model.prior"
-        return Note(f"{text}; foreground anchors on P3..P7: {', '.join(map(str, _foreground(taken)))}")
 
     def _seconds_per_step(self) -> float:
         """One step on a copy of the model, timed, after one to warm up; nothing of the run changes."""
@@ -391,10 +331,6 @@ class Run:
         if classes != self.dataset.classes:
             raise CheckpointError(f"{file}: was trained on {list(classes)}, the data has {list(self.dataset.classes)}")
         self.state = resumption.unpack(file, self.model, self.optimizer, self.average, self.scaler)
-
-
-def _foreground(taken: Taken) -> tuple[int, ...]:
-    return tuple(map(int, taken.numbers[:, FOREGROUND].sum(dim=0).tolist()))
 
 
 def open_train_and_val(config: Config, messages: list[str]) -> tuple[Dataset, Dataset | None]:
