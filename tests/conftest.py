@@ -1,7 +1,11 @@
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import TINY_MODEL, retina, write_coco
+from support import TINY_MODEL, Result, retina, write_coco
+
+from retinacli.app import main
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +47,18 @@ def tiny_run(tiny: Path) -> Path:
     result = retina("train", "tiny.yaml", "-o", "run", cwd=tiny)
     assert result.code == 0, result.err
     return tiny / "run"
+
+
+@pytest.fixture
+def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., Result]:
+    """`retina` in this process and in `tmp_path`: torch takes seconds to load."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["retina", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capfd.readouterr()
+        return Result(end.value.code or 0, captured.out, captured.err)
+
+    return run

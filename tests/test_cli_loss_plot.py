@@ -4,29 +4,18 @@ import json
 import math
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from support import Result, retina
-
-from retinacli.app import main
+from support import retina
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture):
-    """The command in this process and in `tmp_path`: torch takes seconds to load."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*options: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["retina", "loss-plot", *map(str, options)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capfd.readouterr()
-        return Result(end.value.code or 0, captured.out, captured.err)
-
-    return run
+def here(in_process):
+    return partial(in_process, "loss-plot")
 
 
 @pytest.fixture
