@@ -152,7 +152,9 @@ def table(a: Asked, depths: Sequence[int], scales: Sequence[int], data: str | No
         with a.opened(depth, some[0] if some and a.weights is None else a.size) as subject:
             sizes = some or [subject.detector.data.short_side]
             with render.counter("runs") as progress:
-                rows = speedtable.rows(subject.detector, subject.trunk, subject.image, sizes, a.repeats, progress)
+                rows = speedtable.rows(
+                    subject.detector, subject.detector.trunk, subject.image, sizes, a.repeats, progress
+                )
             found += rows if a.weights is None else _with_ap(rows, subject.path, a, data)
             about = render_bench.about(a, subject)
     if json_:

@@ -36,7 +36,7 @@ def about(asked: "Asked", subject: "Subject") -> dict[str, Any]:
     versions = {package: version(package) for package in ("torch", *PACKAGES[asked.engine])}
     return {
         "weights": asked.weights,
-        "trunk": subject.trunk,
+        "trunk": subject.detector.trunk,
         "classes": len(detector.classes),
         "engine": asked.engine,
         # whether a file that exists already is int8 is not told in it
@@ -152,11 +152,13 @@ def table(about: dict[str, Any], rows: "Sequence[Row]") -> None:
 
 def _notes(about: dict[str, Any], work: "Work", other: "PeerDetector") -> list[str]:
     """What to know before the two are compared."""
+    from retinanet.peers import THRESHOLD
+
     retinanet = other.name.startswith("retinanet")
     here = f"here {_weights(about)}"
     if work.candidates is not None:
         here += f", {work.candidates:,} scores above {about['score_threshold']:g}"
-    theirs = f", {other.candidates:,} scores above 0.05" if other.candidates is not None else ""
+    theirs = f", {other.candidates:,} scores above {THRESHOLD:g}" if other.candidates is not None else ""
     notes = [f"{here}; torchvision's has random weights{theirs}"]
     if retinanet and about["trunk"] != "resnet50":
         notes.append(f"not the same network: {about['trunk']} against resnet50")

@@ -5,7 +5,7 @@ What runs is `Detector.predict`; the clocks hang at the model's parts.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,9 +118,8 @@ def work(detector: Detector, image: np.ndarray) -> Work:
     if isinstance(detector.model, ExportedModel):
         return Work(size, sides, len(detector.predict(image)), None, None)
     seen: list[Predictions] = []
-    handle = detector.model.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    found = detector.predict(image)
-    handle.remove()
+    with detector.model.register_forward_hook(lambda module, inputs, output: seen.append(output)):
+        found = detector.predict(image)
     threshold = detector.settings.score_threshold
     candidates = sum(int((logits.float().sigmoid() > threshold).sum()) for logits in seen[0].logits)
     return Work(size, sides, len(found), sum(map(len, seen[0].anchors)), candidates)
@@ -149,13 +148,11 @@ def _at_parts(detector: Detector, mark: Callable[..., None]) -> Iterator[None]:
         finally:
             del model.run
         return
-    ends = [part.register_forward_hook(mark) for part in (model.trunk, model.fpn, model)]
-    handles = [model.register_forward_pre_hook(mark), *ends]
-    try:
+    with ExitStack() as hooks:
+        hooks.enter_context(model.register_forward_pre_hook(mark))
+        for part in (model.trunk, model.fpn, model):
+            hooks.enter_context(part.register_forward_hook(mark))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _repeat(run: Callable[[], list[float]], repeats: int, progress: Progress) -> np.ndarray:

@@ -20,16 +20,17 @@ from retinanet.prediction import Detector, load
 if TYPE_CHECKING:
     import torch
 
+    from retinanet.export import Format
+
 Engine = Literal["torch", "onnx", "openvino"]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is timed: the detector of `path`, `trunk` its `model.backbone`, on the image of `file`, (H, W, 3) uint8 RGB."""
+    """What is timed: the detector of `path` on the image of `file`, (H, W, 3) uint8 RGB."""
 
     path: str
     detector: Detector
-    trunk: str
     file: Path
     image: np.ndarray
 
@@ -64,7 +65,7 @@ def opened(
         detector = load(path, device, precision=precision)
         if short_side is not None:
             detector = sized(detector, short_side)
-        yield Subject(path, detector, detector.trunk, file, image)
+        yield Subject(path, detector, file, image)
 
 
 def sized(detector: Detector, short_side: int) -> Detector:
@@ -87,7 +88,7 @@ def _stand_in(folder: Path, depth: int, image: np.ndarray, short_side: int | Non
     return str(file)
 
 
-def _export(path: str, folder: Path, engine: Literal["onnx", "openvino"], progress: Callable[[str], object]) -> str:
+def _export(path: str, folder: Path, engine: "Format", progress: Callable[[str], object]) -> str:
     from retinanet.export import SUFFIX, export
 
     target = folder / f"model{SUFFIX[engine]}"

@@ -76,9 +76,8 @@ def diagnose(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float])
     """What kinds of errors `results` (D, 7) are. thresholds: K, which only the confusion of classes heeds."""
     evaluation = coco_eval(dataset, results)
     assert evaluation.eval is not None
-    precision = evaluation.eval["precision"][
-        :, :, places(dataset), 0, -1
-    ]  # (IoU, recall, K) at all areas, 100 detections
+    # (IoU, recall, K) at all areas, 100 detections
+    precision = evaluation.eval["precision"][:, :, places(dataset), 0, -1]
     precision = np.where(precision < 0, np.nan, precision)
     found = matches(evaluation, len(results))
     return Diagnosis(

@@ -1,5 +1,6 @@
 """Detector + data set -> the 12 COCO numbers, per class too."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from retinanet.data.transforms import Resize
 from retinanet.detections import Stages, detect_stages
 from retinanet.engines import ExportedModel, Precision, check_engine, is_exported
 from retinanet.fitting import checkpoint_and_data, exported_and_data
-from retinanet.folding import folded_once
+from retinanet.folding import fold_once
 from retinanet.found import NOTHING, Detections
 from retinanet.funnel import Funnel, MissedObjects
 from retinanet.model import Predictions, RetinaNet
@@ -154,7 +155,7 @@ def detections(
     view = EvalView(dataset, short_side, long_side, method)
     on_gpu = False
     if not isinstance(model, ExportedModel):
-        on_gpu, model = model.pixel_mean.device.type == "cuda", folded_once(model)
+        on_gpu, model = model.pixel_mean.device.type == "cuda", fold_once(copy.deepcopy(model))
     for batch in eval_loader(view, batch_size, workers, pin_memory=on_gpu):
         found = detect_batch(model, batch, settings, watch=watch)
         faults = iter(batch.faults)

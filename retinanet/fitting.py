@@ -31,7 +31,8 @@ def checkpoint_and_data(
     Raises: CheckpointError, ConfigError, DataError, also if the data has categories that the checkpoint has not.
     """
     model, metadata = open_model(path)
-    config, dataset = _fit(model, metadata, path, data, split, overrides)
+    config = override(metadata.config, overrides)
+    dataset = _fit(model, metadata, path, data, split, overrides)
     return model.to(device).to(memory_format=torch.channels_last), config, dataset
 
 
@@ -47,12 +48,11 @@ def exported_and_data(
     Raises: ConfigError also if `overrides` change what the file holds.
     """
     model, metadata = open_exported(path, precision)
-    asked = override(metadata.config, overrides)
+    config = override(metadata.config, overrides)
     for section, key in (("detect", "top_k"), ("detect", "clip_first"), ("data", "resize")):
-        if getattr(getattr(metadata.config, section), key) != getattr(getattr(asked, section), key):
+        if getattr(getattr(metadata.config, section), key) != getattr(getattr(config, section), key):
             raise ConfigError(f"{section}.{key}: is fixed in {path}; it can be set for a checkpoint")
-    config, dataset = _fit(model, metadata, path, data, split, overrides)
-    return model, config, dataset
+    return model, config, _fit(model, metadata, path, data, split, overrides)
 
 
 def _fit(
@@ -62,14 +62,13 @@ def _fit(
     data: str | Dataset | None,
     split: str,
     overrides: Sequence[str],
-) -> tuple[Config, Dataset]:
-    """The config and the data to measure `model` of `path` on; classes that the data has not are left out of it."""
-    config = override(metadata.config, overrides)
+) -> Dataset:
+    """The data to measure `model` of `path` on; classes that the data has not are left out of the model."""
     dataset = data if isinstance(data, Dataset) else open_dataset(data_config(metadata, data, overrides), split)
     labels = known_labels(metadata, dataset, path)
     if labels != list(range(len(metadata.classes))):
         model.keep_classes(labels)
-    return config, dataset
+    return dataset
 
 
 def data_config(metadata: Metadata, data: str | None, overrides: Sequence[str]) -> DataConfig:

@@ -48,9 +48,8 @@ def weighted_sum(logits: Tensor, labels: Tensor, alpha: Alpha, pieces: Pieces) -
     Arguments as of `retinanet.losses.sigmoid_focal_loss`, but alpha None weighs nothing.
     """
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    right = torch.as_tensor(1.0 if alpha is None else alpha, dtype=dtype).to(
-        logits.device, non_blocking=True
-    )  # () or (K,)
+    right = torch.as_tensor(1.0 if alpha is None else alpha, dtype=dtype)  # () or (K,)
+    right = right.to(logits.device, non_blocking=True)
     wrong = right if alpha is None else 1 - right
     if torch.is_grad_enabled() and logits.requires_grad:
         return _WeightedSum.apply(logits, labels, right, wrong, pieces)

@@ -3,7 +3,6 @@
 It scales and shifts each channel; to scale the weights instead spares a pass over the maps, forward and backward.
 """
 
-import copy
 from itertools import pairwise
 from typing import TypeVar
 
@@ -59,12 +58,12 @@ def fold(body: nn.Module) -> None:
 
 
 @torch.no_grad()
-def folded_once(model: M) -> M:
-    """A copy in which the weights that `fold` scales at every pass are scaled already.
+def fold_once(model: M) -> M:
+    """The model itself, in which the weights that `fold` scales at every pass are scaled now, once for all.
 
-    For evaluation alone: its tensors are no checkpoint's.
+    For evaluation alone from now on: its tensors are no checkpoint's.
     """
-    model = copy.deepcopy(model).eval()
+    model.eval()
     for conv in model.modules():
         forward = vars(conv).get("forward")
         if isinstance(forward, _Folded):

@@ -1,5 +1,6 @@
 """The ONNX graph of a detector: the network as torch exports it, then `detect` in standard operators."""
 
+import copy
 import types
 from typing import Any
 
@@ -13,7 +14,7 @@ from retinanet.anchors import STRIDES, cell_anchors
 from retinanet.boxes import MAX_LOG_SCALE
 from retinanet.config import DetectConfig
 from retinanet.data.transforms import PAD_MULTIPLE
-from retinanet.folding import folded_once
+from retinanet.folding import fold_once
 from retinanet.model import RetinaNet
 
 OPSET = 20
@@ -59,7 +60,7 @@ class _Network(nn.Module):
 
 def _with_fixed_padding(model: RetinaNet) -> RetinaNet:
     """A copy whose trunk pads as TensorFlow does by numbers: sides are even wherever a stride is 2."""
-    model = folded_once(model)
+    model = fold_once(copy.deepcopy(model))
     model.anchors = types.MethodType(lambda *_: [], model)  # type: ignore[method-assign]
     for module in model.trunk.modules():
         if type(module).__name__ == "Conv2dSame":  # timm's

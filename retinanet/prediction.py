@@ -104,11 +104,11 @@ def load(
     else:
         import torch
 
-        from retinanet.folding import folded_once
+        from retinanet.folding import fold_once
         from retinanet.weights import open_model
 
         model, metadata = open_model(path)
-        model = folded_once(model).to(device).to(memory_format=torch.channels_last)
+        model = fold_once(model).to(device).to(memory_format=torch.channels_last)
     settings: DetectConfig = metadata.config.detect
     if score_threshold is not None:
         settings = replace(settings, score_threshold=score_threshold)

@@ -49,16 +49,13 @@ def spread(
     def keep(convolution: nn.Module, _: object, output: Tensor) -> None:
         seen[convolution].append(output.flatten())
 
-    handles = [convolution.register_forward_hook(keep) for convolution in seen]
-    run()
-    for handle in handles:
-        handle.remove()
+    with logits.register_forward_hook(keep), deltas.register_forward_hook(keep):
+        run()
     assert logits.bias is not None
     values = torch.cat(seen[logits]) - logits.bias[0]
     scale = LOGIT_DEVIATION / values.std()
-    border = (
-        scale * values.topk(candidates + 1).values[-2:].mean()
-    )  # half way to the next: other layouts round otherwise
+    # half way to the next: other memory layouts round otherwise
+    border = scale * values.topk(candidates + 1).values[-2:].mean()
     logits.weight.mul_(scale)
     logits.bias.fill_(torch.logit(torch.tensor(threshold)).item() - border)
     deltas.weight.mul_(DELTA_DEVIATION / torch.cat(seen[deltas]).std())

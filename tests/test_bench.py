@@ -137,7 +137,7 @@ def test_the_stand_in_is_always_the_same_and_takes_no_random_numbers(subject: Su
 
 def test_nothing_is_left():
     with opened(None, depth=18, short_side=32) as made:
-        assert made.trunk == "resnet18" and made.file.exists()
+        assert made.detector.trunk == "resnet18" and made.file.exists()
     assert not made.file.parent.exists() and not Path(made.path).parent.exists()
 
 
