@@ -4,12 +4,14 @@ import json
 import os
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from retinacli import bench, options, paper
+from retinacli.interrupts import Stop, stoppable
 from retinacli.manyvalues import ManyValues
 
 app = typer.Typer(
@@ -57,6 +59,9 @@ def train(
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="The run's folder.  [default: runs/NAME]")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Continue it even if the config or the data make it another run.")
+    ] = False,
     set_: options.Set = None,
     epochs: Annotated[int | None, typer.Option(metavar="N", help="train.epochs")] = None,
     batch_size: Annotated[int | None, typer.Option(metavar="N", help="train.batch_size")] = None,
@@ -71,20 +76,34 @@ def train(
     """Train a detector."""
     from retinacli import render
     from retinanet.configfile import load_config
+    from retinanet.records import Done
     from retinanet.training import train as run
 
+    if force and not resume:
+        options.fail("--force goes with --resume", 2)
     flags = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "device": device}
     settings = load_config(config, options.overrides(set_, **flags), preset)
     folder = output or Path("runs") / Path(config).stem
-    try:
-        done = render.training(run(settings, folder, resume))
-    except KeyboardInterrupt:
-        again = shlex.join([*sys.argv[1:], *([] if resume else ["--resume"])])
-        options.fail(f"interrupted; continue from the last finished epoch with: retina {again}", 130)
+    outcome = None
+    with stoppable() as stop, suppress(KeyboardInterrupt):
+        outcome = render.training(run(settings, folder, resume, force, stop), stop)
+    if outcome is None:
+        options.fail(_stopped(stop, folder, None, resume), stop.code)
+    if not isinstance(outcome.end, Done):
+        options.fail(_stopped(stop, folder, outcome.end.step, resume), stop.code)
     if json_:
-        print(json.dumps(render.run_document(done)))
+        print(json.dumps(render.run_document(outcome.end, outcome.best)))
     else:
-        render.run_summary(done)
+        render.run_summary(outcome.end, outcome.best)
+
+
+def _stopped(stop: Stop, folder: Path, step: int | None, resume: bool) -> str:
+    """How a run ended before its end. step: that was saved then; None: it was ended at once."""
+    if step is None and not (folder / "config.yaml").exists():
+        return f"{stop.name} before the run began"
+    again = shlex.join([*sys.argv[1:], *([] if resume else ["--resume"])])
+    saved = "" if step is None else f" and saved after step {step}"
+    return f"{stop.name}{saved}; continue with: retina {again}"
 
 
 @app.command(name="eval")
@@ -170,6 +189,7 @@ def predict(
     options.check_predict(weights, score, thresholds, precision is not None, device)
     from retinacli import render
     from retinanet import prediction
+    from retinanet.atomic import write_text
     from retinanet.found import SHOWN
 
     lowest = SHOWN if score is None else score
@@ -183,7 +203,7 @@ def predict(
         results = prediction.annotate(results, prediction.output_names(files, output), detector.classes)
     found = render.predictions(results, len(files))
     if save_coco is not None:
-        options.write_text(save_coco, json.dumps(prediction.to_coco(found, detector)))
+        write_text(save_coco, json.dumps(prediction.to_coco(found, detector)))
     if json_:
         print(json.dumps(prediction.to_json(found, detector)))
     else:

@@ -63,13 +63,14 @@ def check(weights: list[str], compare: bool, wanted: Wanted, source: Source) -> 
 
 def measure(weights: str, source: Source, wanted: Wanted, json_: bool) -> None:
     """One detector."""
+    from retinanet.atomic import write_text
     from retinanet.diagnosis import diagnose
     from retinanet.engines import is_exported
     from retinanet.scoring import coco_results
     from retinanet.thresholds import choose_thresholds
 
     if wanted.report is not None:
-        wanted.report.mkdir(parents=True, exist_ok=True)  # what cannot be written is known before the work
+        options.check_writable(wanted.report / "index.html")
     funnel = wanted.funnel or (wanted.report is not None and not is_exported(weights))
     with render.counter("images") as progress:
         found = _evaluate(weights, source, source.data, progress, funnel, wanted.reference)
@@ -81,7 +82,7 @@ def measure(weights: str, source: Source, wanted: Wanted, json_: bool) -> None:
         if wanted.diagnose or wanted.report:
             diagnosis = diagnose(found.dataset, found.results, [each.threshold for each in chosen])
     if wanted.save_coco is not None:
-        options.write_text(wanted.save_coco, json.dumps(coco_results(found.results)))
+        write_text(wanted.save_coco, json.dumps(coco_results(found.results)))
     if json_:
         explained = render_diagnosis.document(found.dataset, chosen, diagnosis)
         print(json.dumps(render_evaluation.document(found) | explained))

@@ -1,13 +1,12 @@
 """`retina loss-plot` behind its options: which go together, their defaults, one function for each kind of figure."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from retinacli.options import fail
+from retinacli.options import check_writable, fail
 
 SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -33,13 +32,7 @@ def check(
             fail(f"{name} needs --cdf WEIGHTS" if cdf is None else f"{name} does not go with --cdf", 2)
     if shift is not None and loss is Loss.FOCAL:
         fail("--shift is beta of FL*; add --loss focal_star", 2)
-    folder = next(folder for folder in output.absolute().parents if folder.exists())
-    if output.is_dir():
-        fail(f"{output}: cannot be written: it is a folder", 1)
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        fail(
-            f"{output}: cannot be written: {folder} is {'read-only for this user' if folder.is_dir() else 'a file'}", 1
-        )
+    check_writable(output)
 
 
 def gammas(asked: Sequence[float] | None, loss: Loss, cdf: Path | None) -> list[float]:

@@ -1,6 +1,7 @@
 """Options that several commands share, and how a command ends."""
 
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -19,6 +20,7 @@ Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to s
 WEIGHTS = "A checkpoint, a run's folder, or coco or coco_v2, torchvision's."
 DETECTOR = "A checkpoint, a run's folder, an exported model, or coco or coco_v2, torchvision's."
 ARITHMETIC = "Of the arithmetic of an OpenVINO model (.xml).  [default: fp32]"
+LONGEST = 2000  # letters of a fault, which may tell of a name that has a million
 
 
 class Precision(Enum):
@@ -55,18 +57,26 @@ def fail(message: str, code: int) -> NoReturn:
     """One line on stderr, then exit `code`: 1 a file's fault, 2 usage, 3 a threshold not met, 130 interrupted."""
     from retinanet.errors import printable
 
-    print(f"retina: {printable(message)}", file=sys.stderr)
+    line = printable(message)
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+    print(f"retina: {line}", file=sys.stderr)
     raise SystemExit(code)
+
+
+def check_writable(file: Path) -> None:
+    """Fail where it can be known before the work that `file` cannot be written."""
+    if os.path.isdir(file):
+        fail(f"{file}: cannot be written: it is a folder", 1)
+    folder = next(folder for folder in file.absolute().parents if os.path.exists(folder))
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        fault = "read-only for this user" if os.path.isdir(folder) else "a file"
+        fail(f"{file}: cannot be written: {folder} is {fault}", 1)
 
 
 def overrides(given: Sequence[str] | None, **flags: object) -> list[str]:
     """What --set gives, then the flags that stand for a key of `train`."""
     return [*(given or []), *(f"train.{key}={value}" for key, value in flags.items() if value is not None)]
-
-
-def write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
 
 
 def show_version(asked: bool) -> None:
@@ -142,7 +152,7 @@ def device(weights: str, name: str | None) -> Any:
 
 def export_target(weights: str, output: Path | None, suffix: str) -> Path:
     """The file that `export` writes: `output`, or one here with the name of the weights or of their run."""
-    name = Path(weights).resolve().name
+    name = os.path.basename(os.path.realpath(weights))
     target = output or Path(name.removesuffix(".safetensors") + suffix)
     if target.suffix.lower() != suffix:
         fail(f"-o {target}: expected a name that ends in {suffix}", 2)
@@ -168,5 +178,5 @@ def check_anchors(
         fail("--per-cell is the number of anchors that --optimize may use; add --optimize", 2)
     if vis is not None and output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         fail(f"-o {output}: expected a name that ends in .png or .jpg", 2)
-    if vis is not None and output.resolve() == vis.resolve():
+    if vis is not None and os.path.realpath(output) == os.path.realpath(vis):
         fail(f"-o {output}: is the image itself; expected another name", 2)

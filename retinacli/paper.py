@@ -1,12 +1,14 @@
 """The commands that check the paper's claims, as `retinacli.app` has the others."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from retinacli import lossplot, options
+from retinacli.interrupts import stoppable
 
 
 def anchors(
@@ -106,7 +108,6 @@ def loss_plot(
     never_cdf = {"--gradient": gradient, "--alpha": alpha, "--loss focal_star": star}
     lossplot.check(output, cdf, loss, shift, only_cdf, never_cdf)
     gammas = lossplot.gammas(gamma, loss, cdf)
-    output.parent.mkdir(parents=True, exist_ok=True)
     if cdf is None:
         lossplot.curves(gammas, output, loss.value, alpha, 1 if shift is None else shift, gradient, json_)
     else:
@@ -144,10 +145,10 @@ def ablate(
     settings = load_config(config, options.overrides(set_, epochs=epochs, device=device))
     folder = output or Path("runs") / f"{Path(config).stem}-ablation"
     rows = [row for name in tables for row in ablation.make_rows(settings, name, values)]
-    try:
-        outcomes = list(ablation.ablate(rows, folder, seeds, render_ablation.run_of(rows, seeds)))
-    except KeyboardInterrupt:
-        options.fail("interrupted; the same command continues from the last finished epoch", 130)
+    with stoppable() as stop, suppress(KeyboardInterrupt):
+        outcomes = list(ablation.ablate(rows, folder, seeds, render_ablation.run_of(rows, seeds, stop), stop))
+    if stop():
+        options.fail(f"{stop.name}; the same command continues", stop.code)
     held = ablation.merge(outcomes, folder / "ablation.json")
     ablation_chart(held, folder / "ablation.png")
     if json_:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from retinacli.interrupts import heard
+from retinacli.interrupts import Stop
 from retinanet.errors import printable
 
 if TYPE_CHECKING:
@@ -58,28 +58,28 @@ def counter(unit: str) -> Iterator[Any]:
 
 @dataclass
 class TrainingOutcome:
-    """The end of a run and its best evaluation."""
+    """The end of a run and its best evaluation of this process."""
 
-    done: "records.Done"
+    end: "records.Done | records.Stopped"
     best: "Evaluation | None"
 
 
-def training(run: "Iterable[records.Record]") -> TrainingOutcome:
-    """Show a run while it goes: a live line on a terminal, one line per interval elsewhere."""
+def training(run: "Iterable[records.Record]", stop: Stop) -> TrainingOutcome:
+    """Show a run while it goes: a live line on a terminal, one line per interval elsewhere. stop: what the run asks."""
     from retinanet import records
 
     best: Evaluation | None = None
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[tail]}"))
     hidden = not err.is_terminal
-    with heard() as check, Progress(*columns, console=err, transient=True, disable=hidden) as bar:
+    with Progress(*columns, console=err, transient=True, disable=hidden) as bar:
         task = bar.add_task("", total=None, tail="", visible=False)
         for record in run:
-            check()
             match record:
                 case records.Note():
                     message(record.text)
                 case records.Plan():
                     message(_plan_line(record))
+                    stop.waits = True
                 case records.Progress():
                     head, tail = _progress_texts(record)
                     bar.update(
@@ -91,26 +91,27 @@ def training(run: "Iterable[records.Record]") -> TrainingOutcome:
                     if record.best_epoch == record.epoch:
                         best = record.evaluation
                     message(_validation_line(record))
-                case records.Done():
-                    done = record
-    return TrainingOutcome(done, best)
+                case records.Done() | records.Stopped():
+                    end = record
+    return TrainingOutcome(end, best)
 
 
-def run_document(outcome: TrainingOutcome) -> dict[str, Any]:
-    done = outcome.done
+def run_document(done: "records.Done", best: "Evaluation | None") -> dict[str, Any]:
     return {
         "run": str(done.output),
         "steps": done.steps,
         "seconds": round(done.seconds, 1),
         "best_epoch": done.best_epoch,
-        "best": evaluation_document(outcome.best) if outcome.best else None,
+        "best": evaluation_document(best) if best else None,
+        "replaced_images": done.replaced,
     }
 
 
-def run_summary(outcome: TrainingOutcome) -> None:
-    done = outcome.done
-    if outcome.best is not None:
-        evaluation_tables(outcome.best)
+def run_summary(done: "records.Done", best: "Evaluation | None") -> None:
+    if best is not None:
+        evaluation_tables(best)
+    if done.replaced:
+        message(f"warning: an image could not be read and the next one was taken; so often: {done.replaced}")
     message(f"done in {duration(done.seconds)}: {done.steps} steps; the run is in {done.output}")
     message(f"use it: retina predict IMAGE --vis -w {done.output}")
 

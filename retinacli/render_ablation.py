@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retinacli.interrupts import Stop
 from retinacli.render import message, print_table, row, table, training
 
 if TYPE_CHECKING:
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
 DASH = "\u2013"
 
 
-def run_of(rows: "Sequence[Row]", seeds: int) -> "Callable[[Row, int, Iterable[Record]], object]":
+def run_of(rows: "Sequence[Row]", seeds: int, stop: Stop) -> "Callable[[Row, int, Iterable[Record]], object]":
     """Shows one run of `ablate`, headed by where it stands among all."""
 
     def show(current: "Row", seed: int, records: "Iterable[Record]") -> None:
         number = rows.index(current) * seeds + seed - current.config.train.seed + 1
         message(f"run {number} of {len(rows) * seeds}: table {current.table}, {current.value}, seed {seed}")
-        training(records)
+        training(records, stop)
 
     return show
 

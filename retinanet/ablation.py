@@ -6,16 +6,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, TypeVar
 
-import yaml
-
-from retinanet.config import LOSS_SETTINGS, AnchorConfig, Config, config_from_dict, config_to_dict
+from retinanet.atomic import write_text
+from retinanet.config import LOSS_SETTINGS, AnchorConfig, Config, config_from_dict
 from retinanet.errors import CheckpointError, ConfigError, DivergenceError
+from retinanet.reading import read_bytes
 from retinanet.records import Record
 from retinanet.runfolder import LOG
+from retinanet.samerun import changes
 from retinanet.training import train
+from retinanet.yamlfile import read_mapping
 
+T = TypeVar("T")
+MAX_BYTES = 100_000_000  # of results; a row has some 500
 RESULT = "result.json"
 METRICS = ("AP", "AP50", "AP75")
 TABLES = {  # what each varies, and what the paper trained for it (COCO, 600 px, ResNet-50 but for 1d)
@@ -143,17 +147,24 @@ def ablate(
     output: Path,
     seeds: int = 1,
     show: Callable[[Row, int, Iterable[Record]], object] = lambda row, seed, records: deque(records, maxlen=0),
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outcome]:
     """Train each row with each of `seeds` seeds, counted from its own, all else equal; what is finished is not repeated.
 
     A run whose loss is not finite is a result. Runs lie in folders of their own below `output`, which may hold those of
-    earlier calls. show: is given each run's row, seed and records, and draws them all.
+    earlier calls. show: is given each run's row, seed and records, and draws them all. stop: as `train` takes it; the
+    same call continues.
 
     Raises: ConfigError without data.val; CheckpointError if a folder was run with another config; else as `train`.
     """
     for row in rows:
         first = row.config.train.seed
-        runs = [_run(row, output, seed, show) for seed in range(first, first + seeds)]
+        runs = []
+        for seed in range(first, first + seeds):
+            run = _run(row, output, seed, show, stop)
+            if run is None:
+                return
+            runs.append(run)
         finished = [run for run in runs if run["diverged_at"] is None]
         data = row.config.data
         yield Outcome(
@@ -169,21 +180,21 @@ def ablate(
 
 def merge(outcomes: Sequence[Outcome], file: Path) -> list[Outcome]:
     """`outcomes`, and those that `file` already holds of other rows; all are written to it as JSON."""
-    known: dict[tuple[str, str], Outcome] = {}
-    if file.exists():
-        try:
-            held = [Outcome(**item) for item in json.loads(file.read_text(encoding="utf-8"))["rows"]]
-        except (ValueError, KeyError, TypeError):
-            raise CheckpointError(f"{file}: is not a table of results; remove it to write it anew") from None
-        known = {(item.table, item.value): item for item in held}
+    known = _held(file, "a table of results", _outcomes) if file.exists() else {}
     known |= {(item.table, item.value): item for item in outcomes}
     merged = sorted(known.values(), key=lambda item: list(TABLES).index(item.table))
-    file.write_text(json.dumps({"rows": [asdict(item) for item in merged]}, indent=1) + "\n", encoding="utf-8")
+    write_text(file, json.dumps({"rows": [asdict(item) for item in merged]}, indent=1) + "\n")
     return merged
 
 
-def _run(row: Row, output: Path, seed: int, show: Callable[[Row, int, Iterable[Record]], object]) -> dict[str, Any]:
-    """Train one row with one seed, or read what came of it."""
+def _run(
+    row: Row,
+    output: Path,
+    seed: int,
+    show: Callable[[Row, int, Iterable[Record]], object],
+    stop: Callable[[], bool],
+) -> dict[str, Any] | None:
+    """Train one row with one seed, or read what came of it. None: stopped."""
     # evaluated once, at the end: of the equal number of steps, not of the best epoch
     settings = replace(row.config.train, seed=seed, eval_every=100_000, patience=None)
     config = replace(row.config, train=settings)
@@ -192,17 +203,49 @@ def _run(row: Row, output: Path, seed: int, show: Callable[[Row, int, Iterable[R
     folder = output / f"{row.folder}-seed{seed}"
     _check_same(folder, config)
     if (folder / RESULT).exists():
-        return json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        return _held(folder / RESULT, "a run's result", _result)
     result: dict[str, Any] = {"seed": seed, "steps": None, **dict.fromkeys(METRICS), "diverged_at": None}
     try:
-        show(row, seed, train(config, folder, resume=(folder / "config.yaml").exists()))
+        show(row, seed, train(config, folder, resume=(folder / "config.yaml").exists(), stop=stop))
+        if stop():
+            return None
         records = [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
         evaluation = next(record for record in reversed(records) if record["kind"] == "eval")
         result |= {"steps": evaluation["step"], **{name: evaluation[name] for name in METRICS}}
     except DivergenceError as error:
         result |= {"steps": error.step, "diverged_at": error.step}
-    (folder / RESULT).write_text(json.dumps(result) + "\n", encoding="utf-8")
+    write_text(folder / RESULT, json.dumps(result) + "\n")
     return result
+
+
+def _held(file: Path, kind: str, parse: Callable[[Any], T]) -> T:
+    """What `parse` makes of the JSON in `file`. Raises: CheckpointError."""
+    content = read_bytes(file, MAX_BYTES, CheckpointError)
+    try:
+        return parse(json.loads(content))
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise CheckpointError(f"{file}: is not {kind}; remove it to write it anew") from None
+
+
+def _outcomes(document: Any) -> dict[tuple[str, str], Outcome]:
+    """By table and value. Raises: LookupError, TypeError."""
+    held = [Outcome(**item) for item in document["rows"]]
+    for item in held:
+        if item.table not in TABLES:
+            raise LookupError
+        for values in (item.mean, item.spread, item.paper):
+            _check_numbers(values)
+    return {(item.table, item.value): item for item in held}
+
+
+def _result(document: Any) -> dict[str, Any]:
+    """Raises: LookupError, TypeError."""
+    _check_numbers(document)
+    return {name: document[name] for name in ("seed", "steps", *METRICS, "diverged_at")}
+
+
+def _check_numbers(values: Any) -> None:
+    sum(values[name] or 0 for name in METRICS)
 
 
 def _check_same(folder: Path, config: Config) -> None:
@@ -210,19 +253,11 @@ def _check_same(folder: Path, config: Config) -> None:
     file = folder / "config.yaml"
     if not file.exists():
         return
-    held = _flat(config_to_dict(config_from_dict(yaml.safe_load(file.read_text(encoding="utf-8")), str(file))))
-    ours = _flat(config_to_dict(config))
-    free = ("train.device", "train.log_every", "data.workers")  # they change no result
-    differ = [f"{key} {held[key]}, now {ours[key]}" for key in ours if held[key] != ours[key] and key not in free]
+    held = config_from_dict(read_mapping(file, "data, model, train, ..."), str(file))
+    free = ("train.device", "train.log_every", "train.checkpoint_every", "data.workers")  # they change no result
+    differ = [text for key, text in changes(held, config).items() if key not in free]
     if differ:
-        raise CheckpointError(f"{folder}: was trained with {'; '.join(differ[:5])}; -o names another folder")
-
-
-def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
-    return flat
+        raise CheckpointError(f"{folder}: holds another run: {'; '.join(differ[:5])}; -o names another folder")
 
 
 def _with_loss(config: Config, classification: Any, **settings: Any) -> Config:

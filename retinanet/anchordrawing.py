@@ -1,5 +1,6 @@
 """Pictures of anchors: one cell of each level, and the anchors that training gives to each object."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,7 +91,8 @@ def anchor_picture(config: Config, dataset: Dataset | None, file: Path) -> Pictu
     if dataset is not None and index is not None:
         sample, source = dataset[index], str(dataset.folder / dataset.files[index])
     else:
-        sample, source = replace(blank_sample(0, str(file)), image=read_image(file)), str(file)
+        image = read_image(file, max_pixels=config.data.max_pixels)
+        sample, source = replace(blank_sample(0, str(file)), image=image), str(file)
     a = config.anchors
     shapes = (a.sizes, a.scales, a.ratios, a.whole_pixels)
     short_sides = config.train.augment.short_sides or (config.data.short_side,)
@@ -108,7 +110,7 @@ def find_image(dataset: Dataset, file: Path) -> int | None:
     Raises: DataError if several have its name.
     """
     names = [dataset.files[index] for index in range(len(dataset))]
-    where, folder = file.resolve(), dataset.folder.resolve()
+    where, folder = Path(os.path.realpath(file)), Path(os.path.realpath(dataset.folder))
     paths = [file.as_posix(), *([where.relative_to(folder).as_posix()] if where.is_relative_to(folder) else [])]
     for path in reversed(paths):
         if path in names:

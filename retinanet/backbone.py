@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from retinanet.downloads import cached, fetch
 from retinanet.errors import ConfigError, did_you_mean, one_line
 from retinanet.folding import fold
 
@@ -145,11 +146,11 @@ def _torchvision(name: str, pretrained: bool) -> Trunk:
         # IMAGENET1K_V1, on which Detectron's schedule rests; resnext101_64x4d has no other
         weights = get_model_weights(name)["IMAGENET1K_V1"]
         try:
-            resnet.load_state_dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
+            resnet.load_state_dict(torch.load(fetch(weights.url), map_location="cpu", weights_only=True))
         except Exception as error:  # no network, no space, or a file that is damaged in one of many ways
             raise ConfigError(
                 f"model.backbone: ImageNet weights of {name} are not at hand ({one_line(error)}); lay "
-                f"{weights.url.rsplit('/', 1)[1]} into {torch.hub.get_dir()}/checkpoints, or train from scratch with "
+                f"{cached(weights.url).name} into {cached(weights.url).parent}, or train from scratch with "
                 "model.pretrained=false"
             ) from None
     bottleneck = resnet.fc.in_features // 512

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retinanet import devices
-from retinanet.data.images import read_image
 from retinanet.data.transforms import padded, resized_size
 from retinanet.engines import ExportedModel
 from retinanet.found import Detections
@@ -103,7 +102,7 @@ def staged(detector: Detector, file: Path) -> tuple[Detections, list[float]]:
 
     with _at_parts(detector, mark):
         mark()
-        image = read_image(file)
+        image = detector.read(file)
         mark()
         found = detector.predict(image)
         mark()

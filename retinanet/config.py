@@ -1,5 +1,7 @@
 """Every choice of a run, its default and the default's source."""
 
+import re
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
@@ -27,6 +29,7 @@ class DataConfig:
     val: SplitConfig | None = None
     classes: tuple[str, ...] | None = None  # a subset; None: all
     skip_empty: bool = False
+    max_pixels: int = 178_956_970  # of an image file, that a small one cannot fill the memory; Pillow
     short_side: int = 800  # paper, 4.1
     long_side: int = 1333  # Detectron
     resize: Literal["opencv", "pil", "float"] = "opencv"  # pil: detectron2's; float: torchvision's; see `resize`
@@ -94,6 +97,14 @@ LOSS_DEFAULTS: dict[str, dict[str, Any]] = {
 LOSS_SETTINGS = tuple(dict.fromkeys(name for defaults in LOSS_DEFAULTS.values() for name in defaults))
 
 
+def checkpoint_interval(text: str) -> tuple[float, Literal["steps", "min"]]:
+    """Number and unit of "500", "500 steps", "10 min" or "10 minutes". Raises: ValueError."""
+    found = re.fullmatch(r"(\d+|\d*\.\d+(?= ?m)) ?(steps?|min|minutes?|)", text.strip())
+    if found is None or not float(found[1]):
+        raise ValueError
+    return float(found[1]), "min" if found[2].startswith("m") else "steps"
+
+
 def best_alpha(gamma: float) -> float:
     """The alpha that went best with `gamma` in the paper (table 1b)."""
     return 0.75 if gamma < 0.5 else 0.5 if gamma < 1 else 0.25
@@ -145,6 +156,7 @@ class TrainConfig:
     init: str | None = None  # a retina checkpoint to fine-tune from
     eval_every: int = 1  # epochs
     patience: int | None = None  # evaluations without a better AP before the run stops
+    checkpoint_every: str = "10 min"  # or of steps, such as 500; beside one after each epoch
     log_every: int = 20  # steps
     seed: int = 0
     device: str = "auto"
@@ -193,7 +205,8 @@ def _build(kind: Any, values: Any, source: str, path: str) -> Any:
     for key, value in values.items():
         where = f"{path}.{key}" if path else str(key)
         if key not in known:
-            hint = did_you_mean(str(key), known) or f"expected one of {', '.join(known)}"
+            where, key = where[:100], str(key)[:100]
+            hint = did_you_mean(key, known) or f"expected one of {', '.join(known)}"
             raise ConfigError(f"{source}: unknown key {where}; {hint}")
         built[key] = _coerce(hints[key], value, source, where)
     config = kind(**built)
@@ -214,7 +227,7 @@ def _coerce(kind: Any, value: Any, source: str, path: str) -> Any:
     if origin is Literal:
         if value in arguments and isinstance(value, str):
             return value
-        hints = [f"expected one of {', '.join(arguments)}", did_you_mean(str(value), arguments)]
+        hints = [f"expected one of {', '.join(arguments)}", did_you_mean(str(value)[:100], arguments)]
         raise ConfigError(f"{source}: {path} is {_short(value)}, {'; '.join(filter(None, hints))}")
     if origin is tuple:
         if isinstance(value, (list, tuple)):
@@ -238,6 +251,7 @@ def _coerce(kind: Any, value: Any, source: str, path: str) -> Any:
 
 
 RANGES: dict[str, tuple[float, float]] = {  # inclusive
+    "data.max_pixels": (1024, 2**31),
     "data.short_side": (32, 8192),
     "data.long_side": (32, 8192),
     "data.workers": (0, 256),
@@ -279,6 +293,8 @@ RANGES: dict[str, tuple[float, float]] = {  # inclusive
     "detect.max_detections": (1, 100_000),
 }
 
+MAX_PER_CELL = 1000  # anchors; the paper has 9
+
 
 def _check(config: Any, source: str, path: str) -> None:
     for item in fields(config):
@@ -287,7 +303,7 @@ def _check(config: Any, source: str, path: str) -> None:
         low, high = RANGES.get(where, (None, None))
         for number in value if isinstance(value, tuple) else (value,):
             if low is not None and number is not None and not low <= number <= high:
-                raise ConfigError(f"{source}: {where} is {_plain(value)}, expected {low} to {high}")
+                raise ConfigError(f"{source}: {where} is {_short(_plain(value))}, expected {low} to {high}")
     if isinstance(config, LossConfig):
         chosen = config.classification
         for key in LOSS_SETTINGS:
@@ -307,7 +323,16 @@ def _check(config: Any, source: str, path: str) -> None:
         for name in ("sizes", "scales", "ratios"):
             values = getattr(config, name)
             if not values or min(values) <= 0:
-                raise ConfigError(f"{source}: {path}.{name} is {list(values)}, expected numbers above 0")
+                raise ConfigError(f"{source}: {path}.{name} is {_short(list(values))}, expected numbers above 0")
+            if max(values) > 1e6:
+                raise ConfigError(
+                    f"{source}: {path}.{name} is {_short(list(values))}, expected numbers up to a million"
+                )
+        if len(config.scales) * len(config.ratios) > MAX_PER_CELL:
+            raise ConfigError(
+                f"{source}: {path} has {len(config.scales)} scales and {len(config.ratios)} ratios, expected at most "
+                f"{MAX_PER_CELL} pairs of them"
+            )
         if len(config.sizes) != 5:
             raise ConfigError(f"{source}: {path}.sizes has {len(config.sizes)} values, expected 5, for P3 to P7")
         if config.background_iou > config.foreground_iou:
@@ -315,20 +340,30 @@ def _check(config: Any, source: str, path: str) -> None:
     if isinstance(config, AugmentConfig):
         sides = config.short_sides
         if sides is not None and (not sides or min(sides) < 32 or max(sides) > 8192):
-            raise ConfigError(f"{source}: {path}.short_sides is {list(sides)}, expected numbers in 32 to 8192")
+            raise ConfigError(f"{source}: {path}.short_sides is {_short(list(sides))}, expected numbers in 32 to 8192")
     if isinstance(config, DataConfig) and config.classes == ():
         raise ConfigError(f"{source}: {path}.classes is empty, expected names")
     if isinstance(config, TrainConfig) and not all(0 <= part <= 1 for part in config.milestones):
         raise ConfigError(
-            f"{source}: {path}.milestones is {list(config.milestones)}, expected parts of the run, 0 to 1"
+            f"{source}: {path}.milestones is {_short(list(config.milestones))}, expected parts of the run, 0 to 1"
         )
+    if isinstance(config, TrainConfig):
+        try:
+            checkpoint_interval(config.checkpoint_every)
+        except ValueError:
+            raise ConfigError(
+                f"{source}: {path}.checkpoint_every is {_short(config.checkpoint_every)}, expected steps, such as 500, or "
+                "minutes, such as 10 min"
+            ) from None
     if isinstance(config, ModelConfig):
         for name in ("pixel_mean", "pixel_std"):
             values = getattr(config, name)
             if values is not None and len(values) != 3:
                 raise ConfigError(f"{source}: {path}.{name} has {len(values)} values, expected 3, for R, G and B")
         if config.pixel_std is not None and min(config.pixel_std) <= 0:
-            raise ConfigError(f"{source}: {path}.pixel_std is {list(config.pixel_std)}, expected numbers above 0")
+            raise ConfigError(
+                f"{source}: {path}.pixel_std is {_short(list(config.pixel_std))}, expected numbers above 0"
+            )
 
 
 def _plain(value: Any) -> Any:
@@ -337,8 +372,13 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
+_SHORTENED = reprlib.Repr()  # a list of YAML's aliases may be a million letters long
+_SHORTENED.maxlist = _SHORTENED.maxtuple = _SHORTENED.maxdict = 30
+_SHORTENED.maxstring = _SHORTENED.maxother = _SHORTENED.maxlong = 110
+
+
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = _SHORTENED.repr(value)
     return text if len(text) <= 100 else text[:97] + "..."
 
 

@@ -6,13 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from retinanet.config import Config, config_from_dict, config_to_dict, kind_of
+from retinanet.config import Config, config_from_dict, config_to_dict
 from retinanet.errors import ConfigError
 from retinanet.presets import PRESETS
-
-MAX_CONFIG_BYTES = 1_000_000
+from retinanet.yamlfile import load_yaml, read_mapping
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = (), preset: str | None = None) -> Config:
@@ -39,23 +36,6 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), preset: str | N
     for text in overrides:
         _override(values, text)
     return _located(config_from_dict(_with_checkpoint(values), str(path)))
-
-
-def read_mapping(file: Path, expected: str) -> dict[str, Any]:
-    """What a YAML file holds. expected: its keys, for the message. Raises: ConfigError."""
-    try:
-        if file.stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError(
-                f"{file}: has {file.stat().st_size:,} bytes; a configuration has at most {MAX_CONFIG_BYTES:,}"
-            )
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{file}: is not readable YAML: {' '.join(str(error).split())}") from None
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{file}: holds {kind_of(values)}, expected a mapping with {expected}")
-    return values
 
 
 def override(config: Config, overrides: Sequence[str]) -> Config:
@@ -105,9 +85,9 @@ def _with_checkpoint(values: dict[str, Any]) -> dict[str, Any]:
     train = values.get("train")
     if not isinstance(train, dict) or not isinstance(train.get("init"), str):
         return values
-    from retinanet.checkpoint import read_metadata
+    from retinanet.checkpoint import described
 
-    origin = config_to_dict(read_metadata(train["init"]).config)
+    origin = config_to_dict(described(train["init"]).config)
     merged = dict(values)
     for section in ("model", "anchors"):
         said = values.get(section, {})
@@ -121,8 +101,8 @@ def _override(values: dict[str, Any], assignment: str) -> None:
     if not equals or not keys:
         raise ConfigError(f"--set {assignment}: expected key.path=value, such as train.lr=0.005")
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        value = load_yaml(text)
+    except ValueError:
         value = text
     *sections, last = keys.split(".")
     for section in sections:

@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from retinanet.atomic import replacing
+
 OUTLINE = (20, 20, 20)
 
 
@@ -37,8 +39,8 @@ def draw_detections(
 def write_picture(image: np.ndarray, file: Path) -> None:
     """`image` (H, W, 3) uint8 RGB as PNG or JPEG, by the file's name; its folder is made. Raises: OSError."""
     _, encoded = cv2.imencode(file.suffix, image[:, :, ::-1])
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(encoded.tobytes())
+    with replacing(file) as temporary:
+        temporary.write_bytes(encoded.tobytes())
 
 
 def class_colour(label: int) -> tuple[int, int, int]:

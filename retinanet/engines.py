@@ -13,9 +13,12 @@ from retinanet.data.transforms import Resize
 from retinanet.errors import CheckpointError, ConfigError, one_line
 from retinanet.found import NEVER, Detections
 from retinanet.metadata import Metadata, from_record
+from retinanet.reading import check_size
 
 ONNX, OPENVINO = ".onnx", ".xml"  # what the files' names end in
+INPUTS = ("images", "sizes", "original_sizes", "score_threshold", "iou_threshold", "max_detections")
 OUTPUTS = ("boxes", "scores", "labels", "count")
+MAX_BYTES = 2**31  # of an ONNX file, and of OpenVINO's weights; what protobuf can hold
 
 Precision = Literal["fp32", "bf16"]
 
@@ -26,7 +29,8 @@ class ExportedModel:
     resize: how images are to be resized for it, without torch. pixels: the kind that it takes.
     """
 
-    def __init__(self, metadata: Metadata):
+    def __init__(self, metadata: Metadata, file: Path):
+        self.file = file
         as_float = metadata.config.data.resize == "float"
         self.resize: Resize = "float_opencv" if as_float else metadata.config.data.resize
         self.pixels = np.float32 if as_float else np.uint8
@@ -56,11 +60,14 @@ class ExportedModel:
             What else `settings` holds beside nms_iou and max_detections is fixed in the file.
         """
         inputs = self.inputs(images, sizes, original_sizes, settings, thresholds)
-        boxes, scores, labels, counts = self.run(inputs)
         own = np.zeros(self.classes, np.int64)
         own[self.kept] = np.arange(len(self.kept))
-        found = enumerate(counts.tolist())
-        return [Detections(boxes[i, :count], scores[i, :count], own[labels[i, :count]]) for i, count in found]
+        try:
+            boxes, scores, labels, counts = self.run(inputs)
+            found = enumerate(counts.tolist())
+            return [Detections(boxes[i, :count], scores[i, :count], own[labels[i, :count]]) for i, count in found]
+        except Exception as error:  # of the engine, whose errors have no base of their own; or the outputs are others
+            raise CheckpointError(f"{self.file}: does not run as one of retina export's: {one_line(error)}") from None
 
     def inputs(
         self,
@@ -86,8 +93,8 @@ class ExportedModel:
 class OnnxModel(ExportedModel):
     """By ONNX Runtime, on the CPU."""
 
-    def __init__(self, metadata: Metadata, session: Any):
-        super().__init__(metadata)
+    def __init__(self, metadata: Metadata, file: Path, session: Any):
+        super().__init__(metadata, file)
         self.session = session
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -97,8 +104,8 @@ class OnnxModel(ExportedModel):
 class OpenVinoModel(ExportedModel):
     """By OpenVINO, on the CPU."""
 
-    def __init__(self, metadata: Metadata, compiled: Any):
-        super().__init__(metadata)
+    def __init__(self, metadata: Metadata, file: Path, compiled: Any):
+        super().__init__(metadata, file)
         self.request = compiled.create_infer_request()
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -157,12 +164,17 @@ def _open_onnx(file: Path) -> tuple[ExportedModel, Metadata]:
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # fatal: what concerns the user is raised
     try:
+        check_size(file, MAX_BYTES, CheckpointError)
         session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         record = session.get_modelmeta().custom_metadata_map
+        names = {entry.name for entry in (*session.get_inputs(), *session.get_overridable_initializers())}
+        results = {entry.name for entry in session.get_outputs()}
+    except CheckpointError:
+        raise
     except Exception as error:  # the runtime's errors have no base of their own
         raise CheckpointError(f"{file}: is not a readable ONNX file: {one_line(error)}") from None
-    metadata = _own(record, file)
-    return OnnxModel(metadata, session), metadata
+    metadata = _own(record, file, names, results)
+    return OnnxModel(metadata, file, session), metadata
 
 
 def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Metadata]:
@@ -173,11 +185,14 @@ def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Met
     # said in any case: left alone, OpenVINO takes bf16 on a CPU that has it
     hint = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY"}
     try:
+        for part in (file, weights):
+            check_size(part, MAX_BYTES, CheckpointError)
         model = core.read_model(file, weights)
         keys = ("format", "version", "config", "classes", "category_ids", "progress")
         record = {key: model.get_rt_info(["retina", key]).astype(str) for key in keys if _has(model, key)}
-        metadata = _own(record, file)
-        return OpenVinoModel(metadata, core.compile_model(model, "CPU", hint)), metadata
+        names, results = ({name for end in ends for name in end.names} for ends in (model.inputs, model.outputs))
+        metadata = _own(record, file, names, results)
+        return OpenVinoModel(metadata, file, core.compile_model(model, "CPU", hint)), metadata
     except RuntimeError as error:
         raise CheckpointError(f"{file}: is not a readable OpenVINO model: {one_line(error)}") from None
 
@@ -186,7 +201,10 @@ def _has(model: Any, key: str) -> bool:
     return model.has_rt_info(["retina", key])
 
 
-def _own(record: Mapping[str, str], file: Path) -> Metadata:
+def _own(record: Mapping[str, str], file: Path, inputs: set[str], outputs: set[str]) -> Metadata:
+    """The metadata of a model of ours, as it and the names of what it takes and gives tell."""
     if record.get("format") != "retina":
         raise CheckpointError(f"{file}: is a model of another program, expected one written by retina export")
+    if absent := {*INPUTS, *OUTPUTS} - inputs - outputs:
+        raise CheckpointError(f"{file}: has no {', '.join(sorted(absent))}, expected a model written by retina export")
     return from_record(record, file)

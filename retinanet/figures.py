@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retinanet.atomic import replacing
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -45,7 +47,8 @@ def training_curves(log: Path, output: Path) -> None:
     for axes in (losses, rate, precision):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
-    figure.savefig(output, dpi=110)
+    with replacing(output) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
 
 
 def ablation_chart(outcomes: "Sequence[Outcome]", output: Path) -> None:
@@ -67,4 +70,5 @@ def ablation_chart(outcomes: "Sequence[Outcome]", output: Path) -> None:
         axes.set_xticks(x, [outcome.value for outcome in found], rotation=30, ha="right")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, loc="upper left")
-    figure.savefig(output, dpi=110)
+    with replacing(output) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)

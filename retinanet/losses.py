@@ -133,7 +133,9 @@ def running_normalizer(before: float | Tensor, matched: Tensor) -> Tensor:
 
     before: its value at the last step. matched: (B, R) from `match`. Returns: scalar, on the device of `matched`.
     """
-    return 0.9 * before + 0.1 * (matched >= 0).sum().clamp(min=1).to(most_exact(matched.device))
+    exact = most_exact(matched.device)
+    before = torch.as_tensor(before, dtype=exact, device=matched.device)  # a checkpoint's is a plain number
+    return 0.9 * before + 0.1 * (matched >= 0).sum().clamp(min=1).to(exact)
 
 
 def make_detection_loss(config: LossConfig, classes: int) -> Callable[..., dict[str, Tensor]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from retinanet.atomic import replacing
 from retinanet.figures import new_figure
 from retinanet.losscurves import Curve, Kind
 
@@ -90,5 +91,5 @@ def _save(figure: Any, output: Path) -> None:
     import matplotlib
 
     dateless = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(output.suffix.lower())
-    with matplotlib.rc_context({"svg.hashsalt": "retina"}):
-        figure.savefig(output, dpi=150, metadata=dateless)
+    with matplotlib.rc_context({"svg.hashsalt": "retina"}), replacing(output) as temporary:
+        figure.savefig(temporary, format=output.suffix[1:].lower(), dpi=150, metadata=dateless)

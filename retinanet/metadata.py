@@ -37,15 +37,22 @@ def to_record(metadata: Metadata) -> dict[str, str]:
 def from_record(record: Mapping[str, str], file: Path) -> Metadata:
     """The inverse of `to_record`. Raises: CheckpointError that names `file`."""
     if record.get("version") != VERSION:
-        raise CheckpointError(f"{file}: has format version {record.get('version')}, expected {VERSION}")
+        raise CheckpointError(f"{file}: has format version {record.get('version')!s:.100}, expected {VERSION}")
     try:
-        return Metadata(
+        metadata = Metadata(
             config=config_from_dict(json.loads(record["config"]), str(file)),
             classes=tuple(str(name) for name in json.loads(record["classes"])),
             category_ids=tuple(int(i) for i in json.loads(record["category_ids"])),
             progress=dict(json.loads(record["progress"])),
         )
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{file}: its metadata is damaged: {error!r}") from None
+        "".join(metadata.classes).encode()  # half a letter, which JSON can hold, is no text
+    except (LookupError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise CheckpointError(f"{file}: its metadata is damaged: {error!r:.200}") from None
     except ConfigError as error:
         raise CheckpointError(f"its config is not readable: {error}") from None
+    names, ids = metadata.classes, metadata.category_ids
+    if not names or len(names) != len(ids) or len(set(ids)) < len(ids) or any(abs(i) >= 2**63 for i in ids):
+        raise CheckpointError(
+            f"{file}: its metadata is damaged: {len(names)} classes with {len(set(ids))} category ids"
+        )
+    return metadata

@@ -1,6 +1,7 @@
 """A trained detector at work on pictures: arrays, files, folders, globs."""
 
 import glob
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,8 +55,12 @@ class Detector:
 
     def predict(self, image: np.ndarray | str | Path) -> Detections:
         """Objects in one image: (H, W, 3) uint8 RGB, or a file. Raises: DataError if the file cannot be read."""
-        pixels = image if isinstance(image, np.ndarray) else read_image(Path(image))
+        pixels = image if isinstance(image, np.ndarray) else self.read(Path(image))
         return self.predict_batch([pixels])[0]
+
+    def read(self, file: Path) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of an image file. Raises: DataError."""
+        return read_image(file, max_pixels=self.data.max_pixels)
 
     def resized(self, image: np.ndarray) -> Sample:
         """(H, W, 3) uint8 RGB as the model takes it, but for the padding."""
@@ -129,7 +134,7 @@ def predict(
     group: list[Prediction] = []
     for file in files:
         try:
-            image = read_image(file)
+            image = detector.read(file)
             group.append(Prediction(file, size=image.shape[:2], image=image))
         except DataError as error:
             group.append(Prediction(file, fault=str(error)))
@@ -214,16 +219,16 @@ def find_images(sources: Sequence[str]) -> list[Path]:
 
 def output_names(files: Sequence[Path], folder: Path) -> list[Path]:
     """A path in `folder` for the annotated copy of each file: no two are equal and none is an input."""
-    taken = {file.resolve() for file in files}
+    taken = {os.path.realpath(file) for file in files}  # pathlib's raises at a link to itself
     names = []
     for file in files:
         suffix = file.suffix if file.suffix.lower() in (".jpg", ".jpeg", ".png") else ".png"
         name = folder / f"{file.stem}{suffix}"
         count = 1
-        while name.resolve() in taken:
+        while os.path.realpath(name) in taken:
             name = folder / f"{file.stem}-{count}{suffix}"
             count += 1
-        taken.add(name.resolve())
+        taken.add(os.path.realpath(name))
         names.append(name)
     return names
 

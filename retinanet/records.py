@@ -75,9 +75,18 @@ class Done:
     seconds: float
     best: float | None
     best_epoch: int | None
+    replaced: int  # images that could not be read, each time
 
 
-Record = Plan | Progress | Validation | Note | Done
+@dataclass(frozen=True)
+class Stopped:
+    """A run that was asked to end, and saved after `step`."""
+
+    output: Path
+    step: int
+
+
+Record = Plan | Progress | Validation | Note | Done | Stopped
 
 
 def step_record(progress: Progress) -> dict[str, Any]:

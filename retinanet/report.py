@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from retinanet import evaluationfigures as figures
+from retinanet.atomic import write_text
 from retinanet.diagnosis import Diagnosis
 from retinanet.errors import printable
 from retinanet.evaluation import Evaluation
@@ -63,9 +64,8 @@ def write_report(
     }
     title, style = f"Evaluation of {about.get('weights', 'a detector')}", files("retinanet") / "report.css"
     shown = {name: body for name, body in sections.items() if body is not None}
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "index.html"
-    path.write_text(page(title, facts, shown, style.read_text(encoding="utf-8")), encoding="utf-8")
+    write_text(path, page(title, facts, shown, style.read_text(encoding="utf-8")))
     return path
 
 

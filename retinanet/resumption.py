@@ -1,6 +1,6 @@
 """Everything a run needs to go on as if it had never stopped, to a checkpoint and back."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,19 @@ from torch import Tensor, nn
 from retinanet import checkpoint
 from retinanet.checkpoint import AVERAGE, LAST, MODEL, OPTIMIZER, PREVIOUS
 from retinanet.errors import CheckpointError
+from retinanet.metadata import Metadata
 from retinanet.optimization import WeightAverage
 
-RANDOM = "random.torch"
+RANDOM, DEVICES = "random.torch", "random.cuda."
 
 
 @dataclass
 class State:
-    """How far a run has come; travels in the checkpoint. batch: batches of `epoch` already done. log_bytes: of LOG."""
+    """How far a run has come; travels in the checkpoint.
+
+    batch: batches of `epoch` already done. log_bytes: of LOG. replaced: images that could not be read, each time.
+    data: `data_key` of what it is trained on.
+    """
 
     epoch: int = 0
     batch: int = 0
@@ -28,6 +33,18 @@ class State:
     stale: int = 0  # evaluations since the best
     log_bytes: int = 0
     normalizer: float | Tensor = 100.0  # of the loss, where it is a running one; detectron2
+    replaced: int = 0
+    data: str = ""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint that was read whole. faults: why a newer one was not taken."""
+
+    file: Path
+    metadata: Metadata
+    tensors: dict[str, Tensor]
+    faults: list[str]
 
 
 def pack(
@@ -39,8 +56,7 @@ def pack(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and plain values for `checkpoint.save`."""
     tensors = {MODEL + name: tensor for name, tensor in model.state_dict().items()}
-    state.normalizer = float(state.normalizer)
-    progress = asdict(state) | {"scaler": scaler.state_dict()}
+    progress = vars(state) | {"normalizer": float(state.normalizer), "scaler": scaler.state_dict()}
     if average is not None:
         tensors |= {AVERAGE + name: tensor for name, tensor in average.tensors.items()}
         progress["average_updates"] = average.updates
@@ -49,19 +65,20 @@ def pack(
             if value is not None:
                 tensors[f"{OPTIMIZER}{index}.{name}"] = torch.as_tensor(value)
     tensors[RANDOM] = torch.get_rng_state()
+    if torch.cuda.is_initialized():
+        tensors |= {f"{DEVICES}{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
     return tensors, progress
 
 
 def unpack(
-    file: Path,
+    saved: Saved,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: WeightAverage | None,
     scaler: torch.amp.GradScaler,
 ) -> State:
-    """Fill the run's parts from checkpoint `file`. Returns: how far the run had come. Raises: CheckpointError."""
-    tensors = checkpoint.read_tensors(file)
-    progress = dict(checkpoint.read_metadata(file).progress)
+    """Fill the run's parts from a checkpoint. Returns: how far the run had come. Raises: CheckpointError."""
+    tensors, progress = saved.tensors, dict(saved.metadata.progress)
     try:
         model.load_state_dict(checkpoint.with_prefix(tensors, MODEL))
         updates = progress.pop("average_updates", None)
@@ -74,23 +91,32 @@ def unpack(
         scaler.load_state_dict(progress.pop("scaler"))
         state = State(**progress)
         torch.set_rng_state(tensors[RANDOM])
+        for index in range(torch.cuda.device_count() if f"{DEVICES}0" in tensors else 0):
+            torch.cuda.set_rng_state(tensors[f"{DEVICES}{index}"], index)
     except (RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
         line = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{file}: does not fit the config of this run: {line}") from None
+        raise CheckpointError(f"{saved.file}: does not fit the config of this run: {line}") from None
     return state
 
 
-def newest(folder: Path) -> Path | None:
-    """The checkpoint to go on from: `last`, or `previous` where a write of `last` was cut short. None: not one yet.
+def newest(folder: Path) -> Saved | None:
+    """The checkpoint to go on from: `last`, or `previous` where `last` is damaged or absent. None: not one yet.
 
-    Raises: CheckpointError if `folder` is not a run's.
+    Raises: CheckpointError if all are damaged.
     """
+    faults: list[str] = []
     for name in (LAST, PREVIOUS):
-        if (folder / name).is_file():
-            return folder / name
-    if (folder / "config.yaml").is_file():
-        return None
-    raise CheckpointError(f"{folder}: holds no {LAST} to resume from; without --resume a run starts afresh")
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            tensors = checkpoint.read_tensors(file)  # first, as it compares the checksum of all
+            return Saved(file, checkpoint.read_metadata(file), tensors, faults)
+        except CheckpointError as error:
+            faults.append(str(error))
+    if faults:
+        raise CheckpointError(f"{'; '.join(faults)}; no checkpoint is left to continue from, start afresh with -o")
+    return None
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from retinanet.configfile import read_mapping
+from retinanet.atomic import write_text
 from retinanet.cuts import Ranking, best_cuts, make_rankings, tallies
 from retinanet.data.dataset import Dataset
 from retinanet.errors import ConfigError, did_you_mean
 from retinanet.found import SHOWN
 from retinanet.scoring import IOU
+from retinanet.yamlfile import read_mapping
 
 BOUNDS = (0.025, 0.975)
 CHUNK = 2**20  # numbers in each array of the resampling; as fast as larger ones
@@ -99,11 +100,10 @@ def save_thresholds(
     ]
     target = "best F1" if precision is None else f"precision {precision:g}"
     document = {"target": target, "iou": IOU, "images": images, "classes": classes}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
+    write_text(
+        path,
         "# Scores above which each class is reported; use it with: retina predict --thresholds FILE\n"
         + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, default_flow_style=None),
-        encoding="utf-8",
     )
 
 

@@ -1,19 +1,18 @@
 """The training run: builds everything from a config, loops, and yields records of what happened."""
 
 import copy
-import json
 import math
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from retinanet import checkpoint, resumption
-from retinanet.checkpoint import BEST, LAST, MODEL, PREVIOUS, Metadata
+from retinanet import checkpoint, mishaps, resumption
+from retinanet.checkpoint import BEST, MODEL, Metadata
 from retinanet.clock import Clock
 from retinanet.compilation import compile_network, compiling
 from retinanet.config import Config, loss_settings
@@ -22,58 +21,81 @@ from retinanet.data.check import errors_without_images
 from retinanet.data.dataset import Dataset
 from retinanet.data.loader import Batch, TrainOrder, TrainView, train_loader
 from retinanet.devices import check_precision, describe_device, peak_memory, pick_device
-from retinanet.errors import CheckpointError, DataError
+from retinanet.errors import DataError
 from retinanet.evaluation import evaluate
 from retinanet.finetuning import fine_tune
 from retinanet.losses import make_detection_loss, running_normalizer
 from retinanet.matching import match
 from retinanet.model import RetinaNet, make_model
 from retinanet.optimization import WeightAverage, lr_factor, make_optimizer
-from retinanet.records import Done, Note, Plan, Progress, Record, Validation, step_record
-from retinanet.resumption import State
-from retinanet.runfolder import LOG, check_new, open_log, prepare_folder
+from retinanet.records import Done, Note, Plan, Progress, Record, Stopped, Validation, step_record
+from retinanet.resumption import Saved, State
+from retinanet.runfolder import LOG, RunFolder, check_begun, check_new, holds_checkpoint
+from retinanet.samerun import check_same, data_key
 from retinanet.steps import Seen, Taken
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def train(config: Config, output: str | Path, resume: bool = False) -> Iterator[Record]:
+def train(
+    config: Config,
+    output: str | Path,
+    resume: bool = False,
+    force: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Record]:
     """Train as `config` says into the folder `output`; the run happens as the records are drawn.
 
     Writes config.yaml, metrics.jsonl, curves.png, last.safetensors and, with data.val, best.safetensors.
 
-    Raises: ConfigError, DataError, CheckpointError for the user's files; TrainingError if the loss is not finite.
+    resume: continue the run in `output` from its newest checkpoint; what comes of it is what would have come without
+        the pause, to the last bit. force: also under a config, or on data, that make it another run.
+    stop: asked after each step, and after each image of an evaluation; once true, the run is saved and ends.
+    Raises: ConfigError, DataError, CheckpointError for the user's files; TrainingError if the loss is not finite, the
+        folder cannot be written, or memory runs out.
     """
-    run = Run(config, Path(output), resume)
-    with run.log_file:
+    run = Run(config, Path(output), resume, force)
+    with closing(run.folder), mishaps.told(run.output, lambda: run.folder.saved_step):
         yield from run.notes()
         yield run.plan()
         started = time.perf_counter()
-        while run.state.epoch < run.epochs and not run.exhausted():
-            yield from run.train_epoch()
-            if run.evaluates():
-                validation = run.validate()
-                yield from (Note(text) for text in validation.evaluation.notes)
-                yield validation
-            run.end_epoch()
-    yield Done(run.output, run.state.step, time.perf_counter() - started, run.state.best, run.state.best_epoch)
+        try:
+            while not run.finished():
+                yield from run.train_epoch(stop)
+                if run.evaluates():
+                    validation = run.validate(stop)
+                    yield from (Note(text) for text in validation.evaluation.notes)
+                    yield validation
+                run.end_epoch()
+        except StopAsked:
+            run.save()
+            yield Stopped(run.output, run.state.step)
+            return
+    s = run.state
+    yield Done(run.output, s.step, time.perf_counter() - started, s.best, s.best_epoch, s.replaced)
+
+
+class StopAsked(Exception):
+    """`stop` was true; the run's state is that after a step."""
 
 
 class Run:
     """A run's parts and its folder. Every method is one sentence of `train`."""
 
-    def __init__(self, config: Config, output: Path, resume: bool):
+    def __init__(self, config: Config, output: Path, resume: bool, force: bool):
         self.config, self.output = config, output
         t = config.train
         self.device = pick_device(t.device)
         check_precision(t.precision, self.device)
         self.state = State()
-        if not resume:
+        if resume:
+            check_begun(output)
+        else:
             check_new(output)
         self.messages: list[str] = []
         self.dataset, self.val = open_train_and_val(config, self.messages)
         torch.manual_seed(t.seed)
-        self.model = self._build_model(resume)
+        self.model = self._build_model(fresh=not (resume and holds_checkpoint(output)))
         self.detection_loss = make_detection_loss(config.loss, len(self.dataset.classes))
         settings = loss_settings(config.loss)
         if settings.get("gamma") == 0 and isinstance(settings["alpha"], float) and settings["alpha"] < 0.5:
@@ -89,11 +111,14 @@ class Run:
         self.steps_per_epoch = math.ceil(len(self.order) / t.accumulate)
         self.steps = t.steps or t.epochs * self.steps_per_epoch
         self.epochs = math.ceil(self.steps / self.steps_per_epoch)
-        if resume:
-            self._restore()
-        prepare_folder(output, config)
         self.clock = Clock()
-        self.log_file = open_log(output / LOG, self.state.log_bytes)
+        self.told: set[str] = set()  # images that cannot be read
+        self.folder = RunFolder(output, resume)
+        try:
+            self._begin(resume, force)
+        except BaseException:
+            self.folder.close()
+            raise
 
     def notes(self) -> Iterator[Note]:
         for message in self.messages:
@@ -116,13 +141,19 @@ class Run:
             seconds=self._seconds_per_step() * (self.steps - self.state.step),
         )
 
+    def finished(self) -> bool:
+        """Whether the last epoch has ended, its evaluation and checkpoint included."""
+        return self.state.batch == 0 and (self.state.epoch >= self.epochs or self.exhausted())
+
     def exhausted(self) -> bool:
         patience = self.config.train.patience
         return self.state.step >= self.steps or (patience is not None and self.state.stale >= patience)
 
-    def train_epoch(self) -> Iterator[Progress | Note]:
-        """The rest of the current epoch."""
+    def train_epoch(self, stop: Callable[[], bool]) -> Iterator[Progress | Note]:
+        """The rest of the current epoch. Raises: StopAsked."""
         t, state = self.config.train, self.state
+        if state.step >= self.steps:  # a run that was stopped during its last evaluation
+            return
         self.model.train()
         self.order.epoch, self.order.start = state.epoch, state.batch
         loader = train_loader(self._view(), self.order, self.config.data.workers, self.device.type == "cuda")
@@ -130,7 +161,7 @@ class Run:
         pending: list[Seen] = []  # of the batches of this optimizer step
         taken: Taken | None = None  # told one step later: the device is not waited for
         for batch in loader:
-            yield from (Note(f"{fault}; it was replaced by the next image") for fault in batch.faults)
+            yield from self._replaced(batch.faults)
             state.batch += 1
             parts = min(t.accumulate, len(pending) + 1 + len(self.order) - state.batch)
             losses, seen = self._forward(batch.to(self.device))
@@ -143,6 +174,13 @@ class Run:
                 continue
             taken = self._step(pending)
             pending = []
+            stopping = stop()
+            if stopping or self.folder.is_due(state.step):
+                yield from self._tell(taken)
+                taken = None
+                if stopping:
+                    raise StopAsked
+                self.save()
             if state.step >= self.steps:
                 break
         if taken is not None:
@@ -152,8 +190,8 @@ class Run:
         last = self.exhausted() or self.state.epoch + 1 == self.epochs
         return self.val is not None and (last or (self.state.epoch + 1) % self.config.train.eval_every == 0)
 
-    def validate(self) -> Validation:
-        """Evaluate, with the averaged weights where there are any, and keep the best."""
+    def validate(self, stop: Callable[[], bool]) -> Validation:
+        """Evaluate, with the averaged weights where there are any, and keep the best. Raises: StopAsked."""
         assert self.val is not None
         c, state = self.config, self.state
         model = self.model
@@ -161,8 +199,15 @@ class Run:
             model = copy.deepcopy(self.model)
             model.load_state_dict(self.average.tensors)
         d = c.data
+
+        def progress(done: int, total: int) -> None:
+            if stop():
+                raise StopAsked
+
         # one image at a time, as `retina eval` does: other images' padding would change the last digits
-        evaluation = evaluate(model, self.val, d.short_side, d.long_side, c.detect, workers=d.workers, method=d.resize)
+        evaluation = evaluate(
+            model, self.val, d.short_side, d.long_side, c.detect, workers=d.workers, progress=progress, method=d.resize
+        )
         ap = state.last = evaluation.metrics["AP"]
         if state.best is None or ap > state.best:
             state.best, state.best_epoch, state.stale = ap, state.epoch + 1, 0
@@ -170,23 +215,28 @@ class Run:
         else:
             state.stale += 1
         validation = Validation(state.epoch + 1, state.step, evaluation, state.best, state.best_epoch or 0)
-        self._log("eval", {"epoch": validation.epoch, "step": validation.step, **evaluation.metrics})
+        self.folder.log.write("eval", {"epoch": validation.epoch, "step": validation.step, **evaluation.metrics})
         return validation
 
     def end_epoch(self) -> None:
-        """Move to the next epoch and write what a later process needs to continue."""
+        """Move to the next epoch."""
         self.state.epoch, self.state.batch = self.state.epoch + 1, 0
-        self.state.log_bytes = self.log_file.tell()
-        self._save_last()
+        self.save()
         from retinanet.figures import training_curves
 
         training_curves(self.output / LOG, self.output / "curves.png")
 
-    def _build_model(self, resume: bool) -> RetinaNet:
+    def save(self) -> None:
+        """Write what a later process needs to continue. Raises: DivergenceError if a weight is not finite."""
+        self.state.log_bytes = self.folder.log.sync()
+        tensors, progress = resumption.pack(self.model, self.optimizer, self.average, self.scaler, self.state)
+        self.folder.save(tensors, self._metadata(progress), self.state.step)
+
+    def _build_model(self, fresh: bool) -> RetinaNet:
         c = self.config
-        pretrained = c.model.pretrained and not resume and c.train.init is None
+        pretrained = c.model.pretrained and fresh and c.train.init is None
         model = make_model(c.model, c.anchors, len(self.dataset.classes), pretrained)
-        if c.train.init is not None and not resume:
+        if c.train.init is not None and fresh:
             self.messages.extend(fine_tune(model, c.train.init, self.dataset.classes))
         model = model.to(self.device).to(memory_format=torch.channels_last)
         if c.train.compile:
@@ -264,8 +314,16 @@ class Run:
             yield taken.compare_first_loss(fresh=self.config.train.init is None)
         progress = self._progress(taken)
         if progress.logged:
-            self._log("step", step_record(progress))
+            self.folder.log.write("step", step_record(progress))
         yield progress
+
+    def _replaced(self, faults: list[str]) -> Iterator[Note]:
+        """Each image that cannot be read is told once, and counted each time."""
+        self.state.replaced += len(faults)
+        for fault in faults:
+            if fault not in self.told:
+                self.told.add(fault)
+                yield Note(f"{fault}; it is replaced by the next image")
 
     def _progress(self, taken: Taken) -> Progress:
         t, step = self.config.train, taken.step
@@ -292,7 +350,7 @@ class Run:
         if self.state.step >= self.steps:
             return 0.0
         t = self.config.train
-        self.order.epoch, self.order.start = self.state.epoch, self.state.batch
+        self.order.epoch, self.order.start = self.state.epoch, 0
         batch = next(iter(train_loader(self._view(), self.order, 0))).to(self.device)
         twin = copy.deepcopy(self.model).train()
         seconds = 0.0
@@ -303,10 +361,6 @@ class Run:
             seconds = time.perf_counter() - start
         return seconds * t.accumulate
 
-    def _log(self, kind: str, values: dict[str, Any]) -> None:
-        self.log_file.write((json.dumps({"kind": kind, **values}) + "\n").encode())
-        self.log_file.flush()
-
     def _metadata(self, progress: dict[str, Any]) -> Metadata:
         return Metadata(self.config, self.dataset.classes, self.dataset.category_ids, progress)
 
@@ -315,22 +369,24 @@ class Run:
         tensors = {MODEL + name: tensor for name, tensor in model.state_dict().items()}
         checkpoint.save(self.output / BEST, tensors, self._metadata(progress))
 
-    def _save_last(self) -> None:
-        tensors, progress = resumption.pack(self.model, self.optimizer, self.average, self.scaler, self.state)
-        if (self.output / LAST).exists():
-            (self.output / LAST).replace(self.output / PREVIOUS)
-        checkpoint.save(self.output / LAST, tensors, self._metadata(progress))
-
-    def _restore(self) -> None:
-        """Continue from the folder's newest checkpoint; a run that was ended before its first one starts afresh."""
-        file = resumption.newest(self.output)
-        if file is None:
+    def _begin(self, resume: bool, force: bool) -> None:
+        """From the folder's newest checkpoint; a run that was ended before its first one starts afresh."""
+        saved = resumption.newest(self.output) if resume else None
+        if saved is not None:
+            self._restore(saved, force)
+        elif resume:
             self.messages.append(f"{self.output}: holds no checkpoint yet; the run starts afresh")
-            return
-        classes = checkpoint.read_metadata(file).classes
-        if classes != self.dataset.classes:
-            raise CheckpointError(f"{file}: was trained on {list(classes)}, the data has {list(self.dataset.classes)}")
-        self.state = resumption.unpack(file, self.model, self.optimizer, self.average, self.scaler)
+        self.state.data = data_key(self.dataset)
+        self.folder.begin(self.config, None if saved is None else self.state.step, self.state.log_bytes)
+        if self.folder.log.missing:
+            path = self.folder.log.path
+            self.messages.append(f"warning: {path}: its end is missing; the run goes on without those lines")
+
+    def _restore(self, saved: Saved, force: bool) -> None:
+        for fault in saved.faults:
+            self.messages.append(f"warning: {fault}; the run goes on from {saved.file.name}")
+        self.messages.extend(check_same(saved, self.config, self.dataset, force))
+        self.state = resumption.unpack(saved, self.model, self.optimizer, self.average, self.scaler)
 
 
 def open_train_and_val(config: Config, messages: list[str]) -> tuple[Dataset, Dataset | None]:

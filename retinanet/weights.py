@@ -4,6 +4,7 @@ import hashlib
 import io
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from torch import Tensor
 
 from retinanet.checkpoint import Metadata, load_model
 from retinanet.config import config_from_dict
+from retinanet.downloads import cached, fetch
 from retinanet.errors import CheckpointError, one_line
 from retinanet.model import RetinaNet, make_model
 from retinanet.presets import PRESETS
+from retinanet.reading import read_bytes
 
+MAX_BYTES = 2**32  # detectron2's R101 with its optimizer has 0.5 GB
 PUBLISHED = {"coco": "RetinaNet_ResNet50_FPN_Weights", "coco_v2": "RetinaNet_ResNet50_FPN_V2_Weights"}
 V1_SHA256 = "eeacb38b"  # begins that of torchvision's COCO_V1, for which it sets the normalisations' epsilon to 0
 EPSILON = 1e-5  # of our normalisations
@@ -78,17 +82,15 @@ def published(name: str) -> tuple[RetinaNet, Metadata]:
     from torchvision.models import get_weight
 
     weights = get_weight(f"{PUBLISHED[name]}.COCO_V1")
-    file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[1]
+    file = cached(weights.url)
     try:
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(weights.url, str(file), file.stem.rpartition("-")[2], progress=True)
+        fetch(weights.url)
     except Exception as error:  # no network, no space, another hash: each raises a family of its own
         raise CheckpointError(
             f"the published weights {name} are not at hand ({one_line(error)}); lay {file.name} into {file.parent}, or name "
             "another checkpoint with -w"
         ) from None
-    return _convert(file, file.read_bytes(), no_epsilon=name == "coco")
+    return _convert(file, read_bytes(file, MAX_BYTES, CheckpointError), no_epsilon=name == "coco")
 
 
 def import_weights(path: str | Path) -> tuple[RetinaNet, Metadata]:
@@ -101,7 +103,7 @@ def import_weights(path: str | Path) -> tuple[RetinaNet, Metadata]:
         raise CheckpointError(
             f"{path}: no such file; expected weights of torchvision (.pth) or detectron2 (.pkl, .pth)"
         )
-    content = path.read_bytes()
+    content = read_bytes(path, MAX_BYTES, CheckpointError)
     return _convert(path, content, no_epsilon=hashlib.sha256(content).hexdigest().startswith(V1_SHA256))
 
 
@@ -113,14 +115,17 @@ def _convert(path: Path, content: bytes, no_epsilon: bool) -> tuple[RetinaNet, M
             return _make(*_from_detectron2(state), str(path))
         if "head.classification_head.cls_logits.weight" in state:
             return _make(*_from_torchvision(state, no_epsilon), str(path))
-    except (ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # tensors of any shape and kind: what they raise has no bounds
         raise CheckpointError(f"{path}: is no RetinaNet that is known here: {one_line(error)}") from None
-    known = ", ".join(list(state)[:3])
+    known = ", ".join(list(state)[:3])[:200]
     raise CheckpointError(f"{path}: is neither torchvision's RetinaNet nor detectron2's; it holds {known}, ...")
 
 
-class _Arrays(pickle.Unpickler):
-    """Admits arrays and plain containers, and calls nothing else: a pickle may name any function."""
+class _Arrays(pickle._Unpickler):
+    """Admits arrays and plain containers, and calls nothing else: a pickle may name any function.
+
+    Of the two unpicklers the one in Python: the memo of the other, in C, takes 16 bytes times the largest number in it.
+    """
 
     ADMITTED = {
         ("collections", "OrderedDict"),
@@ -143,17 +148,31 @@ def _read(path: Path, content: bytes) -> dict[str, Tensor]:
     """The named tensors of a file. Nothing in it is run."""
     try:
         if content[:2] == b"PK":
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch writes its parts as they are
+                _check_claim(sum(part.file_size for part in archive.infolist()), content)
             held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         else:
             held = _Arrays(io.BytesIO(content), encoding="latin1").load()
+        while isinstance(held, Mapping) and isinstance(held.get("model"), Mapping):
+            held = held["model"]
+        state = _named_tensors(held) if isinstance(held, Mapping) else None
+        _check_claim(sum(tensor.numel() * tensor.element_size() for tensor in (state or {}).values()), content)
     except Exception as error:  # what a damaged or hostile file raises has no bounds
         raise CheckpointError(f"{path}: cannot be read as weights: {one_line(error)}") from None
-    while isinstance(held, Mapping) and isinstance(held.get("model"), Mapping):
-        held = held["model"]
-    if not isinstance(held, Mapping):
+    if state is None:
         raise CheckpointError(f"{path}: holds {type(held).__name__}, expected named tensors")
-    arrays = {str(name): value for name, value in held.items() if isinstance(value, (np.ndarray, Tensor))}
-    return {name: torch.as_tensor(value) for name, value in arrays.items()}
+    return state
+
+
+def _named_tensors(held: Mapping[Any, Any]) -> dict[str, Tensor]:
+    arrays = {name: value for name, value in held.items() if isinstance(value, (np.ndarray, Tensor))}
+    return {name: torch.as_tensor(value) for name, value in arrays.items() if isinstance(name, str)}
+
+
+def _check_claim(claimed: int, content: bytes) -> None:
+    """A small file may hold views of any size, or parts that are packed."""
+    if claimed > len(content):
+        raise ValueError(f"it claims {claimed:,} bytes in a file of {len(content):,}")
 
 
 def _from_torchvision(state: Mapping[str, Tensor], no_epsilon: bool) -> tuple[dict[str, Tensor], dict[str, Any], int]:
@@ -221,6 +240,8 @@ def _config(preset: str, model: dict[str, Any], tensors: Mapping[str, Tensor]) -
 
 
 def _make(tensors: dict[str, Tensor], values: dict[str, Any], classes: int, source: str) -> tuple[RetinaNet, Metadata]:
+    if not classes:
+        raise ValueError("it has no classes")
     config = config_from_dict(values, source)
     model = make_model(config.model, config.anchors, classes, pretrained=False)
     missing, unexpected = model.load_state_dict(tensors, strict=False)

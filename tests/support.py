@@ -1,10 +1,12 @@
 """What several tests share: the installed command, and a small data set."""
 
+import hashlib
 import json
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 RETINA = str(Path(sys.executable).with_name("retina"))
 
@@ -21,6 +23,13 @@ def retina(*arguments: object, cwd: Path | None = None) -> Result:
     command = [RETINA, *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL)
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+def publish(file: Path) -> SimpleNamespace:
+    """Rename a file of weights as torchvision would, by its hash. Returns: a stand-in for torchvision's entry of it."""
+    name = f"{file.stem}-{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}.pth"
+    file.rename(file.with_name(name))
+    return SimpleNamespace(url=f"https://download.pytorch.org/models/{name}", file=file.with_name(name))
 
 
 TINY_MODEL = "{backbone: resnet18, pretrained: false, fpn_channels: 16, head_channels: 16, head_depth: 1}"
@@ -55,3 +64,19 @@ def write_coco(folder: Path, split: str, images: int) -> None:
         ],
     }
     (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(document))
+
+
+def same_run(one: Path, other: Path) -> None:
+    """Two runs' folders hold the same weights to the last bit, and the same log but for times, speed and memory."""
+    from retinanet.checkpoint import BEST, LAST, read_tensors
+
+    for name in (LAST, BEST):
+        a, b = read_tensors(one / name), read_tensors(other / name)
+        assert a.keys() == b.keys()
+        differ = [key for key in a if not a[key].equal(b[key])]
+        assert not differ, (name, differ)
+    logs = []
+    for folder in (one, other):
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        logs.append([{k: v for k, v in line.items() if k not in ("images_per_second", "memory")} for line in lines])
+    assert logs[0] == logs[1]

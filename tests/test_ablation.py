@@ -4,6 +4,7 @@ import json
 import math
 from collections import deque
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,9 @@ def test_rows_start_alike_and_differ_in_their_loss(config, tmp_path):
     again = list(ablate([*rows, make_row(config, "1d", "focal")], tmp_path, show=fail))
     assert again[:4] == outcomes
     assert again[4].mean == outcomes[1].mean  # 1d's focal is 1b's gamma 2
-    with pytest.raises(CheckpointError, match="focal-gamma-0-seed0: was trained with train.epochs 1, now 3; -o names"):
+    with pytest.raises(
+        CheckpointError, match="focal-gamma-0-seed0: holds another run: train.epochs was 1, is 3; -o names"
+    ):
         longer = replace(config, train=replace(config.train, epochs=3))
         list(ablate(make_rows(longer, "1b", ["0"]), tmp_path))
 
@@ -156,3 +159,13 @@ def test_an_ablation_needs_data_to_evaluate_on(config, tmp_path):
     blind = replace(config, data=replace(config.data, val=None))
     with pytest.raises(ConfigError, match="data.val is not set; an ablation needs data to evaluate on"):
         list(ablate(make_rows(blind, "1b", ["2"]), tmp_path))
+
+
+def test_a_stopped_ablation_goes_on_where_it_was(config, tmp_path):
+    rows = [make_row(config, "1b", "2")]
+    asks = count()
+    assert list(ablate(rows, tmp_path, stop=lambda: next(asks) >= 1)) == []  # after the second step
+    (outcome,) = ablate(rows, tmp_path)
+    assert outcome.runs[0]["steps"] == 2
+    steps = [record["step"] for record in log(tmp_path / "focal-gamma-2-seed0") if record["kind"] == "step"]
+    assert steps == [1, 2]

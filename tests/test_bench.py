@@ -41,7 +41,7 @@ class OneBox(ExportedModel):
 
 @pytest.fixture
 def exported() -> Detector:
-    return Detector(OneBox(METADATA), METADATA)
+    return Detector(OneBox(METADATA, Path("one.onnx")), METADATA)
 
 
 @pytest.fixture

@@ -227,8 +227,3 @@ def test_a_disk_full_while_writing_is_an_os_error(file, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(file, {"model.x": torch.ones(2)}, METADATA)
     assert list(file.parent.iterdir()) == [file]
-
-
-def test_a_missing_folder_is_an_os_error(tmp_path):
-    with pytest.raises(OSError):
-        checkpoint.save(tmp_path / "none" / LAST, tensors(), METADATA)

@@ -137,4 +137,5 @@ def test_a_report_that_cannot_be_written_is_told_at_once(tiny: Path, tiny_run: P
     (tmp_path / "file").write_text("")
     result = retina("eval", "run", "--report", tmp_path / "file", cwd=tiny)
     assert result.code == 1 and result.out == ""
-    assert result.err == f"retina: {tmp_path / 'file'}: File exists\n"
+    file = tmp_path / "file"
+    assert result.err == f"retina: {file}/index.html: cannot be written: {file} is a file\n"

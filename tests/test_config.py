@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from retinanet.config import Config, SplitConfig, config_from_dict, config_to_dict, loss_settings
+from retinanet.config import Config, SplitConfig, checkpoint_interval, config_from_dict, config_to_dict, loss_settings
 from retinanet.configfile import load_config, shipped_examples
 from retinanet.errors import ConfigError
 from retinanet.presets import PRESETS
@@ -209,7 +209,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
 
 def test_a_huge_file_is_refused_unread(write):
     path = write("#" * 1_000_001)
-    assert refusal(path) == "has 1,000,001 bytes; a configuration has at most 1,000,000"
+    assert refusal(path) == "has 1,000,001 bytes, expected at most 1,000,000"
     assert load_config(write("data: shapes\n" + "#" * 999_987)).data.embedded == "shapes"
 
 
@@ -306,6 +306,25 @@ def test_an_override_of_one_split_leaves_the_other(write):
 
 def test_no_classes_at_all_are_refused(write):
     assert "data.classes" in refusal(write("data: {classes: []}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "interval"),
+    [
+        ("500", (500, "steps")),
+        ("1 step", (1, "steps")),
+        ("10 min", (10, "min")),
+        ("0.5minutes", (0.5, "min")),
+    ],
+)
+def test_checkpoints_are_due_by_steps_or_minutes(text, interval):
+    assert checkpoint_interval(text) == interval
+
+
+@pytest.mark.parametrize("text", ["0", "-5", "2.5", "often", "10 hours", "nan min", "0 min", "1e3"])
+def test_other_intervals_are_refused(write, text):
+    words = f"train.checkpoint_every is '{text}', expected steps, such as 500, or minutes, such as 10 min"
+    assert words in refusal(write(f"train: {{checkpoint_every: '{text}'}}"))
 
 
 def test_milestones_are_parts_of_the_run(write):

@@ -1,13 +1,15 @@
-"""An interrupt is heard once more where Python drops the first."""
+"""SIGINT and SIGTERM: the first asks a run to end, the second ends it, and none is lost."""
 
 import subprocess
 import sys
 from textwrap import dedent
 
+ASKED = "retina: terminated: the step ends, then a checkpoint is written; once more ends at once\n"
+
 
 def outcome(body: str) -> tuple[str, str]:
     """stdout and stderr of `body` in a process of its own, which hears interrupts in a shell's background too."""
-    script = "import signal, sys\nfrom retinacli.interrupts import heard\n"
+    script = "import signal, sys\nfrom retinacli.interrupts import stoppable\n"
     script += "signal.signal(signal.SIGINT, signal.default_int_handler)\n" + dedent(body)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     return done.stdout, done.stderr
@@ -20,36 +22,47 @@ def test_an_interrupt_during_disposal_is_neither_printed_nor_lost():
                 signal.raise_signal(signal.SIGINT)
 
         before = signal.getsignal(signal.SIGINT), sys.unraisablehook
-        try:
-            with heard() as check:
-                thing = Disposed()
-                del thing
-                print("went on")
-                check()
-                print("not heard")
-        except KeyboardInterrupt:
-            print("interrupted")
+        with stoppable() as stop:
+            thing = Disposed()
+            del thing
+            print("went on", stop(), stop.name, stop.code)
         print((signal.getsignal(signal.SIGINT), sys.unraisablehook) == before)
     """
-    assert outcome(body) == ("went on\ninterrupted\nTrue\n", "")
+    assert outcome(body) == ("went on True interrupted 130\nTrue\n", "")
 
 
-def test_an_interrupt_is_raised_at_once():
+def test_before_the_run_looks_a_signal_is_raised_at_once():
     body = """
-        try:
-            with heard():
-                signal.raise_signal(signal.SIGINT)
+        with stoppable() as stop:
+            try:
+                signal.raise_signal(signal.SIGTERM)
                 print("not heard")
-        except KeyboardInterrupt:
-            print("interrupted")
+            except KeyboardInterrupt:
+                print(stop(), stop.name, stop.code)
     """
-    assert outcome(body) == ("interrupted\n", "")
+    assert outcome(body) == ("True terminated 143\n", "")
 
 
-def test_without_one_nothing_happens():
+def test_a_run_that_looks_is_asked_and_a_second_signal_is_raised():
     body = """
-        with heard() as check:
-            check()
-        print("went on")
+        with stoppable() as stop:
+            stop.waits = True
+            print(stop(), flush=True)
+            signal.raise_signal(signal.SIGTERM)
+            print(stop(), flush=True)
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                print("ended", stop.code)
     """
-    assert outcome(body) == ("went on\n", "")
+    assert outcome(body) == ("False\nTrue\nended 130\n", ASKED)
+
+
+def test_a_signal_that_was_ignored_stays_so():
+    body = """
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with stoppable() as stop:
+            signal.raise_signal(signal.SIGTERM)
+            print(stop())
+    """
+    assert outcome(body) == ("False\n", "")

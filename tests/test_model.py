@@ -4,6 +4,7 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from support import publish
 from torchvision.models import resnet18
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
@@ -279,10 +280,17 @@ def test_without_network_the_message_says_what_to_do(offline):
     )
 
 
-def test_weights_laid_into_the_folder_are_taken_and_their_defaults_follow(offline):
+def lay(held, folder, monkeypatch):
+    """Weights under the name that their hash gives them, as torchvision's of a ResNet-18."""
+    torch.save(held, folder / "resnet18.pth")
+    entry = publish(folder / "resnet18.pth")
+    monkeypatch.setattr("torchvision.models.get_model_weights", lambda name: {"IMAGENET1K_V1": entry})
+
+
+def test_weights_laid_into_the_folder_are_taken_and_their_defaults_follow(offline, monkeypatch):
     torch.manual_seed(7)
     state = resnet18().state_dict()
-    torch.save(state, offline / FILE)
+    lay(state, offline, monkeypatch)
     trunk = make_trunk("resnet18", True, "frozen_bn", 2)
     own = trunk.body.state_dict()
     assert own.keys() == {name for name in state if not name.startswith("fc.")}
@@ -309,8 +317,8 @@ class Intruder:
         return open, (str(self.trace), "w")
 
 
-def test_a_weight_file_runs_no_code(offline):
-    torch.save({"conv1.weight": Intruder(offline / "trace")}, offline / FILE)
+def test_a_weight_file_runs_no_code(offline, monkeypatch):
+    lay({"conv1.weight": Intruder(offline / "trace")}, offline, monkeypatch)
     with pytest.raises(ConfigError, match="^model.backbone: "):
         make_trunk("resnet18", True, "frozen_bn", 2)
     assert not (offline / "trace").exists()

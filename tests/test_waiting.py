@@ -1,5 +1,6 @@
 """What a training step asks the device for: each such question makes the host wait for all that was begun on a GPU."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -42,10 +43,10 @@ def test_a_step_waits_once(tmp_path: Path, monkeypatch, normalizer):
         "loss": {"normalizer": normalizer},
         "train": {"epochs": 1, "batch_size": 2, "clip_norm": 1.0, "ema": 0.9, "device": "cpu", "log_every": 1},
     }
-    run = Run(config_from_dict(values, "test"), tmp_path / "run", resume=False)
+    run = Run(config_from_dict(values, "test"), tmp_path / "run", resume=False, force=False)
     counts, steps = [], 0
-    with run.log_file, Waits() as waits:
-        for record in run.train_epoch():
+    with closing(run.folder), Waits() as waits:
+        for record in run.train_epoch(stop=lambda: False):
             counts.append((type(record), list(waits.seen)))
             waits.seen.clear()
             steps += isinstance(record, Progress)

@@ -1,5 +1,6 @@
 """Data sets as a config names them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from retinanet.config import DataConfig, SplitConfig
@@ -23,7 +24,7 @@ def open_dataset(data: DataConfig, split: str) -> Dataset:
     if part is None:
         raise ConfigError(f"data.{split} is not set; expected a split's name, or images and annotations")
     try:
-        return open_split(
+        dataset = open_split(
             Path(data.root),
             name=part.name,
             images=part.images,
@@ -31,6 +32,9 @@ def open_dataset(data: DataConfig, split: str) -> Dataset:
             classes=data.classes,
             skip_empty=data.skip_empty and split == "train",
         )
+        return replace(dataset, max_pixels=data.max_pixels)
+    except OSError as error:  # a folder that may not be listed, a name too long
+        raise DataError(f"{error.filename or data.root}: cannot be read: {error.strerror or error}") from None
     except DataError as error:
         if data.source is None or Path(data.root).is_dir():
             raise

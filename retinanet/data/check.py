@@ -180,7 +180,8 @@ def _in_files(split: Split, decode: bool, workers: int, progress: Callable[[int]
 
     gone = set(absent)
     present = [index for index in range(len(data)) if index not in gone]
-    faults = files.damaged(data, present, decode, workers, progress)
+    seen = files.look(data, present, decode, workers, progress)
+    faults = seen.faults
     few = len(faults) == 1 < len(data) or len(faults) <= MOST_DAMAGED * len(data)
     level: Level = "warning" if few else "error"
     consequence = {
@@ -199,6 +200,16 @@ def _in_files(split: Split, decode: bool, workers: int, progress: Callable[[int]
         )
         advice = f"correct the sizes, or put the right files there; {consequence}"
         yield split.images(odd, level, "wrong-size", text, advice)
+    if renamed := sorted(seen.renamed):
+        first = f'"{data.files[renamed[0]]}" is {seen.renamed[renamed[0]]}'
+        text = f"{part(len(renamed), len(data), 'image')} {are(len(renamed))} of another format than the name says: {first}"
+        advice = "rename them: they are read here, but other programs may go by the name"
+        yield split.images(renamed, "warning", "wrong-suffix", text, advice)
+    if seen.frames:
+        several = "has several frames" if len(seen.frames) == 1 else "have several frames each"
+        text = f'{part(len(seen.frames), len(data), "image")} {several}; the first: "{data.files[seen.frames[0]]}"'
+        advice = "split them if the others matter: the first frame of each is used"
+        yield split.images(seen.frames, "warning", "several-frames", text, advice)
 
 
 def _missing_files(split: Split) -> list[int]:

@@ -11,7 +11,10 @@ import numpy as np
 
 from retinanet.data import columns
 from retinanet.data.dataset import Dataset
-from retinanet.errors import DataError
+from retinanet.errors import DataError, one_line
+from retinanet.reading import read_bytes
+
+MAX_BYTES = 2**33  # Objects365's has 5 GB
 
 # Two thirds of the train2017 file; cut before the parser sees them, loading takes half the time and half the memory.
 # A quote inside a JSON string is escaped, so `"segmentation":` is always a key.
@@ -42,7 +45,7 @@ def read_coco(images: Path, annotations: Path, classes: Sequence[str] | None = N
         columns.check_relative(file, f"{where}: images[{index}]")
     annotated = all(picture.get("height") and picture.get("width") for picture in pictures)
     if annotated:
-        sides = [_column(where, "images", pictures, side, _is_side, "a number > 0") for side in ("height", "width")]
+        sides = [_column(where, "images", pictures, side, _is_side, "a number >= 1") for side in ("height", "width")]
         sizes = np.array(sides).T
     else:
         sizes = columns.header_sizes(images, files)
@@ -90,14 +93,12 @@ def _tables(annotations: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        text = POLYGONS.sub(b'"segmentation":0', path.read_bytes())
+        text = POLYGONS.sub(b'"segmentation":0', read_bytes(path, MAX_BYTES, DataError))
         document = json.loads(text)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except RecursionError as error:
         raise DataError(f"{path}: not COCO's JSON: nested too deeply") from error
     except ValueError as error:
-        raise DataError(f"{path}: not JSON: {error}") from error
+        raise DataError(f"{path}: not JSON: {one_line(error)}") from error
     if not isinstance(document, dict):
         raise DataError(f"{path}: holds a JSON {type(document).__name__}; expected an object")
     return document
@@ -121,9 +122,15 @@ def _column(
         if value is MISSING:
             raise DataError(f'{where}: {table}[{index}] has no "{field}"; expected {expected}')
         if not valid(value):
-            got = textwrap.shorten(json.dumps(value), 80)
-            raise DataError(f"{where}: {table}[{index}] has {field} {got}; expected {expected}")
+            raise DataError(f"{where}: {table}[{index}] has {field} {_shown(value)}; expected {expected}")
     return values
+
+
+def _shown(value: Any) -> str:
+    try:
+        return textwrap.shorten(json.dumps(value), 80)
+    except RecursionError:
+        return "lists in lists"
 
 
 def _unique_ids(where: str, table: str, entries: list[dict[str, Any]]) -> np.ndarray:
@@ -167,7 +174,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_side(value: Any) -> bool:
-    return _is_number(value) and 0 < value < 2**31
+    return _is_number(value) and 1 <= value < 2**31
 
 
 def _is_box(value: Any) -> bool:

@@ -9,8 +9,11 @@ from typing import Literal
 import numpy as np
 
 from retinanet.data.dataset import Dataset, Skipped, Strings
-from retinanet.data.images import image_size
+from retinanet.data.images import LARGEST, image_size
 from retinanet.errors import DataError
+
+FARTHEST = 2**31  # pixels; what lies beyond it is a slip
+MAX_NAME = 4096  # letters of a path; Linux
 
 
 def build(
@@ -75,7 +78,7 @@ def build(
 
 def header_sizes(folder: Path, files: Sequence[str]) -> np.ndarray:
     """(N, 2) int, height and width of the turned images. Raises DataError if a header cannot be read."""
-    return np.array([image_size(folder / file) for file in files], np.int64).reshape(-1, 2)
+    return np.array([image_size(folder / file, max_pixels=LARGEST) for file in files], np.int64).reshape(-1, 2)
 
 
 def without_empty(dataset: Dataset) -> Dataset:
@@ -94,8 +97,10 @@ def without_empty(dataset: Dataset) -> Dataset:
 def check_relative(file: str, where: str) -> None:
     """Raise DataError unless `file` stays inside the image folder, on any operating system."""
     path = PureWindowsPath(file)
-    if path.anchor or ".." in path.parts or not path.parts:
-        raise DataError(f'{where} has the file name "{file}"; expected one relative to the image folder, without ".."')
+    if path.anchor or ".." in path.parts or not path.parts or "\0" in file or len(file) > MAX_NAME:
+        raise DataError(
+            f'{where} has the file name "{file:.200}"; expected one relative to the image folder, without ".."'
+        )
 
 
 def _index(source: str, names: Sequence[str], name: str) -> int:
@@ -117,13 +122,17 @@ def _good_boxes(
     annotation_ids: np.ndarray,
 ) -> tuple[np.ndarray, list[str], list[Skipped]]:
     """Which of the chosen boxes are sound, (M,) bool; a note and a record per kind of fault."""
-    x, y, w, h = boxes.T
+    finite = (np.abs(boxes) < FARTHEST).all(axis=1)  # NaN is not
+    x, y, w, h = np.where(finite[:, None], boxes, 0).T
     height, width = sizes[owners].T
-    finite = np.isfinite(boxes).all(axis=1)
     area = (w > 0) & (h > 0)
     inside = (x < width) & (y < height) & (x + w > 0) & (y + h > 0)
     faults: list[tuple[Literal["not-finite", "no-area", "outside"], np.ndarray, Callable[[int], str]]] = [
-        ("not-finite", chosen & ~finite, lambda i: f"has the box {boxes[i].tolist()}; boxes need finite numbers"),
+        (
+            "not-finite",
+            chosen & ~finite,
+            lambda i: f"has the box {boxes[i].tolist()}; boxes need finite numbers, below 2^31",
+        ),
         (
             "no-area",
             chosen & finite & ~area,

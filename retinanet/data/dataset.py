@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from retinanet.config import DataConfig
 from retinanet.data.images import read_image
 
 
@@ -68,6 +69,7 @@ class Dataset:
     boxes: (M, 4) float64, xywh pixels as annotated, 0-based. areas: (M,) float64, square pixels (COCO's mask area where given).
     labels: (M,) int32. crowd: (M,) bool. annotation_ids: (M,) int64.
     notes: what a reader of the data should know, one line each. skipped: the objects left out, one entry per fault.
+    max_pixels: as `read_image` takes it.
     """
 
     classes: tuple[str, ...]
@@ -85,6 +87,7 @@ class Dataset:
     annotation_ids: np.ndarray
     notes: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    max_pixels: int = DataConfig.max_pixels
 
     @property
     def owners(self) -> np.ndarray:
@@ -116,8 +119,12 @@ class Dataset:
 
     def image(self, index: int) -> np.ndarray:
         """Pixels of image `index`, (H, W, 3) uint8 RGB. Raises DataError if it cannot be read."""
+        return read_image(self.folder / self.files[index], self.annotated_size(index), self.max_pixels)
+
+    def annotated_size(self, index: int) -> tuple[int, int] | None:
+        """Height and width of image `index` as the annotator wrote them, if so."""
         height, width = self.sizes[index].tolist()
-        return read_image(self.folder / self.files[index], (height, width) if self.sizes_annotated else None)
+        return (height, width) if self.sizes_annotated else None
 
     def __getitem__(self, index: int) -> Sample:
         image = self.image(index)

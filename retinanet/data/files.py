@@ -4,9 +4,10 @@ import hashlib
 import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 from retinanet.data.dataset import Dataset
-from retinanet.data.images import image_size
+from retinanet.data.images import has_frames, image_size, named_otherwise
 from retinanet.errors import DataError
 
 CHUNK = 64  # images that an interrupt waits for
@@ -30,36 +31,52 @@ def missing(dataset: Dataset) -> list[int]:
     return found
 
 
-def damaged(
+@dataclass(frozen=True)
+class Looked:
+    """What was seen in image files, by image index.
+
+    faults: why training cannot use it. renamed: the format of its content, where the name says another. frames: those
+    that have several.
+    """
+
+    faults: dict[int, DataError] = field(default_factory=dict)
+    renamed: dict[int, str] = field(default_factory=dict)
+    frames: list[int] = field(default_factory=list)
+
+
+def look(
     dataset: Dataset,
     indices: Sequence[int],
     decode: bool,
     workers: int,
     progress: Callable[[int], object] = lambda done: None,
-) -> dict[int, DataError]:
-    """Image index -> why training cannot use it. decode: look at all pixels, not at the header alone."""
+) -> Looked:
+    """Read the image files of `indices`. decode: all pixels, not the header alone."""
+    seen = Looked()
 
-    def look(index: int) -> DataError | None:
-        height, width = dataset.sizes[index].tolist()
+    def look_at(index: int) -> tuple[DataError | None, str | None, bool]:
+        path = dataset.folder / dataset.files[index]
         try:
             if decode:
                 dataset.image(index)
             else:
-                path = dataset.folder / dataset.files[index]
-                image_size(path, (height, width) if dataset.sizes_annotated else None)
+                image_size(path, dataset.annotated_size(index), dataset.max_pixels)
+            return None, named_otherwise(path), has_frames(path)
         except DataError as error:
-            return error
-        return None
+            return error, None, False
 
-    faults = {}
     with ThreadPoolExecutor(max(1, workers)) as pool:  # Pillow decodes without the interpreter's lock
         for start in range(0, len(indices), CHUNK):
             part = indices[start : start + CHUNK]
-            for index, fault in zip(part, pool.map(look, part), strict=True):
+            for index, (fault, kind, frames) in zip(part, pool.map(look_at, part), strict=True):
                 if fault is not None:
-                    faults[index] = fault
+                    seen.faults[index] = fault
+                if kind is not None:
+                    seen.renamed[index] = kind
+                if frames:
+                    seen.frames.append(index)
             progress(start + len(part))
-    return faults
+    return seen
 
 
 def repeated(dataset: Dataset) -> list[int]:

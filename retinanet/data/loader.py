@@ -1,5 +1,6 @@
 """Samples -> batches: the order of the images, random transforms, padding, worker processes."""
 
+import ctypes
 import multiprocessing
 import signal
 import sys
@@ -17,6 +18,8 @@ from retinanet.config import AugmentConfig
 from retinanet.data.dataset import Dataset, Sample, blank_sample
 from retinanet.data.transforms import Resize, augment, pad, resize
 from retinanet.errors import DataError
+
+PR_SET_PDEATHSIG = 1  # Linux: the signal that a process gets when the one that made it dies
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,11 @@ def _loader(view: TrainView | EvalView, workers: int, pin_memory: bool, batch_sa
 
 def _quiet_worker(_: int) -> None:
     cv2.setNumThreads(0)  # one process, one core
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the run's to handle
+    # a signal to a whole group of processes is the run's to handle; a second SIGTERM is its own word to end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    if sys.platform == "linux":  # elsewhere a worker sees within five seconds that its run is dead
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # a run that ends while it takes a batch's file descriptors: the thread that hands them out would print a traceback
     sys.excepthook = lambda *_: None
 

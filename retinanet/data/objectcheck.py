@@ -45,7 +45,7 @@ def no_objects(split: Split) -> Iterator[Finding]:
 
 
 DROPPED = {
-    "not-finite": "numbers that are not finite",
+    "not-finite": "numbers that are not finite, or beyond 2^31",
     "no-area": "no area: width and height must be > 0",
     "outside": "no part inside the image",
 }
@@ -125,7 +125,7 @@ def in_classes(train: Split, val: Dataset) -> Iterator[Finding]:
         text = f"{len(labels)} {total} {have(len(labels))} fewer than {FEW} objects in train: {train.named(labels)}"
         advice = "expect a low AP of them; add examples"
         yield train.categories(labels, "warning", "few-objects", text, advice)
-    smallest, largest = np.where(counts > 0, counts, counts.max()).argmin(), counts.argmax()
+    smallest, largest = np.where(counts > 0, counts, counts.max() + 1).argmin(), counts.argmax()
     if counts[largest] > IMBALANCE * counts[smallest]:
         names = [f"{train.data.classes[label]} ({counts[label]:,})" for label in (largest, smallest)]
         text = f"{names[0]} has {counts[largest] / counts[smallest]:,.0f} times the objects of {names[1]}"

@@ -1,5 +1,6 @@
 """Pascal VOC's XML files to a `Dataset`."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,10 @@ import numpy as np
 from retinanet.data import columns
 from retinanet.data.dataset import Dataset
 from retinanet.data.images import SUFFIXES
-from retinanet.errors import DataError
+from retinanet.errors import DataError, one_line
+from retinanet.reading import read_bytes
+
+MAX_BYTES = 2**23  # of one image's objects; some 20,000
 
 
 def read_voc(
@@ -41,6 +45,9 @@ def read_voc(
     files = [_image_of(images, annotations, stem, page.file) for stem, page in zip(stems, split, strict=True)]
     annotated = all(all(page.size) for page in split)
     low, high = corners[:, :2], corners[:, 2:]
+    label_of = {name: label for label, name in enumerate(names)}
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is skipped
+        boxes = np.concatenate([low - 1, high - low + (high > low)], axis=1)
     return columns.build(
         source=annotations.name,
         names=names,
@@ -52,9 +59,9 @@ def read_voc(
         sizes=np.array([page.size for page in split]) if annotated else columns.header_sizes(images, files),
         sizes_annotated=annotated,
         owners=np.repeat(np.arange(len(split)), counts),
-        boxes=np.concatenate([low - 1, high - low + (high > low)], axis=1),
+        boxes=boxes,
         areas=np.full(len(objects), np.nan),
-        labels=np.array([names.index(entry.name) for entry in objects], np.int64),
+        labels=np.array([label_of[entry.name] for entry in objects], np.int64),
         crowd=np.array([entry.difficult for entry in objects], bool),
         annotation_ids=np.arange(1, len(objects) + 1),
     )
@@ -81,12 +88,13 @@ class _NoDoctype(ElementTree.TreeBuilder):
 
 
 def _read_page(path: Path) -> _Page:
+    content = read_bytes(path, MAX_BYTES, DataError)
     try:
-        root = ElementTree.parse(path, ElementTree.XMLParser(target=_NoDoctype())).getroot()
-    except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
-        raise DataError(f"{path}: cannot be read as XML: {error}") from error
+        root = ElementTree.fromstring(content, ElementTree.XMLParser(target=_NoDoctype()))
+    except (ValueError, LookupError, ElementTree.ParseError) as error:
+        raise DataError(f"{path}: cannot be read as XML: {one_line(error)}") from error
     try:
-        height, width = (int(float(root.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
+        height, width = (_side(root.findtext(f"size/{side}") or "0") for side in ("height", "width"))
         objects = [
             _Object(
                 _text(entry, "name"),
@@ -96,8 +104,15 @@ def _read_page(path: Path) -> _Page:
             for entry in root.findall("object")
         ]
     except (ValueError, OverflowError) as error:
-        raise DataError(f"{path}: {error}") from error
-    return _Page((root.findtext("filename") or "").strip(), (max(height, 0), max(width, 0)), objects)
+        raise DataError(f"{path}: {one_line(error)}") from error
+    return _Page((root.findtext("filename") or "").strip(), (height, width), objects)
+
+
+def _side(text: str) -> int:
+    side = int(float(text))
+    if side >= 2**31:
+        raise ValueError(f"the size has a side of {side:.3g} pixels")
+    return max(side, 0)
 
 
 def _text(entry: ElementTree.Element, tag: str) -> str:
@@ -113,9 +128,9 @@ def _image_of(images: Path, annotations: Path, stem: str, file: str) -> str:
         columns.check_relative(file, f"{annotations / stem}.xml")
     candidates = [file] * bool(file) + [stem + suffix for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES))]
     for candidate in candidates:
-        if (images / candidate).is_file():
+        if os.path.isfile(images / candidate):  # of a path too long it says no, where pathlib raises
             return candidate
     raise DataError(
-        f'{annotations / stem}.xml: no image for it in {images}; looked for "{candidates[0]}" and {stem}.*',
+        f'{annotations / stem}.xml: no image for it in {images}; looked for "{candidates[0]:.200}" and {stem}.*',
         "missing-image",
     )

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from retinanet.data import columns
 from retinanet.data.dataset import Dataset
 from retinanet.data.images import SUFFIXES
-from retinanet.errors import DataError
+from retinanet.errors import DataError, one_line
+from retinanet.reading import read_bytes
+from retinanet.yamlfile import read_mapping
+
+MAX_BYTES = 2**28  # of a list of images; of 2 million or more
 
 
 def read_yolo(
@@ -41,6 +44,8 @@ def read_yolo(
     sizes = columns.header_sizes(folder, files)
     x1, y1, x2, y2 = np.array(fractions, np.float64).reshape(-1, 4).T
     height, width = sizes[np.array(owners, np.int64)].T
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is skipped
+        boxes = np.stack([x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height], axis=1)
     return columns.build(
         source=labels.name if labels else sources[0].name,
         names=names,
@@ -52,7 +57,7 @@ def read_yolo(
         sizes=sizes,
         sizes_annotated=False,
         owners=np.array(owners, np.int64),
-        boxes=np.stack([x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height], axis=1),
+        boxes=boxes,
         areas=np.full(len(owners), np.nan),
         labels=np.array(indices, np.int64),
         crowd=np.zeros(len(owners), bool),
@@ -70,10 +75,12 @@ def read_names(root: Path, labels: Path | None = None) -> list[str]:
         names = read_data_yaml(folder).get("names")
         if isinstance(names, dict):
             if sorted(names) != sorted(map(str, range(len(names)))):
-                raise DataError(f"{folder / 'data.yaml'}: names has the keys {list(names)}; expected 0, 1, 2, ...")
+                raise DataError(f"{folder / 'data.yaml'}: names has the keys {list(names)[:10]}; expected 0, 1, 2, ...")
             names = [names[str(index)] for index in range(len(names))]
         if isinstance(names, list) and names:
-            return [str(name) for name in names]
+            if any(not isinstance(name, str) for name in names):
+                raise DataError(f"{folder / 'data.yaml'}: names holds lists or mappings; expected text")
+            return names
         for file in (folder / "classes.txt", folder / "obj.names"):
             if file.is_file() and (lines := list(filter(None, read_lines(file)))):
                 return lines
@@ -86,22 +93,13 @@ def read_data_yaml(root: Path) -> dict[str, Any]:
     path = root / "data.yaml"
     if not path.is_file():
         return {}
-    try:
-        # BaseLoader leaves text as it is: a class may be called "no" or "1".
-        document = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(document, dict):
-        raise DataError(f"{path}: holds no mapping; expected the keys train, val and names")
-    return document
+    # as text: a class may be called "no" or "1"
+    return read_mapping(path, "train, val and names", as_text=True, error=DataError)
 
 
 def read_lines(file: Path) -> list[str]:
     """The lines of a text file, stripped. Raises DataError if it cannot be read."""
-    try:
-        return [line.strip() for line in file.read_text("utf-8-sig", "replace").splitlines()]
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror}") from error
+    return [line.strip() for line in read_bytes(file, MAX_BYTES, DataError).decode("utf-8-sig", "replace").splitlines()]
 
 
 def split_sources(root: Path, name: str) -> list[Path]:
@@ -113,14 +111,17 @@ def split_sources(root: Path, name: str) -> list[Path]:
     entries = document.get(name) or []
     sources = []
     for entry in [entries] if isinstance(entries, str) else entries:
+        if not isinstance(entry, str):
+            raise DataError(f"{root / 'data.yaml'}: {name} holds lists or mappings; expected a path, or a list of them")
         # Exports carry paths of the machine they were made on: `path` may be absent here, and Roboflow writes
         # ../train/images for train/images.
         bases = [root / str(document.get("path") or ""), root]
         candidates = [base / tail for base in bases for tail in (entry, entry.removeprefix("../"))]
-        found = next((path for path in candidates if path.exists()), None)
+        found = next((path for path in candidates if os.path.exists(path)), None)
         if found is None:
             raise DataError(
-                f"{root / 'data.yaml'}: {name} names {entry}, which does not exist; looked for {candidates[0]}"
+                f"{root / 'data.yaml'}: {name} names {entry:.200}, which does not exist; looked for "
+                f"{candidates[0]!s:.200}"
             )
         sources.append(found)
     return sources
@@ -129,7 +130,11 @@ def split_sources(root: Path, name: str) -> list[Path]:
 def _images_of(source: Path) -> list[Path]:
     if source.is_dir():
         return sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return [source.parent / line for line in read_lines(source) if line]
+    images = [source.parent / line for line in read_lines(source) if line]
+    for image in images:
+        if not image.name:
+            raise DataError(f"{source}: lists {image}, expected image files")
+    return images
 
 
 def _label_path(image: Path) -> Path:
@@ -141,7 +146,7 @@ def _label_path(image: Path) -> Path:
 
 def _read_labels(file: Path, n_classes: int) -> list[tuple[int, tuple[float, float, float, float]]]:
     """Class index and (x1, y1, x2, y2) of each line, as fractions of the image; none if the file is absent."""
-    if not file.is_file():
+    if not os.path.isfile(file):
         return []
     found = []
     for number, line in enumerate(read_lines(file), start=1):
@@ -149,7 +154,7 @@ def _read_labels(file: Path, n_classes: int) -> list[tuple[int, tuple[float, flo
         try:
             values = [float(word) for word in line.split()]
         except ValueError as error:
-            raise DataError(f"{where}: {error}; expected numbers, class cx cy w h") from error
+            raise DataError(f"{where}: {one_line(error)}; expected numbers, class cx cy w h") from error
         if not values:
             continue
         index, *rest = values

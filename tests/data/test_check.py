@@ -13,7 +13,7 @@ from retinanet.config import Config
 from retinanet.configfile import load_config
 from retinanet.data import open_dataset
 from retinanet.data.check import Report, check, errors_without_images
-from retinanet.data.files import damaged, missing, shared
+from retinanet.data.files import look, missing, shared
 from retinanet.errors import ConfigError
 
 TRAIN, VAL = "annotations/instances_train.json", "annotations/instances_val.json"
@@ -75,6 +75,18 @@ def text_named_jpg(root: Path) -> None:
     edit(TRAIN, lambda d: d["images"][3].update(file_name="3.jpg"))(root)
 
 
+def named_jpg(root: Path) -> None:
+    (root / "train" / "3.png").rename(root / "train" / "3.jpg")
+    edit(TRAIN, lambda d: d["images"][3].update(file_name="3.jpg"))(root)
+
+
+def animated(root: Path) -> None:
+    path = root / "train" / "3.png"
+    with Image.open(path) as image:
+        frames = [image.copy(), Image.new("RGB", image.size)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+
+
 def again(document: dict, annotation: int) -> None:
     document["annotations"].append(document["annotations"][annotation - 1] | {"id": 900})
 
@@ -116,17 +128,27 @@ SPOILED = {
     "zero-byte file": (
         write("train/3.png", b""),
         ("warning", "unreadable-image", "train", 1, (3,), ("3.png",)),
-        "1 of 40 images (2.5 %) cannot be read; the first: {root}/train/3.png: not an image, or of an unknown format",
+        "1 of 40 images (2.5 %) cannot be read; the first: {root}/train/3.png: is empty",
     ),
     "text": (
         text_named_jpg,
         ("warning", "unreadable-image", "train", 1, (3,), ("3.jpg",)),
-        "3.jpg: not an image, or of an unknown format (9 bytes)",
+        '3.jpg: not an image but text: "just text"',
+    ),
+    "PNG named .jpg": (
+        named_jpg,
+        ("warning", "wrong-suffix", "train", 1, (3,), ("3.jpg",)),
+        '1 of 40 images (2.5 %) is of another format than the name says: "3.jpg" is PNG',
+    ),
+    "animated": (
+        animated,
+        ("warning", "several-frames", "train", 1, (3,), ("3.png",)),
+        '1 of 40 images (2.5 %) has several frames; the first: "3.png"',
     ),
     "two unreadable files": (
         lambda root: [(root / "val" / f"{i}.png").write_bytes(b"") for i in (4, 2)],
         ("error", "unreadable-image", "val", 2, (2, 4), ("2.png", "4.png")),
-        "2 of 10 images (20 %) cannot be read; the first: {root}/val/2.png: not an image",
+        "2 of 10 images (20 %) cannot be read; the first: {root}/val/2.png: is empty",
     ),
     "wrong size": (
         edit(TRAIN, lambda d: d["images"][3].update(width=130)),
@@ -151,7 +173,7 @@ SPOILED = {
     "NaN box": (
         on(12, bbox=[10, 10, float("nan"), 20]),
         ("warning", "not-finite-box", "train", 1, (12,), ("1.png",)),
-        "1 box has numbers that are not finite; dropped",
+        "1 box has numbers that are not finite, or beyond 2^31; dropped",
     ),
     "box outside": (
         on(12, bbox=[300, 10, 20, 20]),
@@ -392,6 +414,11 @@ def test_imbalance(root: Path):
     assert finding.text.startswith("red circle (2,5")
 
 
+def test_a_class_without_objects_is_no_imbalance(root: Path):
+    edit(TRAIN, lambda d: [a.update(category_id=60) for a in d["annotations"]])(root)
+    assert not [f for f in check_of(root).findings if f.code == "imbalance"]
+
+
 def test_an_object_counts_as_unreached_if_no_short_side_reaches_it(root: Path):
     on(12, bbox=[10, 10, 5, 5])(root)  # 20 px at 512, 40 px at 1024
     assert not check_of(root, "train.augment.short_sides=[512, 1024]").count("warning")
@@ -439,7 +466,7 @@ def test_every_image_is_looked_at_whatever_the_threads(root: Path):
     dataset = open_dataset(config_of(root).data, "train")
     for workers in (0, 3):
         told: list[int] = []
-        assert list(damaged(dataset, range(1, 40), True, workers, told.append)) == [3]
+        assert list(look(dataset, range(1, 40), True, workers, told.append).faults) == [3]
         assert told == [39]
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from retinanet.data.images import image_size, read_image
+from retinanet.data.images import has_frames, image_size, named_otherwise, read_image
 from retinanet.errors import DataError
 
 GREY = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
@@ -122,14 +122,17 @@ def test_a_broken_exif_block_is_overlooked(tmp_path):
     ("content", "message"),
     [
         (None, "{path}: no such image file"),
-        (b"", "{path}: not an image, or of an unknown format (0 bytes)"),
-        (b"just text", "{path}: not an image, or of an unknown format (9 bytes)"),
+        (b"", "{path}: is empty"),
+        (b"just\ntext", '{path}: not an image but text: "just text"'),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", '{path}: not an image but text: "%!PS-Adobe-3.0 EPSF-3.0"'),
+        (b"\x00\x00\x01\x00 an icon", "{path}: not an image, or of an unknown format (12 bytes)"),
         (
             png_header(13_378, 13_377),
-            "{path}: claims more than 178,956,970 pixels, the most that are read",
+            "{path}: claims 13378 x 13377 = 178,957,506 pixels; data.max_pixels is 178,956,970",
         ),
+        (png_header(65_536, 32_769), "{path}: claims more than 2,147,483,648 pixels, the most that are read"),
     ],
-    ids=["missing", "empty", "text", "bomb"],
+    ids=["missing", "empty", "text", "PostScript", "icon", "bomb", "larger bomb"],
 )
 def test_what_is_no_image_is_named(tmp_path, read, content, message):
     path = tmp_path / "image.jpg"
@@ -138,6 +141,13 @@ def test_what_is_no_image_is_named(tmp_path, read, content, message):
     with pytest.raises(DataError) as raised:
         read(path)
     assert str(raised.value) == message.format(path=path)
+
+
+def test_what_only_looks_at_the_header_has_no_limit_of_its_own(tmp_path):
+    path = tmp_path / "image.png"
+    path.write_bytes(png_header(13_378, 13_377))
+    assert image_size(path, max_pixels=180_000_000) == (13_377, 13_378)
+    assert named_otherwise(path) is None and not has_frames(path)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp", "tif", "gif"])

@@ -129,7 +129,7 @@ def test_bad_boxes_are_skipped_with_a_note(tmp_path):
             "val: images/val\nnames: {1: a, 2: b}",
             "{root}/data.yaml: names has the keys ['1', '2']; expected 0, 1, 2, ...",
         ),
-        ("- a", "{root}/data.yaml: holds no mapping; expected the keys train, val and names"),
+        ("- a", "{root}/data.yaml: holds a list, expected a mapping with train, val and names"),
         ("val: empty\nnames: [a]", "{root}: the split val has no images"),
     ],
 )
@@ -146,5 +146,5 @@ def test_data_yaml_is_no_yaml(tmp_path):
     text(tmp_path / "data.yaml", "names: [a")
     with pytest.raises(DataError) as raised:
         open_split(tmp_path, name="val")
-    assert str(raised.value).startswith(f"{tmp_path}/data.yaml: not YAML: while parsing a flow sequence")
+    assert str(raised.value).startswith(f"{tmp_path}/data.yaml: is not readable YAML: while parsing a flow sequence")
     assert "\n" not in str(raised.value)

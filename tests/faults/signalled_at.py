@@ -1,0 +1,33 @@
+"""`retina`, which at the n-th call of a function sends itself a signal.
+
+python signalled_at.py MODULE:FUNCTION N before|after SIGNAL ARGUMENTS...
+"""
+
+import importlib
+import os
+import signal
+import sys
+
+place, number, when, kind, *arguments = sys.argv[1:]
+module, name = place.split(":")
+owner = importlib.import_module(module)
+function, calls = getattr(owner, name), 0
+
+
+def counted(*given, **named):
+    global calls
+    calls += 1
+    if calls == int(number) and when == "before":
+        os.kill(os.getpid(), signal.Signals[kind])
+    result = function(*given, **named)
+    if calls == int(number) and when == "after":
+        os.kill(os.getpid(), signal.Signals[kind])
+    return result
+
+
+setattr(owner, name, counted)
+sys.argv = ["retina", *arguments]
+
+from retinacli.app import main  # noqa: E402
+
+main()

@@ -1,0 +1,47 @@
+"""Readers of users' files under random inputs: a few of each here, many with their memory and their time measured."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+READERS = {  # examples that take half a minute at most
+    "config": 1500,
+    "YAML": 3000,
+    "COCO": 3000,
+    "COCO as bytes": 3000,
+    "VOC": 3000,
+    "YOLO": 2000,
+    "picture": 5000,
+    "checkpoint": 300,
+    "checkpoint's header": 150,
+    "foreign weights": 1500,
+}
+GROWTH = 500  # MB, above what the imports took
+HANGS = 60  # seconds
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning", "ignore::UserWarning:PIL")
+@pytest.mark.parametrize("reader", READERS)
+def test_a_reader_takes_it_or_refuses(reader: str):
+    import battery
+
+    assert battery.READERS.keys() == READERS.keys()
+    battery.run(reader, 10 if reader.startswith("checkpoint") else 30)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory is measured as Linux tells it")
+@pytest.mark.parametrize(("reader", "examples"), [*READERS.items(), ("largest", 0)])
+def test_no_input_fills_the_memory_or_hangs(reader: str, examples: int, tmp_path: Path):
+    command = [sys.executable, HERE / "battery.py", reader, str(examples)]
+    places = {"PYTHONPATH": str(HERE.parent), "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | places, capture_output=True, text=True, timeout=HANGS, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stderr == ""
+    assert int(done.stdout) < GROWTH
