@@ -15,7 +15,7 @@ test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n auto --maxprocesses 8
 
 test-slow: .venv/installed
-	$(BIN)/pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow -n 2
 
 lint: .venv/installed
 	$(BIN)/ruff check .

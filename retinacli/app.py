@@ -76,14 +76,15 @@ def train(
     """Train a detector."""
     from retinacli import render
     from retinanet.configfile import load_config
-    from retinanet.records import Done
-    from retinanet.training import train as run
 
     if force and not resume:
         options.fail("--force goes with --resume", 2)
     flags = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "device": device}
     settings = load_config(config, options.overrides(set_, **flags), preset)
     folder = output or Path("runs") / Path(config).stem
+    from retinanet.records import Done  # with torch, which takes seconds: a config at fault is told before
+    from retinanet.training import train as run
+
     outcome = None
     with stoppable() as stop, suppress(KeyboardInterrupt):
         outcome = render.training(run(settings, folder, resume, force, stop), stop)

@@ -21,7 +21,7 @@ class Result:
 def retina(*arguments: object, cwd: Path | None = None) -> Result:
     """The installed command in a process of its own, its output in pipes."""
     command = [RETINA, *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=1800, stdin=subprocess.DEVNULL)
     return Result(done.returncode, done.stdout, done.stderr)
 
 

@@ -44,6 +44,7 @@ def last_line(result: Result) -> str:
     return result.err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(tiny: Path, disk: Path, tmp_path: Path):
     assert retina("train", "tiny.yaml", "-o", tmp_path / "whole", *SMALL, cwd=tiny).code == 0
     (disk / "other").write_bytes(bytes(3_000_000))
@@ -59,6 +60,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(tiny: Pa
     same_run(tmp_path / "whole", disk / "run")
 
 
+@pytest.mark.slow
 def test_a_file_that_may_not_grow_is_one_line(tiny: Path):
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))

@@ -15,12 +15,14 @@ import pytest
 import torch
 from support import same_run
 
+from retinanet import runfolder
 from retinanet.checkpoint import LAST, PREVIOUS, read_metadata
 from retinanet.config import Config
 from retinanet.configfile import load_config
 from retinanet.errors import CheckpointError, DivergenceError
+from retinanet.metadata import Metadata
 from retinanet.records import Done, Note, Progress, Record, Stopped, Validation
-from retinanet.runfolder import LOG
+from retinanet.runfolder import LOG, RunFolder
 from retinanet.training import Run, train
 
 SMALL = ("model.backbone=timm:lcnet_035", "train.batch_size=2")  # checkpoints of a megabyte
@@ -36,7 +38,7 @@ KINDS = {  # two epochs of four steps each
 }
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=["sgd", pytest.param("two loader workers", marks=pytest.mark.slow), "accumulated"])
 def config(tiny: Path, request: pytest.FixtureRequest) -> Config:
     return load_config(tiny / "tiny.yaml", (*SMALL, *KINDS[request.param]))
 
@@ -127,6 +129,22 @@ def test_another_run_is_not_resumed_without_force(plain: Config, tmp_path: Path,
     moved = replace(plain, data=replace(plain.data, root=str(tmp_path / "shapes")))
     with pytest.raises(CheckpointError, match="the images or objects of data.train are others"):
         list(train(moved, tmp_path / "run", resume=True))
+
+
+@pytest.mark.parametrize(("interval", "saved"), [("1 min", [20, 40, 60]), ("25 steps", [25, 50]), ("9 min", [])])
+def test_checkpoints_are_due_by_the_clock_or_by_steps(plain: Config, tmp_path: Path, monkeypatch, interval, saved):
+    folder = RunFolder(tmp_path / "run", resume=False)
+    now = 0.0
+    monkeypatch.setattr(runfolder.time, "monotonic", lambda: now)
+    folder.begin(replace(plain, train=replace(plain.train, checkpoint_every=interval)), None, 0)
+    due = []
+    for step in range(1, 71):
+        now += 3  # seconds a step
+        if folder.is_due(step):
+            due.append(step)
+            folder.save({}, Metadata(plain, ("cat",), (1,)), step)
+    folder.close()
+    assert due == saved
 
 
 def test_two_runs_cannot_write_one_folder(plain: Config, tmp_path: Path, in_process):
