@@ -126,6 +126,7 @@ def test_seeds_give_mean_and_spread(config, tmp_path):
     assert outcome.spread["AP50"] == pytest.approx(abs(first["AP50"] - second["AP50"]) / math.sqrt(2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 3])  # within the first epoch, within the second
 def test_an_interrupted_ablation_goes_on(config, tmp_path, steps):
     config = replace(config, train=replace(config.train, epochs=2))

@@ -7,6 +7,7 @@ import pytest
 from support import retina
 
 
+@pytest.mark.slow
 def test_a_table_beside_the_papers(tiny: Path):
     result = retina("ablate", "tiny.yaml", "--table", "1b", "--values", 0, 2, "--epochs", 1, "-o", "ab", cwd=tiny)
     assert result.code == 0, result.err

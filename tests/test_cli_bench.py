@@ -134,6 +134,7 @@ def test_one_depth_is_a_table_with_the_papers_numbers(here):
     assert row[:4] == ["resnet50", "400", "544 x 416", "3,000"] and row[5:] == ["64", "30.5"]
 
 
+@pytest.mark.slow
 def test_table_1e_of_a_run_has_its_ap(here, tiny_run: Path):
     ap = []
     for size in ((), ("--set", "data.short_side=32", "--set", "data.long_side=53")):

@@ -66,6 +66,7 @@ def test_a_precision_that_is_not_reached_is_told(tiny: Path, tiny_run: Path, tmp
     )
 
 
+@pytest.mark.slow
 def test_two_detectors(tiny: Path, tiny_run: Path):
     result = retina("eval", "run", "run/last.safetensors", "--compare", "--json", *LOW, cwd=tiny)
     assert result.code == 0, result.err

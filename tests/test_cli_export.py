@@ -94,6 +94,7 @@ def test_refusals(exported: Path, tiny_run: Path, tmp_path: Path):
     assert result.err.startswith(f"retina: {broken}: is not a readable ") and result.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_what_differs_exits_3(tiny_run: Path, tmp_path: Path):
     program = (
         f"import sys; sys.argv = ['retina', 'export', {str(tiny_run)!r}, '--to', 'onnx', '-o', 'x.onnx']\n"

@@ -62,19 +62,7 @@ def test_without_a_terminal_no_control_characters(tiny_run: Path, tiny: Path):
     assert "\x1b" not in result.out + result.err
 
 
-def test_resume_continues_and_equals_an_uninterrupted_run(tiny: Path, tiny_run: Path):
-    steps = ("--set", "train.schedule=step", "--set", "train.milestones=[]", "--set", "train.warmup_steps=0")
-    assert retina("train", "tiny.yaml", "-o", "whole", *steps, cwd=tiny).code == 0
-    assert retina("train", "tiny.yaml", "-o", "parts", "--epochs", "1", *steps, cwd=tiny).code == 0
-    result = retina("train", "tiny.yaml", "-o", "parts", "--resume", *steps, cwd=tiny)
-    assert result.code == 0, result.err
-    whole, parts = (read_tensors(tiny / name / "last.safetensors") for name in ("whole", "parts"))
-    assert whole.keys() == parts.keys()
-    assert all((whole[name] == parts[name]).all() for name in whole)
-    logs = [(tiny / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "parts")]
-    assert [json.loads(line)["step"] for line in logs[0]] == [json.loads(line)["step"] for line in logs[1]]
-
-
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_with_0_and_2_workers(tiny: Path, tiny_run: Path):
     assert retina("train", "tiny.yaml", "-o", "workers", "--set", "data.workers=2", cwd=tiny).code == 0
     assert retina("train", "tiny.yaml", "-o", "seed", "--seed", "1", cwd=tiny).code == 0

@@ -98,6 +98,7 @@ def test_onnx_inputs_have_the_checkpoints_defaults(exported: Path, tiny_run: Pat
     assert count.tolist() == [len(load(tiny_run).predict(image))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "values",
     [
