@@ -14,17 +14,19 @@ FREE = (  # keys that may differ when a run goes on: its end, what it tells, and
 )
 
 
-def check_same(saved: Saved, config: Config, dataset: Dataset, force: bool) -> list[str]:
-    """What differs from the run that `saved` is of, one line. force: also where it makes it another run.
+def check_same(saved: Saved, config: Config, classes: tuple[str, ...], data: str, force: bool) -> list[str]:
+    """What differs from the run that `saved` is of, one line.
+
+    classes, data: of the training data, as `data_key` has it. force: also where a difference makes it another run.
 
     Raises: CheckpointError.
     """
-    classes = saved.metadata.classes
-    if classes != dataset.classes:
-        raise CheckpointError(f"{saved.file}: was trained on {list(classes)}, the data has {list(dataset.classes)}")
+    before = saved.metadata.classes
+    if before != classes:
+        raise CheckpointError(f"{saved.file}: was trained on {list(before)}, the data has {list(classes)}")
     differ = changes(saved.metadata.config, config)
     held = [text for key, text in differ.items() if key not in FREE]
-    if saved.metadata.progress.get("data") not in ("", None, data_key(dataset)):
+    if saved.metadata.progress.get("data") not in ("", None, data):
         held.append("the images or objects of data.train are others")
     if held and not force:
         raise CheckpointError(

@@ -16,12 +16,9 @@ from retinanet.checkpoint import BEST, MODEL, Metadata
 from retinanet.clock import Clock
 from retinanet.compilation import compile_network, compiling
 from retinanet.config import Config, loss_settings
-from retinanet.data import open_dataset
-from retinanet.data.check import errors_without_images
-from retinanet.data.dataset import Dataset
 from retinanet.data.loader import Batch, TrainOrder, TrainView, train_loader
+from retinanet.data.splits import open_train_and_val
 from retinanet.devices import check_precision, describe_device, peak_memory, pick_device
-from retinanet.errors import DataError
 from retinanet.evaluation import evaluate
 from retinanet.finetuning import fine_tune
 from retinanet.losses import make_detection_loss, running_normalizer
@@ -371,37 +368,20 @@ class Run:
 
     def _begin(self, resume: bool, force: bool) -> None:
         """From the folder's newest checkpoint; a run that was ended before its first one starts afresh."""
+        data = data_key(self.dataset)
         saved = resumption.newest(self.output) if resume else None
         if saved is not None:
-            self._restore(saved, force)
+            self._restore(saved, data, force)
         elif resume:
             self.messages.append(f"{self.output}: holds no checkpoint yet; the run starts afresh")
-        self.state.data = data_key(self.dataset)
+        self.state.data = data
         self.folder.begin(self.config, None if saved is None else self.state.step, self.state.log_bytes)
         if self.folder.log.missing:
             path = self.folder.log.path
             self.messages.append(f"warning: {path}: its end is missing; the run goes on without those lines")
 
-    def _restore(self, saved: Saved, force: bool) -> None:
+    def _restore(self, saved: Saved, data: str, force: bool) -> None:
         for fault in saved.faults:
             self.messages.append(f"warning: {fault}; the run goes on from {saved.file.name}")
-        self.messages.extend(check_same(saved, self.config, self.dataset, force))
+        self.messages.extend(check_same(saved, self.config, self.dataset.classes, data, force))
         self.state = resumption.unpack(saved, self.model, self.optimizer, self.average, self.scaler)
-
-
-def open_train_and_val(config: Config, messages: list[str]) -> tuple[Dataset, Dataset | None]:
-    """Both splits; `messages` takes what the reader should know.
-
-    Raises: DataError if the data would spoil the run, as far as that can be told without opening an image.
-    """
-    train = open_dataset(config.data, "train")
-    messages.extend(train.notes)
-    if not config.data.has_val:
-        messages.append("warning: data.val is not set, so no AP is measured and no best checkpoint is kept")
-        val = None
-    else:
-        val = open_dataset(config.data, "val")
-        messages.extend(val.notes)
-    for fault in errors_without_images(train, val)[:1]:
-        raise DataError(f"{fault.text}; {fault.advice}; retina check CONFIG tells all that is at fault")
-    return train, val

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from retinanet.data.dataset import Dataset
-from retinanet.data.images import has_frames, image_size, named_otherwise
+from retinanet.data.images import image_size, oddities
 from retinanet.errors import DataError
 
 CHUNK = 64  # images that an interrupt waits for
@@ -61,7 +61,7 @@ def look(
                 dataset.image(index)
             else:
                 image_size(path, dataset.annotated_size(index), dataset.max_pixels)
-            return None, named_otherwise(path), has_frames(path)
+            return None, *oddities(path)
         except DataError as error:
             return error, None, False
 

@@ -92,17 +92,17 @@ def image_size(
         return size
 
 
-def named_otherwise(path: Path | str) -> str | None:
-    """The format of an image file, such as "PNG", where its name ends in another's suffix. Raises: DataError."""
-    with _opened(path) as image:
-        kind = "JPEG" if image.format == "MPO" else image.format  # of a camera: a JPEG with others behind it
-        return kind if kind != OF_SUFFIX.get(Path(path).suffix.lower(), kind) else None
+def oddities(path: Path | str) -> tuple[str | None, bool]:
+    """What the header of an image file tells beside its size. Raises: DataError.
 
-
-def has_frames(path: Path | str) -> bool:
-    """Whether an image file is animated, or has several pages. Raises: DataError."""
+    Returns: the format, such as "PNG", where the file's name ends in another's suffix; and whether the file is animated
+        or has several pages.
+    """
     with _opened(path) as image:
-        return image.format != "MPO" and getattr(image, "is_animated", False)
+        camera = image.format == "MPO"  # a JPEG with others behind it
+        kind = "JPEG" if camera else image.format
+        named = OF_SUFFIX.get(Path(path).suffix.lower(), kind)
+        return kind if kind != named else None, not camera and getattr(image, "is_animated", False)
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

@@ -33,7 +33,7 @@ from retinanet.configfile import load_config
 from retinanet.data.coco import read_coco
 from retinanet.data.findings import Split
 from retinanet.data.formats import open_split
-from retinanet.data.images import has_frames, image_size, named_otherwise, read_image
+from retinanet.data.images import image_size, oddities, read_image
 from retinanet.data.objectcheck import in_annotations, in_classes
 from retinanet.errors import RetinaNetError
 from retinanet.metadata import Metadata
@@ -228,9 +228,8 @@ def read_labels(content: bytes) -> None:
 
 def read_picture(content: bytes) -> None:
     path = file("a.jpg", content)
-    for read in (named_otherwise, has_frames):
-        with suppress(RetinaNetError):
-            read(path)
+    with suppress(RetinaNetError):
+        oddities(path)
     with suppress(RetinaNetError):
         size = image_size(path, max_pixels=MAX_PIXELS)
         with suppress(RetinaNetError):
