@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from retinanet import sigmoid_focal_loss
-from retinanet.losses import sigmoid_cross_entropy
-from retinanet.matching import BACKGROUND
+from retinanet.losses.focal import sigmoid_cross_entropy
+from retinanet.losses.matching import BACKGROUND
 
 NEGATIVES = 1000  # for each positive
 HARD = 0.02  # of the negatives lie near the positives, and some among them; the rest is easy

@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from retinacli import bench, options, paper
-from retinacli.interrupts import Stop, stoppable
-from retinacli.manyvalues import ManyValues
+from retinacli import options
+from retinacli.commands import bench, paper
+from retinacli.many_values import ManyValues
+from retinacli.stop_signals import Stop, stoppable
 
 app = typer.Typer(
     name="retina",
@@ -74,16 +75,16 @@ def train(
     json_: options.Json = False,
 ) -> None:
     """Train a detector."""
-    from retinacli import render
-    from retinanet.configfile import load_config
+    from retinacli import console as render
+    from retinanet.config_file import load_config
 
     if force and not resume:
         options.fail("--force goes with --resume", 2)
     flags = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "device": device}
     settings = load_config(config, options.overrides(set_, **flags), preset)
     folder = output or Path("runs") / Path(config).stem
-    from retinanet.records import Done  # with torch, which takes seconds: a config at fault is told before
-    from retinanet.training import train as run
+    from retinanet.training.events import Done  # with torch, which takes seconds: a config at fault is told before
+    from retinanet.training.train import train as run
 
     outcome = None
     with stoppable() as stop, suppress(KeyboardInterrupt):
@@ -150,7 +151,7 @@ def eval_(
     json_: options.Json = False,
 ) -> None:
     """Measure a detector: the 12 COCO numbers, and AP per class; or compare two."""
-    from retinacli import evaluation
+    from retinacli.commands import evaluate as evaluation
 
     source = evaluation.Source(data, split, set_ or [], batch_size, device, engine_precision)
     wanted = evaluation.Wanted(funnel, diagnose, precision, thresholds, report, reference, save_coco)
@@ -188,15 +189,17 @@ def predict(
 ) -> None:
     """Find objects in pictures."""
     options.check_predict(weights, score, thresholds, precision is not None, device)
-    from retinacli import render
-    from retinanet import prediction
-    from retinanet.atomic import write_text
-    from retinanet.found import SHOWN
+    from retinacli import console as render
+    from retinanet.detections import SHOWN
+    from retinanet.inference import predict as prediction
+    from retinanet.inference import results as detection_results
+    from retinanet.inference.detector import load
+    from retinanet.io.atomic import write_text
 
     lowest = SHOWN if score is None else score
     place = options.device(weights, device)
     numbers: Literal["fp32", "bf16"] = "bf16" if precision is options.Precision.BF16 else "fp32"
-    detector = prediction.load(weights, place, lowest, max_detections, thresholds, numbers)
+    detector = load(weights, place, lowest, max_detections, thresholds, numbers)
     labels = options.class_labels(classes, detector.classes)
     files = prediction.find_images(sources)
     results = prediction.predict(detector, files, batch_size, labels)
@@ -204,9 +207,9 @@ def predict(
         results = prediction.annotate(results, prediction.output_names(files, output), detector.classes)
     found = render.predictions(results, len(files))
     if save_coco is not None:
-        write_text(save_coco, json.dumps(prediction.to_coco(found, detector)))
+        write_text(save_coco, json.dumps(detection_results.to_coco(found, detector)))
     if json_:
-        print(json.dumps(prediction.to_json(found, detector)))
+        print(json.dumps(detection_results.to_json(found, detector)))
     else:
         render.prediction_table(found, detector.classes)
     faults = sum(item.fault is not None for item in found)
@@ -235,8 +238,9 @@ def import_(
     ] = None,
 ) -> None:
     """Make a checkpoint of another project's weights."""
-    from retinacli import render
-    from retinanet import checkpoint, weights
+    from retinacli import console as render
+    from retinanet.checkpoints import checkpoint
+    from retinanet.checkpoints import convert as weights
 
     target = output or Path(file.stem + ".safetensors")
     if target.exists():
@@ -266,10 +270,11 @@ def export(
     json_: options.Json = False,
 ) -> None:
     """Write a detector as one file that runs without torch, and prove that it finds the same."""
-    from retinacli import render, render_export
+    from retinacli import console as render
+    from retinacli.render import export as render_export
     from retinanet.errors import VerificationError
-    from retinanet.export import SUFFIX
-    from retinanet.export import export as run
+    from retinanet.export.export import SUFFIX
+    from retinanet.export.export import export as run
 
     target = options.export_target(weights, output, SUFFIX[to.value])
     try:
@@ -292,9 +297,10 @@ def check(
     json_: options.Json = False,
 ) -> None:
     """Look for faults in the data before hours of training are spent."""
-    from retinacli import render, render_check
-    from retinanet.configfile import load_config
-    from retinanet.data.check import check as look
+    from retinacli import console as render
+    from retinacli.render import check as render_check
+    from retinanet.config_file import load_config
+    from retinanet.dataset_analysis.check import check as look
 
     settings = load_config(config, set_ or [])
     with render.counter("images") as progress:

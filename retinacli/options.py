@@ -55,7 +55,7 @@ def number(low: float, high: float) -> Callable[[str], float]:
 
 def fail(message: str, code: int) -> NoReturn:
     """One line on stderr, then exit `code`: 1 a file's fault, 2 usage, 3 a threshold not met, 130 interrupted."""
-    from retinanet.errors import printable
+    from retinanet.messages import printable
 
     line = printable(message)
     if len(line) > LONGEST:
@@ -89,7 +89,7 @@ def show_version(asked: bool) -> None:
 
 def class_labels(names: Sequence[str] | None, classes: Sequence[str]) -> list[int] | None:
     """Labels of the classes asked for; None: all. A name may itself hold commas if it is a class as it stands."""
-    from retinanet.errors import did_you_mean
+    from retinanet.messages import did_you_mean
 
     if not names:
         return None
@@ -130,7 +130,7 @@ def check_engine(weights: Sequence[str], precision: str | None, device: str | No
 
     precision: the name of the option that chooses that of OpenVINO, where it was given.
     """
-    from retinanet.engines import OPENVINO, is_exported
+    from retinanet.inference.exported_model import OPENVINO, is_exported
 
     if precision and not any(Path(each).suffix.lower() == OPENVINO for each in weights):
         fail(f"{precision} is for models of OpenVINO ({OPENVINO}), not for {' or '.join(weights)}", 2)
@@ -141,7 +141,7 @@ def check_engine(weights: Sequence[str], precision: str | None, device: str | No
 
 def device(weights: str, name: str | None) -> Any:
     """Where `weights` are to run; what needs no torch does not load it."""
-    from retinanet.engines import is_exported
+    from retinanet.inference.exported_model import is_exported
 
     if is_exported(weights):
         return "cpu"

@@ -6,18 +6,18 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {  # name -> module; torch is loaded only when a name that needs it is used
-    "RetinaNet": "model",
-    "Config": "config",
-    "load_config": "configfile",
-    "make_anchors": "anchors",
-    "match": "matching",
-    "sigmoid_focal_loss": "losses",
-    "detection_loss": "losses",
-    "detect": "detections",
-    "train": "training",
-    "evaluate": "evaluation",
-    "predict": "prediction",
-    "load": "prediction",
+    "RetinaNet": "model.retinanet",
+    "Config": "config.schema",
+    "load_config": "config_file",
+    "make_anchors": "model.anchors",
+    "match": "losses.matching",
+    "sigmoid_focal_loss": "losses.focal",
+    "detection_loss": "losses.criterion",
+    "detect": "model.postprocess",
+    "train": "training.train",
+    "evaluate": "evaluation.evaluate",
+    "predict": "inference.predict",
+    "load": "inference.detector",
     "RetinaNetError": "errors",
 }
 

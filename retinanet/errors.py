@@ -1,26 +1,6 @@
 """Faults in a user's files, each told in one line: what, where, got, expected."""
 
-import difflib
 from collections.abc import Sequence
-
-
-def one_line(error: Exception) -> str:
-    """What another library's error says, as part of a message of ours."""
-    return " ".join(str(getattr(error, "reason", error)).split())[:200]
-
-
-def printable(value: object) -> str:
-    """`value` as text without control characters, those that turn the writing's direction, and halves of letters.
-
-    They are spelled out, so that a file's name is seen and not obeyed.
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """A hint at the one of `known` that is like `name`; "" where none is."""
-    near = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {near[0]}?" if near else ""
 
 
 class RetinaNetError(Exception):

@@ -9,7 +9,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from retinanet.data.dataset import Dataset, Strings
-from retinanet.scoring import coco_results
+from retinanet.inference.results import coco_results
 
 
 def dataset(counts, boxes, labels, crowd=None, areas=None, image_ids=None, category_ids=(1, 2)) -> Dataset:

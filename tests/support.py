@@ -68,7 +68,7 @@ def write_coco(folder: Path, split: str, images: int) -> None:
 
 def same_run(one: Path, other: Path) -> None:
     """Two runs' folders hold the same weights to the last bit, and the same log but for times, speed and memory."""
-    from retinanet.checkpoint import BEST, LAST, read_tensors
+    from retinanet.checkpoints.checkpoint import BEST, LAST, read_tensors
 
     for name in (LAST, BEST):
         a, b = read_tensors(one / name), read_tensors(other / name)

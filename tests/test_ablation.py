@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from retinanet.ablation import PAPER, TABLES, ablate, make_row, make_rows, merge
-from retinanet.config import Config, loss_settings
-from retinanet.configfile import load_config
+from retinanet.config.schema import Config, loss_settings
+from retinanet.config_file import load_config
 from retinanet.errors import CheckpointError, ConfigError
-from retinanet.records import Progress
+from retinanet.paper.ablation import ablate, merge
+from retinanet.paper.tables import PAPER, TABLES, make_row, make_rows
+from retinanet.training.events import Progress
 
 
 @pytest.fixture

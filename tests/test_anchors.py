@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from retinanet.anchors import STRIDES, cell_anchors, make_anchors
+from retinanet.model.anchors import STRIDES, cell_anchors, make_anchors
 
 SIZES, SCALES, RATIOS = (32, 64, 128, 256, 512), (1, 2 ** (1 / 3), 2 ** (2 / 3)), (0.5, 1, 2)
 

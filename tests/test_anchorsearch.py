@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retinanet import anchorsearch
-from retinanet.anchors import STRIDES
-from retinanet.anchorsearch import AnchorSet, figures, search_anchors
-from retinanet.configfile import load_config
-from retinanet.coverage import data_coverage
+from retinanet.config_file import load_config
 from retinanet.data import open_dataset
+from retinanet.dataset_analysis import anchor_search as anchorsearch
+from retinanet.dataset_analysis.anchor_coverage import data_coverage
+from retinanet.dataset_analysis.anchor_search import AnchorSet, figures, search_anchors
+from retinanet.model.anchors import STRIDES
 
 PAPER = AnchorSet((32, 64, 128, 256, 512), (1, 2 ** (1 / 3), 2 ** (2 / 3)), (0.5, 1, 2))
 

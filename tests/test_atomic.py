@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from retinanet.atomic import left_behind, replacing, write_text
+from retinanet.io.atomic import left_behind, replacing, write_text
 
 
 def test_what_is_there_stays_until_the_new_is_whole(tmp_path: Path):

@@ -8,18 +8,18 @@ import pytest
 import torch
 from PIL import Image
 
-from retinanet import bench
-from retinanet.bench import EXPORTED_STAGES, STAGES, Race, measure, race, staged, time_predict, work
-from retinanet.benchinputs import Subject, opened, sized
-from retinanet.checkpoint import read_tensors
-from retinanet.config import Config, DataConfig
-from retinanet.engines import ExportedModel
-from retinanet.metadata import Metadata
-from retinanet.model import make_model
-from retinanet.peers import make_peer
-from retinanet.prediction import Detector
-from retinanet.speedtable import PAPER, Row, rows
-from retinanet.standin import save_stand_in
+from retinanet.benchmark import timing as bench
+from retinanet.benchmark.random_detector import save_stand_in
+from retinanet.benchmark.subject import Subject, opened, sized
+from retinanet.benchmark.timing import EXPORTED_STAGES, STAGES, Race, measure, race, staged, time_predict, work
+from retinanet.benchmark.torchvision_detectors import make_peer
+from retinanet.checkpoints.checkpoint import read_tensors
+from retinanet.checkpoints.metadata import Metadata
+from retinanet.config.schema import Config, DataConfig
+from retinanet.inference.detector import Detector
+from retinanet.inference.exported_model import ExportedModel
+from retinanet.model.retinanet import make_model
+from retinanet.paper.speed_table import PAPER, Row, rows
 
 METADATA = Metadata(Config(DataConfig(short_side=64, long_side=107)), ("a", "b"), (1, 2))
 

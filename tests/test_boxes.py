@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import box_area, box_iou
 
-from retinanet.boxes import area, clip, decode, encode, intersection
+from retinanet.model.boxes import area, clip, decode, encode, intersection
 
 center = st.floats(-2000, 2000)
 side = st.floats(1, 1000)

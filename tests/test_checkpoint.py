@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from retinanet import checkpoint
-from retinanet.checkpoint import AVERAGE, BEST, LAST, MODEL, Metadata
-from retinanet.config import Config, ModelConfig, TrainConfig
+from retinanet.checkpoints import checkpoint
+from retinanet.checkpoints.checkpoint import AVERAGE, BEST, LAST, MODEL, Metadata
+from retinanet.config.schema import Config, ModelConfig, TrainConfig
 from retinanet.errors import CheckpointError
-from retinanet.model import make_model
+from retinanet.model.retinanet import make_model
 
 MODEL_CONFIG = ModelConfig("resnet18", pretrained=False, fpn_channels=8, head_channels=8, head_depth=1)
 METADATA = Metadata(
@@ -132,7 +132,7 @@ def test_another_programs_file_is_refused(tmp_path, metadata):
 
 
 def test_a_later_format_is_refused(file, monkeypatch):
-    monkeypatch.setattr("retinanet.metadata.VERSION", "2")
+    monkeypatch.setattr("retinanet.checkpoints.metadata.VERSION", "2")
     with pytest.raises(CheckpointError, match="has format version 1, expected 2"):
         checkpoint.read_metadata(file)
 

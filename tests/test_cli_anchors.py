@@ -11,15 +11,15 @@ from PIL import Image
 from support import retina
 from torchvision.ops import box_iou
 
-from retinacli.render_anchors import document
-from retinanet.anchordrawing import LEVEL_COLOURS, find_image, matches_panel
-from retinanet.anchors import make_anchors
-from retinanet.config import AnchorConfig
-from retinanet.configfile import load_config
-from retinanet.coverage import data_coverage
+from retinacli.render.anchors import document
+from retinanet.config.schema import AnchorConfig
+from retinanet.config_file import load_config
 from retinanet.data import open_dataset
 from retinanet.data.shapes import open_shapes
+from retinanet.dataset_analysis.anchor_coverage import data_coverage
+from retinanet.dataset_analysis.anchor_picture import LEVEL_COLOURS, find_image, matches_panel
 from retinanet.errors import DataError
+from retinanet.model.anchors import make_anchors
 
 PAPER = ((32, 64, 128, 256, 512), (1, 2 ** (1 / 3), 2 ** (2 / 3)), (0.5, 1, 2))
 

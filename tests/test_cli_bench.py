@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support import Result, retina
 
-from retinanet.bench import EXPORTED_STAGES, STAGES
+from retinanet.benchmark.timing import EXPORTED_STAGES, STAGES
 
 STANDS_IN = "no WEIGHTS: a RetinaNet with random weights stands in\n"
 
@@ -149,8 +149,8 @@ def test_table_1e_of_a_run_has_its_ap(here, tiny_run: Path):
 
 
 def test_table_1e_without_data(here, tiny: Path, tmp_path: Path):
-    from retinanet.config import DataConfig
-    from retinanet.standin import save_stand_in
+    from retinanet.benchmark.random_detector import save_stand_in
+    from retinanet.config.schema import DataConfig
 
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     save_stand_in(tmp_path / "r.safetensors", 18, image, DataConfig(short_side=64, long_side=107))

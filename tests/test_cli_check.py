@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from support import retina
 
-from retinacli import render_check
 from retinacli.app import main
-from retinanet.configfile import load_config
-from retinanet.data.check import check
+from retinacli.render import check as render_check
+from retinanet.config_file import load_config
+from retinanet.dataset_analysis.check import check
 
 
 @pytest.fixture

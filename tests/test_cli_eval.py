@@ -145,7 +145,8 @@ def test_funnel_and_reference_as_json_with_an_unreadable_image(tiny: Path, tiny_
 @pytest.mark.parametrize("json_", [[], ["--json"]])
 def test_a_reference_that_differs_is_told(tiny_run: Path, monkeypatch, capsys, json_):
     from retinacli.app import main
-    from retinanet import evaluation, reference
+    from retinanet.evaluation import evaluate as evaluation
+    from retinanet.evaluation import pycocotools_metrics as reference
 
     def other(*arguments) -> list[float]:
         stats = reference.pycocotools_stats(*arguments)

@@ -98,7 +98,7 @@ def test_refusals(exported: Path, tiny_run: Path, tmp_path: Path):
 def test_what_differs_exits_3(tiny_run: Path, tmp_path: Path):
     program = (
         f"import sys; sys.argv = ['retina', 'export', {str(tiny_run)!r}, '--to', 'onnx', '-o', 'x.onnx']\n"
-        "import retinanet.export\nretinanet.export.BOX_TOLERANCE = -1\n"
+        "import retinanet.export.agreement\nretinanet.export.agreement.BOX_TOLERANCE = -1\n"
         "from retinacli.app import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)

@@ -150,10 +150,10 @@ def test_thresholds_hold_beside_the_classes_asked_for(images: Path, tiny_run: Pa
 
 def test_thresholds_of_the_library_and_the_file(tiny: Path, tiny_run: Path, images: Path, tmp_path: Path):
     import retinanet
-    from retinanet.configfile import load_config
+    from retinanet.config_file import load_config
     from retinanet.data import open_dataset
-    from retinanet.evaluation import evaluate
-    from retinanet.thresholds import choose_thresholds, save_thresholds
+    from retinanet.evaluation.evaluate import evaluate
+    from retinanet.evaluation.thresholds import choose_thresholds, save_thresholds
 
     detector = retinanet.load(tiny_run, score_threshold=0.0001)
     data = load_config(tiny / "tiny.yaml").data

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from support import TINY_MODEL, retina, write_coco
 
-from retinanet.checkpoint import read_metadata, read_tensors
+from retinanet.checkpoints.checkpoint import read_metadata, read_tensors
 
 
 def test_a_run_leaves_config_log_curves_and_checkpoints(tiny_run: Path):

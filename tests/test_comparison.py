@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scoring_cases import dataset, random_case
 
-from retinanet.comparison import compare
 from retinanet.data.dataset import Dataset
-from retinanet.scoring import METRICS, score
+from retinanet.evaluation.coco_metrics import METRICS, score
+from retinanet.evaluation.comparison import compare
 
 
 def one_object_each(images: int) -> Dataset:

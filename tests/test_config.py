@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from retinanet.config import Config, SplitConfig, checkpoint_interval, config_from_dict, config_to_dict, loss_settings
-from retinanet.configfile import load_config, shipped_examples
+from retinanet.config.parsing import config_from_dict, config_to_dict
+from retinanet.config.presets import PRESETS
+from retinanet.config.schema import Config, SplitConfig, checkpoint_interval, loss_settings
+from retinanet.config_file import load_config, shipped_examples
 from retinanet.errors import ConfigError
-from retinanet.presets import PRESETS
 
 
 @pytest.fixture

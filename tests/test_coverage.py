@@ -10,13 +10,20 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import _default_anchorgen
 from torchvision.ops import box_iou
 
-from retinanet.anchors import STRIDES, make_anchors
-from retinanet.coverage import anchor_shapes, best_anchors, coverage, level_cells, resized_objects
 from retinanet.data.dataset import Dataset, Strings
-from retinanet.data.loader import EvalView, collate
+from retinanet.data.loader import collate
 from retinanet.data.shapes import open_shapes
+from retinanet.data.views import EvalView
+from retinanet.dataset_analysis.anchor_coverage import (
+    anchor_shapes,
+    best_anchors,
+    coverage,
+    level_cells,
+    resized_objects,
+)
 from retinanet.errors import DataError
-from retinanet.model import FPN
+from retinanet.model.anchors import STRIDES, make_anchors
+from retinanet.model.retinanet import FPN
 
 SIZES, SCALES, RATIOS = (32, 64, 128, 256, 512), (1, 2 ** (1 / 3), 2 ** (2 / 3)), (0.5, 1, 2)
 
@@ -136,7 +143,7 @@ def test_chunks_change_nothing(monkeypatch):
     boxes = random_boxes(np.random.default_rng(0), 300, 400, 50, on_grid=False)
     sizes = np.tile([300, 400], (50, 1))
     whole = best_anchors(boxes, sizes, SIZES, SCALES, RATIOS)
-    monkeypatch.setattr("retinanet.coverage.CHUNK", 7)
+    monkeypatch.setattr("retinanet.dataset_analysis.anchor_coverage.CHUNK", 7)
     for a, b in zip(best_anchors(boxes, sizes, SIZES, SCALES, RATIOS), whole, strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -9,9 +9,9 @@ import torch
 from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 from torchvision.models.detection._utils import BoxCoder
 
-from retinanet.anchors import make_anchors
-from retinanet.detections import detect, detect_stages
-from retinanet.model import Predictions
+from retinanet.model.anchors import make_anchors
+from retinanet.model.postprocess import detect, detect_stages
+from retinanet.model.retinanet import Predictions
 
 
 def predictions(*levels, classes: int = 2) -> Predictions:

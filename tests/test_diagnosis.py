@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scoring_cases import dataset, random_case
 
-from retinanet.diagnosis import Diagnosis, above, diagnose
-from retinanet.scoring import score
+from retinanet.evaluation.coco_metrics import score
+from retinanet.evaluation.error_analysis import Diagnosis, above, diagnose
 
 
 def counts(found: Diagnosis) -> dict[str, int | None]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from retinanet.drawing import class_colour, draw_detections
+from retinanet.inference.drawing import class_colour, draw_detections
 
 CLASSES = ("cat", "dog")
 GREY = np.full((240, 320, 3), 128, np.uint8)

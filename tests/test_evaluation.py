@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from retinanet.config import DetectConfig
+from retinanet.config.schema import DetectConfig
 from retinanet.data.dataset import Dataset
 from retinanet.data.shapes import open_shapes
 from retinanet.errors import DataError
-from retinanet.evaluation import evaluate
-from retinanet.model import Predictions
+from retinanet.evaluation.evaluate import evaluate
+from retinanet.model.retinanet import Predictions
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retinanet import prediction
-from retinanet.config import config_from_dict
-from retinanet.engines import open_exported
+from retinanet.checkpoints.metadata import Metadata
+from retinanet.config.parsing import config_from_dict
+from retinanet.detections import NOTHING
 from retinanet.errors import CheckpointError, ConfigError, VerificationError
-from retinanet.export import SUFFIX, Agreement, export, verify
-from retinanet.metadata import Metadata
-from retinanet.model import make_model
-from retinanet.prediction import load
+from retinanet.export.agreement import Agreement, verify
+from retinanet.export.export import SUFFIX, export
+from retinanet.inference.detector import load
+from retinanet.inference.exported_model import open_exported
+from retinanet.model.retinanet import make_model
 
 SUFFIXES = (".onnx", ".xml")
 SIZES = [(128, 128), (60, 200), (97, 41), (333, 250)]
@@ -124,7 +125,7 @@ def test_every_setting_can_be_exported(monkeypatch, tmp_path: Path, values: dict
     config = config_from_dict(values, "test")
     model = make_model(config.model, config.anchors, 3, pretrained=False).eval()
     monkeypatch.setattr(
-        "retinanet.export.open_model", lambda path: (model, Metadata(config, ("a", "b", "c"), (1, 2, 3)))
+        "retinanet.export.export.open_model", lambda path: (model, Metadata(config, ("a", "b", "c"), (1, 2, 3)))
     )
     target = tmp_path / f"model{SUFFIX[to]}"
     agreement = export("here", to, target).agreement
@@ -134,7 +135,7 @@ def test_every_setting_can_be_exported(monkeypatch, tmp_path: Path, values: dict
 
 
 def test_a_file_that_finds_something_else_is_not_left(monkeypatch, tiny_run: Path, tmp_path: Path):
-    monkeypatch.setattr("retinanet.graph.MAX_LOG_SCALE", -1.0)
+    monkeypatch.setattr("retinanet.export.onnx_graph.MAX_LOG_SCALE", -1.0)
     with pytest.raises(VerificationError, match=r"x.onnx: \d+ of \d+ detections differ from torch's by more than 0.1"):
         export(tiny_run, "onnx", tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []
@@ -146,7 +147,7 @@ def test_verification_counts_what_is_missing(tiny_run: Path):
     agreement = verify(detector, detector, images, Path("x"))
     assert agreement == Agreement(agreement.detections, 0, 0, 0) and agreement.detections >= 20
     none = load(tiny_run)
-    none.predict_batch = lambda images, labels=None: [prediction.NOTHING] * len(images)
+    none.predict_batch = lambda images, labels=None: [NOTHING] * len(images)
     with pytest.raises(VerificationError):
         verify(detector, none, images, Path("x"))
 
@@ -218,7 +219,7 @@ def test_a_signal_is_heard_after_models_were_closed(exported: Path):
     # each of OpenVINO's cores puts the signals' stack of the one before back, which may be gone
     script = f"""
 import signal
-from retinanet.prediction import load
+from retinanet.inference.detector import load
 signal.signal(signal.SIGINT, signal.default_int_handler)
 first, second = load({str(exported)!r}), load({str(exported)!r})
 del first

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from retinanet.backbone import Trunk, make_trunk
-from retinanet.folding import fold_once
+from retinanet.model.backbone import Trunk, make_trunk
+from retinanet.model.batchnorm_folding import fold_once
 
 IMAGES = torch.randn(2, 3, 64, 96, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 

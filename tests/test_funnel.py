@@ -8,14 +8,15 @@ import torch
 from scoring_cases import dataset, pycocotools_evaluation, random_case
 from torchvision.ops import box_iou, nms
 
-from retinanet import funnel as funnels
-from retinanet.anchors import make_anchors
-from retinanet.boxes import clip, decode, encode
 from retinanet.data.dataset import Dataset, blank_sample
-from retinanet.detections import detect_stages
-from retinanet.funnel import FOUND, Funnel, MissedObjects, match_detections
-from retinanet.model import Predictions
-from retinanet.scoring import coco_rows, score
+from retinanet.evaluation import missed_objects as funnels
+from retinanet.evaluation.coco_metrics import score
+from retinanet.evaluation.missed_objects import FOUND, Funnel, MissedObjects, match_detections
+from retinanet.inference.results import coco_rows
+from retinanet.model.anchors import make_anchors
+from retinanet.model.boxes import clip, decode, encode
+from retinanet.model.postprocess import detect_stages
+from retinanet.model.retinanet import Predictions
 
 STAGES = list(funnels.STAGES)
 NONE = 1e-6

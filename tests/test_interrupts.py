@@ -9,7 +9,7 @@ ASKED = "retina: terminated: the step ends, then a checkpoint is written; once m
 
 def outcome(body: str) -> tuple[str, str]:
     """stdout and stderr of `body` in a process of its own, which hears interrupts in a shell's background too."""
-    script = "import signal, sys\nfrom retinacli.interrupts import stoppable\n"
+    script = "import signal, sys\nfrom retinacli.stop_signals import stoppable\n"
     script += "signal.signal(signal.SIGINT, signal.default_int_handler)\n" + dedent(body)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     return done.stdout, done.stderr

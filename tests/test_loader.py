@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from retinanet.config import AugmentConfig
+from retinanet.config.schema import AugmentConfig
 from retinanet.data.dataset import Dataset, Sample
-from retinanet.data.loader import EvalView, TrainOrder, TrainView, collate, eval_loader, train_loader
+from retinanet.data.loader import collate, eval_loader, train_loader
+from retinanet.data.sampler import TrainOrder
 from retinanet.data.shapes import open_shapes
+from retinanet.data.views import EvalView, TrainView
 from retinanet.errors import DataError
 
 WIDE, TALL = [100, 200], [200, 100]

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from retinanet import lossdistribution
-from retinanet.config import AnchorConfig, ModelConfig
-from retinanet.data.loader import EvalView
+from retinanet.config.schema import AnchorConfig, ModelConfig
 from retinanet.data.shapes import open_shapes
-from retinanet.lossdistribution import UniformSample, cumulative, distribution, draw, right_and_wrong
-from retinanet.matching import BACKGROUND, IGNORE
-from retinanet.model import make_model
+from retinanet.data.views import EvalView
+from retinanet.losses.matching import BACKGROUND, IGNORE
+from retinanet.model.retinanet import make_model
+from retinanet.paper import loss_distribution as lossdistribution
+from retinanet.paper.loss_distribution import UniformSample, cumulative, distribution, draw, right_and_wrong
 
 
 def sample(values, size, seed, parts=1):

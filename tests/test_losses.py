@@ -8,19 +8,13 @@ import torch
 import torch.nn.functional as F
 from torchvision.ops import sigmoid_focal_loss as torchvision_focal_loss
 
-from retinanet import focal
-from retinanet.config import LossConfig, best_alpha
+from retinanet.config.schema import LossConfig, best_alpha
 from retinanet.errors import ConfigError
-from retinanet.losses import (
-    box_loss,
-    detection_loss,
-    make_detection_loss,
-    sigmoid_cross_entropy,
-    sigmoid_focal_loss,
-    sigmoid_focal_star_loss,
-)
-from retinanet.losses import focal as focal_of
-from retinanet.matching import BACKGROUND, IGNORE
+from retinanet.losses import fused as focal
+from retinanet.losses.criterion import box_loss, detection_loss, make_detection_loss
+from retinanet.losses.focal import focal as focal_of
+from retinanet.losses.focal import sigmoid_cross_entropy, sigmoid_focal_loss, sigmoid_focal_star_loss
+from retinanet.losses.matching import BACKGROUND, IGNORE
 
 GAMMAS = [0, 0.5, 1, 2, 5]
 

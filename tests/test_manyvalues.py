@@ -2,7 +2,7 @@
 
 import pytest
 
-from retinacli.manyvalues import spread
+from retinacli.many_values import spread
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import torch
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
-from retinanet import matching
-from retinanet.matching import BACKGROUND, IGNORE, match
+from retinanet.losses import matching
+from retinanet.losses.matching import BACKGROUND, IGNORE, match
 
 
 def run(anchors, gt_boxes, crowd=None, **thresholds):

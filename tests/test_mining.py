@@ -6,8 +6,8 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
-from retinanet.matching import BACKGROUND, IGNORE
-from retinanet.mining import hard_examples, hard_examples_1_3
+from retinanet.losses.matching import BACKGROUND, IGNORE
+from retinanet.losses.ohem import hard_examples, hard_examples_1_3
 
 
 def losses_written_out(logits, labels):

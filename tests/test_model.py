@@ -9,11 +9,11 @@ from torchvision.models import resnet18
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from retinanet.backbone import TORCHVISION, make_trunk
-from retinanet.config import AnchorConfig, ModelConfig
+from retinanet.config.schema import AnchorConfig, ModelConfig
 from retinanet.errors import ConfigError
-from retinanet.losses import detection_loss
-from retinanet.model import FPN, Predictions, make_model
+from retinanet.losses.criterion import detection_loss
+from retinanet.model.backbone import TORCHVISION, make_trunk
+from retinanet.model.retinanet import FPN, Predictions, make_model
 
 SMALL = {"backbone": "resnet18", "pretrained": False, "fpn_channels": 32, "head_channels": 32, "head_depth": 1}
 NORMS = (torch.nn.BatchNorm2d, torch.nn.GroupNorm)

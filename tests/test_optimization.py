@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from retinanet.config import TrainConfig
-from retinanet.optimization import WeightAverage, learning_rate, lr_factor, make_optimizer
+from retinanet.config.schema import TrainConfig
+from retinanet.training.optimizer import WeightAverage, learning_rate, lr_factor, make_optimizer
 
 PAPER = (2 / 3, 8 / 9)
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from retinanet.detections import detect
-from retinanet.losses import make_detection_loss, running_normalizer
-from retinanet.matching import match
-from retinanet.weights import import_weights
+from retinanet.checkpoints.convert import import_weights
+from retinanet.losses.criterion import make_detection_loss, running_normalizer
+from retinanet.losses.matching import match
+from retinanet.model.postprocess import detect
 
 
 @pytest.fixture(scope="module")

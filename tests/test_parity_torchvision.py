@@ -10,15 +10,15 @@ from torchvision.models.detection import _utils
 from torchvision.ops import box_iou
 from torchvision_models import random_model
 
-from retinanet.checkpoint import Metadata
-from retinanet.config import Config
+from retinanet.checkpoints.checkpoint import Metadata
+from retinanet.checkpoints.convert import _from_torchvision, import_weights
+from retinanet.config.schema import Config
 from retinanet.data.images import read_image
-from retinanet.found import Detections
-from retinanet.losses import make_detection_loss
-from retinanet.matching import match
-from retinanet.model import RetinaNet
-from retinanet.prediction import Detector
-from retinanet.weights import _from_torchvision, import_weights
+from retinanet.detections import Detections
+from retinanet.inference.detector import Detector
+from retinanet.losses.criterion import make_detection_loss
+from retinanet.losses.matching import match
+from retinanet.model.retinanet import RetinaNet
 
 
 def imported(theirs, folder: Path, short_side: int) -> tuple[RetinaNet, Metadata]:

@@ -7,7 +7,7 @@ import pytest
 from support import retina
 from test_cli_eval import METRICS, pycocotools_stats
 
-from retinanet.checkpoint import read_metadata
+from retinanet.checkpoints.checkpoint import read_metadata
 
 pytestmark = pytest.mark.slow
 

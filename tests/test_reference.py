@@ -7,9 +7,9 @@ import pytest
 from scoring_cases import dataset, jittered, large_case, random_case
 
 from retinanet.data.dataset import Dataset
-from retinanet.data.formats import open_split
-from retinanet.reference import pycocotools_stats
-from retinanet.scoring import METRICS, score
+from retinanet.data.formats.recognise import open_split
+from retinanet.evaluation.coco_metrics import METRICS, score
+from retinanet.evaluation.pycocotools_metrics import pycocotools_stats
 
 
 def assert_equal(truth: Dataset, rows: np.ndarray) -> dict[str, float]:

@@ -17,17 +17,17 @@ import pytest
 from scoring_cases import dataset, random_case
 from test_reference import jittered
 
-from retinanet import evaluationfigures as figures
-from retinanet.config import DetectConfig
+from retinanet.config.schema import DetectConfig
 from retinanet.data.dataset import Dataset, Strings
 from retinanet.data.shapes import open_shapes
-from retinanet.diagnosis import diagnose
-from retinanet.evaluation import Evaluation
-from retinanet.funnel import STAGES, Funnel, LostAt
-from retinanet.report import write_report
-from retinanet.scoring import score
-from retinanet.thresholds import choose_thresholds
-from retinanet.verdicts import verdicts, worst
+from retinanet.evaluation.coco_metrics import score
+from retinanet.evaluation.error_analysis import diagnose
+from retinanet.evaluation.evaluate import Evaluation
+from retinanet.evaluation.image_errors import verdicts, worst
+from retinanet.evaluation.missed_objects import STAGES, Funnel, LostAt
+from retinanet.evaluation.thresholds import choose_thresholds
+from retinanet.report import charts as figures
+from retinanet.report.report import write_report
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = (SCRIPT, r'$\alpha$ & "quotes" font-family: x', "_hidden", "long" * 30, "\u202eevil\x1b[31m", "\u8840\u7403")

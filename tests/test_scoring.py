@@ -9,8 +9,9 @@ import pytest
 from scoring_cases import dataset, pycocotools_evaluation, random_case
 
 from retinanet.data.dataset import Dataset
-from retinanet.found import Detections
-from retinanet.scoring import METRICS, coco_results, coco_rows, score
+from retinanet.detections import Detections
+from retinanet.evaluation.coco_metrics import METRICS, score
+from retinanet.inference.results import coco_results, coco_rows
 
 
 def reference(truth: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

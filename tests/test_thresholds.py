@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scoring_cases import dataset, pycocotools_evaluation, random_case
 
-from retinanet import thresholds as module
-from retinanet.cuts import between, make_rankings
-from retinanet.detections import detect
 from retinanet.errors import ConfigError
-from retinanet.model import Predictions
-from retinanet.thresholds import choose_thresholds, load_thresholds, save_thresholds
+from retinanet.evaluation import thresholds as module
+from retinanet.evaluation.score_cutoffs import between, make_rankings
+from retinanet.evaluation.thresholds import choose_thresholds, save_thresholds
+from retinanet.inference.threshold_file import load_thresholds
+from retinanet.model.postprocess import detect
+from retinanet.model.retinanet import Predictions
 
 BOX, ELSEWHERE = [0, 0, 10, 10], [50, 50, 10, 10]
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scoring_cases import dataset, random_case
 
-from retinanet.funnel import match_detections
-from retinanet.scoring import LARGEST
-from retinanet.verdicts import verdicts, worst
+from retinanet.evaluation.coco_metrics import LARGEST
+from retinanet.evaluation.image_errors import verdicts, worst
+from retinanet.evaluation.missed_objects import match_detections
 
 EDGE = int(LARGEST**0.5) + 1
 

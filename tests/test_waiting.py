@@ -8,10 +8,10 @@ import torch
 from support import write_coco
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from retinanet import matching
-from retinanet.config import config_from_dict
-from retinanet.records import Progress
-from retinanet.training import Run
+from retinanet.config.parsing import config_from_dict
+from retinanet.losses import matching
+from retinanet.training.events import Progress
+from retinanet.training.train import Run
 
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "unique")
 

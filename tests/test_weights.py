@@ -15,11 +15,11 @@ from PIL import Image
 from support import Result, publish
 from torchvision_models import random_model
 
-from retinanet.checkpoint import read_metadata
-from retinanet.downloads import fetch
+from retinanet.checkpoints.checkpoint import read_metadata
+from retinanet.checkpoints.convert import import_weights
 from retinanet.errors import CheckpointError
-from retinanet.prediction import Detector, load
-from retinanet.weights import import_weights
+from retinanet.inference.detector import Detector, load
+from retinanet.io.downloads import fetch
 
 V1 = "retinanet_resnet50_fpn_coco-eeacb38b.pth"
 
@@ -173,7 +173,7 @@ def test_older_names_of_torchvision(v1, tmp_path):
 
 
 def test_the_published_first_version_has_no_epsilon(cache, v1):
-    from retinanet import weights
+    from retinanet.checkpoints import pretrained as weights
 
     plain, _ = import_weights(v1)
     published, metadata = weights.published("coco")

@@ -31,7 +31,7 @@ def test_an_installed_wheel_finds_the_examples(tmp_path: Path):
         sys.executable,
         "-P",
         "-c",
-        "import retinanet.configfile as c; print(c.__file__, *c.shipped_examples().values())",
+        "import retinanet.config_file as c; print(c.__file__, *c.shipped_examples().values())",
     ]
     told = subprocess.run(where, cwd=elsewhere, env=environment, capture_output=True, text=True, check=True).stdout
     assert len(told.split()) == 5

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from retinanet.config import DataConfig, SplitConfig
+from retinanet.config.schema import DataConfig, SplitConfig
 from retinanet.data.dataset import Dataset, Sample
-from retinanet.data.formats import open_split
+from retinanet.data.formats.recognise import open_split
 from retinanet.data.shapes import open_shapes
 from retinanet.errors import ConfigError, DataError
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from retinanet.config import DataConfig
+from retinanet.config.schema import DataConfig
 from retinanet.data.images import read_image
 
 

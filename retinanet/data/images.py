@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from retinanet.config import RANGES, DataConfig
+from retinanet.config.schema import DataConfig
+from retinanet.config.validation import RANGES
 from retinanet.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")

@@ -4,7 +4,7 @@ import ctypes
 import multiprocessing
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from retinanet.config import AugmentConfig
-from retinanet.data.dataset import Dataset, Sample, blank_sample
-from retinanet.data.transforms import Resize, augment, pad, resize
+from retinanet.data.dataset import Sample
+from retinanet.data.sampler import TrainOrder
+from retinanet.data.transforms import pad
+from retinanet.data.views import EvalView, TrainView
 from retinanet.errors import DataError
 
 PR_SET_PDEATHSIG = 1  # Linux: the signal that a process gets when the one that made it dies
@@ -49,73 +50,6 @@ class Batch:
     def pin_memory(self) -> "Batch":
         boxes, labels, crowd = ([t.pin_memory() for t in part] for part in (self.boxes, self.labels, self.crowd))
         return Batch(self.images.pin_memory(), self.sizes.pin_memory(), boxes, labels, crowd, self.samples, self.faults)
-
-
-class TrainOrder:
-    """Batches of (epoch, index) keys, a function of (seed, epoch) alone, from a given position on.
-
-    Batches hold images of one aspect (wide or tall) but for at most two an epoch; an incomplete last batch is left out.
-    """
-
-    def __init__(self, sizes: np.ndarray, batch_size: int, seed: int, rank: int = 0, world: int = 1):
-        self.wide = sizes[:, 1] >= sizes[:, 0]
-        self.batch_size = min(batch_size, max(1, len(sizes) // world))
-        self.seed, self.rank, self.world = seed, rank, world
-        self.epoch, self.start = 0, 0
-
-    def __len__(self) -> int:
-        return len(self.wide) // (self.batch_size * self.world)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(len(self.wide))
-        grouped = np.concatenate([order[self.wide[order]], order[~self.wide[order]]])
-        # the images left out are drawn anew each epoch: rolling moves the cut through both groups
-        grouped = np.roll(grouped, rng.integers(len(grouped)))
-        batches = grouped[: len(self) * self.world * self.batch_size].reshape(len(self), self.world, self.batch_size)
-        for batch in rng.permutation(batches)[self.start :, self.rank]:
-            yield [(self.epoch, int(index)) for index in batch]
-
-
-class TrainView:
-    """A data set seen through resize and random transforms, keyed by (seed, epoch, image) so that workers change nothing."""
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        short_side: int,
-        long_side: int,
-        augmentation: AugmentConfig,
-        seed: int,
-        method: Resize = "opencv",
-    ):
-        self.dataset, self.augmentation, self.seed, self.method = dataset, augmentation, seed, method
-        self.short_sides, self.long_side = augmentation.short_sides or (short_side,), long_side
-
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Sample, list[str]]:
-        epoch, index = key
-        sample, faults = _readable(self.dataset, index)
-        rng = np.random.default_rng([self.seed, epoch, index])
-        a = self.augmentation
-        short_side = int(rng.choice(self.short_sides))
-        sample = augment(sample, rng, flip=a.flip, vertical_flip=a.vertical_flip, jitter=a.jitter, crop=a.crop)
-        return resize(sample, short_side, self.long_side, self.method), faults
-
-
-class EvalView:
-    """A data set resized, in its own order; an image that cannot be read is a blank one without a size of its own."""
-
-    def __init__(self, dataset: Dataset, short_side: int, long_side: int, method: Resize = "opencv"):
-        self.dataset, self.short_side, self.long_side, self.method = dataset, short_side, long_side, method
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> tuple[Sample, list[str]]:
-        try:
-            return resize(self.dataset[index], self.short_side, self.long_side, self.method), []
-        except DataError as error:
-            return blank_sample(int(self.dataset.image_ids[index]), self.dataset.files[index]), [str(error)]
 
 
 class Loader(DataLoader):
@@ -181,17 +115,6 @@ def _quiet_worker(_: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # a run that ends while it takes a batch's file descriptors: the thread that hands them out would print a traceback
     sys.excepthook = lambda *_: None
-
-
-def _readable(dataset: Dataset, index: int) -> tuple[Sample, list[str]]:
-    """Sample `index`, or the next one that can be read, with why."""
-    faults: list[str] = []
-    for offset in range(len(dataset)):
-        try:
-            return dataset[(index + offset) % len(dataset)], faults
-        except DataError as error:
-            faults.append(str(error))
-    raise DataError(f"none of the {len(dataset)} training images can be read; the first: {faults[0]}")
 
 
 def _without_pixels(sample: Sample) -> Sample:

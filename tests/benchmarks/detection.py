@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from paired import compare
 
-from retinanet.checkpoint import MODEL, save
-from retinanet.configfile import load_config
+from retinanet.checkpoints.checkpoint import MODEL, save
+from retinanet.checkpoints.convert import import_weights
+from retinanet.config_file import load_config
 from retinanet.data import open_dataset
-from retinanet.export import export
-from retinanet.found import Detections
-from retinanet.prediction import load
-from retinanet.weights import import_weights
+from retinanet.detections import Detections
+from retinanet.export.export import export
+from retinanet.inference.detector import load
 
 sys.path.append(str(Path(__file__).parents[1]))
 from torchvision_models import random_model

@@ -11,9 +11,9 @@ from paired import compare
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.retinanet import RetinaNet as TorchvisionRetinaNet
 
-from retinanet.anchors import make_anchors
-from retinanet.detections import detect
-from retinanet.model import Predictions
+from retinanet.model.anchors import make_anchors
+from retinanet.model.postprocess import detect
+from retinanet.model.retinanet import Predictions
 
 SIZE, CLASSES = (800, 1088), 80
 LEVELS = [(100, 136), (50, 68), (25, 34), (13, 17), (7, 9)]

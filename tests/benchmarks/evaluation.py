@@ -16,14 +16,14 @@ import numpy as np
 sys.path.append(str(Path(__file__).parents[1]))
 from scoring_cases import large_case  # what the tests compare, too
 
-from retinanet import evaluation
-from retinanet.config import DataConfig, DetectConfig
-from retinanet.data.formats import open_split
-from retinanet.model import RetinaNet
-from retinanet.reference import pycocotools_stats
-from retinanet.scoring import METRICS, score
-from retinanet.standin import save_stand_in
-from retinanet.weights import open_model
+from retinanet.benchmark.random_detector import save_stand_in
+from retinanet.checkpoints.pretrained import open_model
+from retinanet.config.schema import DataConfig, DetectConfig
+from retinanet.data.formats.recognise import open_split
+from retinanet.evaluation import evaluate as evaluation
+from retinanet.evaluation.coco_metrics import METRICS, score
+from retinanet.evaluation.pycocotools_metrics import pycocotools_stats
+from retinanet.model.retinanet import RetinaNet
 
 REPEATS = 9
 IMAGES = 10

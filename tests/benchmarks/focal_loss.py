@@ -9,8 +9,9 @@ import torch
 from paired import compare, peak_memory
 from torchvision.ops import sigmoid_focal_loss as torchvision_focal_loss
 
-from retinanet.losses import detection_loss, sigmoid_focal_loss
-from retinanet.matching import BACKGROUND, IGNORE
+from retinanet.losses.criterion import detection_loss
+from retinanet.losses.focal import sigmoid_focal_loss
+from retinanet.losses.matching import BACKGROUND, IGNORE
 
 IMAGES, ANCHORS, CLASSES = 2, 120_087, 80
 

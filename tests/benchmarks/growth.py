@@ -17,13 +17,13 @@ import torch
 from paired import peak_memories
 from torch import Tensor
 
-from retinanet.anchors import image_anchors
 from retinanet.data.dataset import Dataset, Strings
-from retinanet.detections import detect
-from retinanet.losses import detection_loss
-from retinanet.matching import match
-from retinanet.model import Predictions
-from retinanet.scoring import score
+from retinanet.evaluation.coco_metrics import score
+from retinanet.losses.criterion import detection_loss
+from retinanet.losses.matching import match
+from retinanet.model.anchors import image_anchors
+from retinanet.model.postprocess import detect
+from retinanet.model.retinanet import Predictions
 
 REPEATS = 5
 TIMES = (1, 2, 4, 8)
@@ -187,7 +187,7 @@ def show(measured: Measured) -> None:
 
 
 def draw(rows: list[Measured], output: str) -> None:
-    from retinanet.figures import BLUE, GREEN, ORANGE, new_figure
+    from retinanet.plotting import BLUE, GREEN, ORANGE, new_figure
 
     styles = {
         "loss": (BLUE, "o"),

@@ -16,10 +16,10 @@ import torch
 from paired import compare, peak_memory
 from torchvision.models.detection import retinanet_resnet50_fpn
 
-from retinanet.config import AnchorConfig, LossConfig, ModelConfig
-from retinanet.losses import make_detection_loss
-from retinanet.matching import match
-from retinanet.model import make_model
+from retinanet.config.schema import AnchorConfig, LossConfig, ModelConfig
+from retinanet.losses.criterion import make_detection_loss
+from retinanet.losses.matching import match
+from retinanet.model.retinanet import make_model
 
 CLASSES, SIZE, BATCH, STEPS = 2000, 256, 2, 10
 PICTURES, OBJECTS = 24, 6  # objects of each picture

@@ -10,8 +10,8 @@ from paired import compare, peak_memory
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
-from retinanet.anchors import make_anchors
-from retinanet.matching import match
+from retinanet.losses.matching import match
+from retinanet.model.anchors import make_anchors
 
 HEIGHT, WIDTH, ANCHORS, OBJECTS = 800, 1344, 200_000, 500
 

@@ -23,9 +23,9 @@ from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from retinanet.losses import make_detection_loss
-from retinanet.matching import match
-from retinanet.weights import import_weights
+from retinanet.checkpoints.convert import import_weights
+from retinanet.losses.criterion import make_detection_loss
+from retinanet.losses.matching import match
 
 sys.path.append(str(Path(__file__).parents[1]))
 from torchvision_models import random_model

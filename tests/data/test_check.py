@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from support import write_coco
 
-from retinanet.config import Config
-from retinanet.configfile import load_config
+from retinanet.config.schema import Config
+from retinanet.config_file import load_config
 from retinanet.data import open_dataset
-from retinanet.data.check import Report, check, errors_without_images
-from retinanet.data.files import look, missing, shared
+from retinanet.dataset_analysis.check import Report, check, errors_without_images
+from retinanet.dataset_analysis.image_files import look, missing, shared
 from retinanet.errors import ConfigError
 
 TRAIN, VAL = "annotations/instances_train.json", "annotations/instances_val.json"

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retinanet.data.coco import read_coco
-from retinanet.data.formats import open_split
+from retinanet.data.formats.coco import read_coco
+from retinanet.data.formats.recognise import open_split
 from retinanet.errors import DataError
 
 # Two streets of 20 x 10 pixels; the second image's objects stand first, and the category ids have gaps.

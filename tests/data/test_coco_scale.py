@@ -10,7 +10,7 @@ N_IMAGES, N_BOXES = 118_287, 860_001  # COCO train2017
 PROGRAM = """
 import json, resource, sys
 from pathlib import Path
-from retinanet.data.coco import read_coco
+from retinanet.data.formats.coco import read_coco
 
 def resident_mb():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6

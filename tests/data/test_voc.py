@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retinanet.data.formats import open_split
-from retinanet.data.voc import read_voc
+from retinanet.data.formats.recognise import open_split
+from retinanet.data.formats.voc import read_voc
 from retinanet.errors import DataError
 
 

@@ -1,7 +1,7 @@
 import pytest
 from PIL import Image
 
-from retinanet.data.formats import open_split
+from retinanet.data.formats.recognise import open_split
 from retinanet.errors import DataError
 
 LINES = "1 0.5 0.5 0.5 1\n\n0 0.1 0.2 0.3 0.2 0.3 0.6\n"

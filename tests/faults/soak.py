@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 from retinanet import load, load_config, train
-from retinanet.records import Validation
+from retinanet.training.events import Validation
 
 SMALL = "model.backbone=timm:lcnet_035"
 PAGE = os.sysconf("SC_PAGE_SIZE")

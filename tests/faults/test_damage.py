@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from retinanet import checkpoint
-from retinanet.checkpoint import LAST, PREVIOUS
-from retinanet.config import Config
+from retinanet.checkpoints import checkpoint
+from retinanet.checkpoints.checkpoint import LAST, PREVIOUS
+from retinanet.checkpoints.metadata import Metadata
+from retinanet.config.schema import Config
 from retinanet.errors import CheckpointError
-from retinanet.metadata import Metadata
-from retinanet.resumption import newest
+from retinanet.training.resume import newest
 
 PARTS = 10
 

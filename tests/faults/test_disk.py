@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from support import RETINA, Result, retina, same_run
 
-from retinanet.checkpoint import LAST, read_metadata
-from retinanet.configfile import load_config
+from retinanet.checkpoints.checkpoint import LAST, read_metadata
+from retinanet.config_file import load_config
 from retinanet.errors import DataError, TrainingError
-from retinanet.records import Progress
-from retinanet.training import train
+from retinanet.training.events import Progress
+from retinanet.training.train import train
 
 SMALL = ("--set", "model.backbone=timm:lcnet_035", "--set", "train.batch_size=2")  # checkpoints of two megabytes
 

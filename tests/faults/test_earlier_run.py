@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support import retina
 
-from retinanet.checkpoint import BEST, LAST, read_metadata
+from retinanet.checkpoints.checkpoint import BEST, LAST, read_metadata
 
 EARLIER = Path(__file__).parents[1] / "fixtures" / "earlier_run"
 

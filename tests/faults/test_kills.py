@@ -24,10 +24,10 @@ PLACES = (  # of a kill: the n-th call of what, and n's range
     ("os:fsync", "after", 9),
     ("os:replace", "before", 6),
     ("os:replace", "after", 6),
-    ("retinanet.checkpoint:save_file", "before", 2),
-    ("retinanet.checkpoint:save_file", "after", 2),
-    ("retinanet.evaluation:detect_stages", "before", 4),
-    ("retinanet.training:lr_factor", "after", 4),
+    ("retinanet.checkpoints.checkpoint:save_file", "before", 2),
+    ("retinanet.checkpoints.checkpoint:save_file", "after", 2),
+    ("retinanet.evaluation.evaluate:detect_stages", "before", 4),
+    ("retinanet.training.train:lr_factor", "after", 4),
 )
 
 

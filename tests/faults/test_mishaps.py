@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from retinanet import mishaps
 from retinanet.errors import TrainingError
+from retinanet.training import system_errors as mishaps
 
 LESS = "a smaller train.batch_size or data.short_side needs less"
 

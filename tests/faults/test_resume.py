@@ -15,15 +15,15 @@ import pytest
 import torch
 from support import same_run
 
-from retinanet import runfolder
-from retinanet.checkpoint import LAST, PREVIOUS, read_metadata
-from retinanet.config import Config
-from retinanet.configfile import load_config
+from retinanet.checkpoints.checkpoint import LAST, PREVIOUS, read_metadata
+from retinanet.checkpoints.metadata import Metadata
+from retinanet.config.schema import Config
+from retinanet.config_file import load_config
 from retinanet.errors import CheckpointError, DivergenceError
-from retinanet.metadata import Metadata
-from retinanet.records import Done, Note, Progress, Record, Stopped, Validation
-from retinanet.runfolder import LOG, RunFolder
-from retinanet.training import Run, train
+from retinanet.training import run_folder as runfolder
+from retinanet.training.events import Done, Note, Progress, Record, Stopped, Validation
+from retinanet.training.run_folder import LOG, RunFolder
+from retinanet.training.train import Run, train
 
 SMALL = ("model.backbone=timm:lcnet_035", "train.batch_size=2")  # checkpoints of a megabyte
 KINDS = {  # two epochs of four steps each
@@ -149,7 +149,7 @@ def test_checkpoints_are_due_by_the_clock_or_by_steps(plain: Config, tmp_path: P
 
 def test_two_runs_cannot_write_one_folder(plain: Config, tmp_path: Path, in_process):
     run = tmp_path / "run"
-    script = "import sys\nfrom pathlib import Path\nfrom retinanet.folderlock import FolderLock\n"
+    script = "import sys\nfrom pathlib import Path\nfrom retinanet.io.folder_lock import FolderLock\n"
     script += "lock = FolderLock(Path(sys.argv[1]))\nprint('held', flush=True)\nsys.stdin.read()"
     run.mkdir()
     command = [sys.executable, "-c", script, str(run)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support import RETINA, retina
 
-from retinanet.checkpoint import LAST, read_metadata
+from retinanet.checkpoints.checkpoint import LAST, read_metadata
 
 ASKED = "retina: {}: the step ends, then a checkpoint is written; once more ends at once"
 COMMAND = ["train", "tiny.yaml", "--epochs", "1000", "--set", "model.backbone=timm:lcnet_035"]
@@ -92,7 +92,15 @@ def test_a_second_signal_ends_a_run_whose_worker_hangs(tiny: Path):
 
 def test_a_signal_before_the_run_begins_leaves_nothing(tiny: Path):
     script = Path(__file__).with_name("signalled_at.py")
-    command = [sys.executable, script, "retinanet.training:open_train_and_val", "1", "before", "SIGTERM", *COMMAND]
+    command = [
+        sys.executable,
+        script,
+        "retinanet.training.train:open_train_and_val",
+        "1",
+        "before",
+        "SIGTERM",
+        *COMMAND,
+    ]
     done = subprocess.run([*command, "-o", "early"], cwd=tiny, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (143, "retina: terminated before the run began\n")
     assert not (tiny / "early").exists()

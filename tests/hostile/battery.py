@@ -27,19 +27,20 @@ from PIL import Image
 from spoiling import safetensors
 from support import TINY_MODEL
 
-from retinanet import checkpoint
-from retinanet.config import Config, config_from_dict, config_to_dict
-from retinanet.configfile import load_config
-from retinanet.data.coco import read_coco
-from retinanet.data.findings import Split
-from retinanet.data.formats import open_split
+from retinanet.checkpoints import checkpoint
+from retinanet.checkpoints.convert import import_weights
+from retinanet.checkpoints.metadata import Metadata
+from retinanet.config.parsing import config_from_dict, config_to_dict
+from retinanet.config.schema import Config
+from retinanet.config_file import load_config
+from retinanet.data.formats.coco import read_coco
+from retinanet.data.formats.recognise import open_split
 from retinanet.data.images import image_size, oddities, read_image
-from retinanet.data.objectcheck import in_annotations, in_classes
+from retinanet.dataset_analysis.annotations import in_annotations, in_classes
+from retinanet.dataset_analysis.findings import Split
 from retinanet.errors import RetinaNetError
-from retinanet.metadata import Metadata
-from retinanet.model import make_model
-from retinanet.thresholds import load_thresholds
-from retinanet.weights import import_weights
+from retinanet.inference.threshold_file import load_thresholds
+from retinanet.model.retinanet import make_model
 
 MAX_PIXELS = 25_000_000
 FOLDER = Path(tempfile.mkdtemp(prefix="retina-battery-"))

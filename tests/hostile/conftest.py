@@ -14,11 +14,11 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data in three formats with their configs, a checkpoint of its classes, a picture, thresholds, a folder to leave alone."""
     from PIL import Image
 
-    from retinanet import checkpoint
-    from retinanet.configfile import load_config
+    from retinanet.checkpoints import checkpoint
+    from retinanet.checkpoints.metadata import Metadata
+    from retinanet.config_file import load_config
     from retinanet.data import open_dataset
-    from retinanet.metadata import Metadata
-    from retinanet.model import make_model
+    from retinanet.model.retinanet import make_model
 
     folder = tmp_path_factory.mktemp("sound")
     for split in ("train", "val"):

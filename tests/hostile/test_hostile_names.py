@@ -39,7 +39,7 @@ def class_of_orders(place: Path, in_process) -> None:
     """Data and a checkpoint in which a class has such a name."""
     from safetensors.torch import load_file
 
-    from retinanet import checkpoint
+    from retinanet.checkpoints import checkpoint
 
     for split in ("train", "val"):
         file = place / "coco" / "annotations" / f"instances_{split}.json"

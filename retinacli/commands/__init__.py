@@ -1,0 +1,1 @@
+"""One file per command: it parses, makes one call into the core and renders the result."""

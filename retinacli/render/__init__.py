@@ -1,0 +1,1 @@
+"""What each command shows: tables for people and JSON documents."""

@@ -1,0 +1,1 @@
+"""How long a detector takes for one image."""

@@ -1,0 +1,188 @@
+"""How long a detector takes for one image: stage by stage, and in turns with another.
+
+What runs is `Detector.predict`; the clocks hang at the model's parts.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from retinanet import devices
+from retinanet.data.transforms import padded, resized_size
+from retinanet.detections import Detections
+from retinanet.inference.detector import Detector
+from retinanet.inference.exported_model import ExportedModel
+
+if TYPE_CHECKING:
+    from retinanet.model.retinanet import Predictions
+
+STAGES = ("decode", "resize", "trunk", "FPN", "subnets", "decode + NMS")
+EXPORTED_STAGES = ("decode", "resize", "network, decode + NMS")  # the rest is one graph
+
+Progress = Callable[[int, int], object]  # told how many runs are done, and of how many
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an image asks of a detector.
+
+    size: (height, width) that it is resized to. padded: with the padding. detections: how many are found.
+    anchors, candidates: how many there are, and how many scores exceed the threshold; None where a file hides them.
+    """
+
+    size: tuple[int, int]
+    padded: tuple[int, int]
+    detections: int
+    anchors: int | None
+    candidates: int | None
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Medians of several runs in ms: of each stage, and of a whole run. memory: bytes at the peak."""
+
+    stages: dict[str, float]
+    total: float
+    memory: int
+
+
+@dataclass(frozen=True)
+class Race:
+    """Two ways to the same in turns: medians of several runs in ms. ratio: the median of each pair's theirs / ours."""
+
+    ours: float
+    theirs: float
+    ratio: float
+
+
+def measure(detector: Detector, file: Path, repeats: int, progress: Progress = lambda done, total: None) -> Speed:
+    """The time from an image file to its objects, by stage. One run more warms up. Raises: DataError."""
+    runs = _repeat(lambda: staged(detector, file)[1], repeats, progress)
+    medians = np.median(runs, axis=0).tolist()
+    names = EXPORTED_STAGES if isinstance(detector.model, ExportedModel) else STAGES
+    total = float(np.median(runs.sum(axis=1)))
+    return Speed(dict(zip(names, medians, strict=True)), total, _memory(detector))
+
+
+def time_predict(
+    detector: Detector, image: np.ndarray, repeats: int, progress: Progress = lambda done, total: None
+) -> float:
+    """The median time in ms from (H, W, 3) uint8 RGB to its objects. One run more warms up."""
+    return float(np.median(_repeat(lambda: [_seconds(detector, detector.predict, image)], repeats, progress)))
+
+
+def race(
+    detector: Detector,
+    other: Callable[[np.ndarray], object],
+    image: np.ndarray,
+    repeats: int,
+    progress: Progress = lambda done, total: None,
+) -> Race:
+    """Both on the same (H, W, 3) uint8 RGB in turns, since a machine's load changes. A pair more warms up."""
+    both = (detector.predict, other)
+    runs = _repeat(lambda: [_seconds(detector, find, image) for find in both], repeats, progress)
+    ours, theirs = runs.T
+    return Race(float(np.median(ours)), float(np.median(theirs)), float(np.median(theirs / ours)))
+
+
+def staged(detector: Detector, file: Path) -> tuple[Detections, list[float]]:
+    """What `detector.predict(file)` gives, and the seconds of each of STAGES or EXPORTED_STAGES.
+
+    Padding and the way to the device belong to resize, normalisation to trunk. Raises: DataError.
+    """
+    marks: list[float] = []
+
+    def mark(*_: object) -> None:
+        marks.append(_now(detector))
+
+    with _at_parts(detector, mark):
+        mark()
+        image = detector.read(file)
+        mark()
+        found = detector.predict(image)
+        mark()
+    return found, np.diff(marks).tolist()
+
+
+def work(detector: Detector, image: np.ndarray) -> Work:
+    """image: (H, W, 3) uint8 RGB."""
+    d = detector.data
+    size = resized_size((image.shape[0], image.shape[1]), d.short_side, d.long_side, d.resize)
+    sides = (padded(size[0]), padded(size[1]))
+    if isinstance(detector.model, ExportedModel):
+        return Work(size, sides, len(detector.predict(image)), None, None)
+    seen: list[Predictions] = []
+    with detector.model.register_forward_hook(lambda module, inputs, output: seen.append(output)):
+        found = detector.predict(image)
+    threshold = detector.settings.score_threshold
+    candidates = sum(int((logits.float().sigmoid() > threshold).sum()) for logits in seen[0].logits)
+    return Work(size, sides, len(found), sum(map(len, seen[0].anchors)), candidates)
+
+
+def describe_machine(detector: Detector) -> str:
+    if isinstance(detector.model, ExportedModel):
+        return devices.describe_cpu()
+    return devices.describe_device(detector.model.pixel_mean.device)
+
+
+@contextmanager
+def _at_parts(detector: Detector, mark: Callable[..., None]) -> Iterator[None]:
+    """Within, `mark` is called where one stage of the network ends and the next begins."""
+    model = detector.model
+    if isinstance(model, ExportedModel):
+        run = model.run
+
+        def marked(inputs):
+            mark()
+            return run(inputs)
+
+        model.run = marked  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            del model.run
+        return
+    with ExitStack() as hooks:
+        hooks.enter_context(model.register_forward_pre_hook(mark))
+        for part in (model.trunk, model.fpn, model):
+            hooks.enter_context(part.register_forward_hook(mark))
+        yield
+
+
+def _repeat(run: Callable[[], list[float]], repeats: int, progress: Progress) -> np.ndarray:
+    """(repeats, times of a run) in ms, without the first run, which warms up."""
+    seconds = []
+    for done in range(1 + repeats):
+        progress(done, 1 + repeats)
+        seconds.append(run())
+    return 1000 * np.array(seconds[1:])
+
+
+def _seconds(detector: Detector, find: Callable[[np.ndarray], object], image: np.ndarray) -> float:
+    start = _now(detector)
+    find(image)
+    return _now(detector) - start
+
+
+def _now(detector: Detector) -> float:
+    """The time at which all that was asked of the detector's device is done."""
+    if not isinstance(detector.model, ExportedModel):
+        import torch
+
+        device = detector.model.pixel_mean.device
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()
+    return time.perf_counter()
+
+
+def _memory(detector: Detector) -> int:
+    if isinstance(detector.model, ExportedModel):
+        return devices.process_memory()
+    return devices.peak_memory(detector.model.pixel_mean.device)

@@ -1,0 +1,1 @@
+"""Checkpoints of this project, and weights of others converted to them."""

@@ -1,0 +1,150 @@
+"""Weights and everything needed to use or continue them, in one safetensors file."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TypeVar
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from retinanet.checkpoints.metadata import Metadata, from_record, to_record
+from retinanet.errors import CheckpointError
+from retinanet.io.atomic import replacing
+from retinanet.io.size_limits import check_size
+from retinanet.messages import one_line
+from retinanet.model.retinanet import RetinaNet, make_model
+
+T = TypeVar("T")
+MAX_BYTES = 2**35  # ResNet-152 with its optimizer and its average has 1 GB
+BEST, LAST, PREVIOUS = "best.safetensors", "last.safetensors", "previous.safetensors"
+MODEL, AVERAGE, OPTIMIZER = "model.", "average.", "optimizer."  # prefixes of the tensors' names
+
+
+def save(path: Path, tensors: dict[str, Tensor], metadata: Metadata, keep: Path | None = None) -> None:
+    """Write atomically. keep: what the checkpoint of before is called from then on. Raises: OSError that names `path`."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    record = to_record(metadata)
+    record["sha256"] = _sha256(tensors, record)
+    with replacing(path, keep) as temporary:
+        try:
+            save_file(tensors, temporary, metadata=record)
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from None
+
+
+def resolve(path: str | Path) -> Path:
+    """The checkpoint that a run's folder stands for (best, else last), or the file itself.
+
+    Raises: CheckpointError if there is none.
+    """
+    path = Path(path)
+    if os.path.isdir(path):  # of a name too long it says no, where pathlib raises
+        for name in (BEST, LAST):
+            if (path / name).is_file():
+                return path / name
+        raise CheckpointError(f"{path}: holds no {BEST} or {LAST}; expected the folder of a retina run")
+    if not os.path.isfile(path):
+        raise CheckpointError(f"{path}: no such file or folder; expected a checkpoint or the folder of a retina run")
+    return path
+
+
+def read_metadata(path: str | Path) -> Metadata:
+    """Config, classes and progress of a checkpoint, without its tensors. Raises: CheckpointError."""
+    file = resolve(path)
+    return from_record(_record(file), file)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a checkpoint, its checksum compared. Raises: CheckpointError."""
+    record = _record(path)
+    try:
+        tensors = load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {one_line(error)}") from None
+    if _sha256(tensors, record) != record.get("sha256"):
+        raise CheckpointError(f"{path}: is damaged: its checksum differs from the one written with it")
+    return tensors
+
+
+def described(path: str | Path) -> Metadata:
+    """As `read_metadata`, of a file that holds the tensors of the model that its config describes, as its header tells.
+
+    No memory is taken for the model, which a config may claim to be of any size. Raises: CheckpointError.
+    """
+    file = resolve(path)
+    metadata = from_record(_record(file), file)
+    with safetensors.safe_open(file, framework="pt") as opened:
+        held = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+    held = weights(held)
+    try:
+        with torch.device("meta"):
+            model = _make(metadata)
+    except RuntimeError as error:
+        raise CheckpointError(f"{file}: its config describes no model: {one_line(error)}") from None
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    wrong = [name for name in (expected | held) if expected.get(name) != held.get(name)]
+    if wrong:
+        name, *others = wrong
+        shapes = f"{name} is {held.get(name, 'absent')}, expected {expected.get(name, 'no such tensor')}"
+        also = f"; {len(others)} more differ" if others else ""
+        raise CheckpointError(f"{file}: does not fit its own config: {shapes}{also}")
+    return metadata
+
+
+def load_model(path: str | Path) -> tuple[RetinaNet, Metadata]:
+    """The detector of a checkpoint or a run's folder in evaluation mode, on the CPU; averaged weights where it has them.
+
+    Raises: CheckpointError.
+    """
+    file = resolve(path)
+    metadata = described(file)
+    tensors = weights(read_tensors(file))
+    model = _make(metadata)
+    model.load_state_dict(tensors)
+    return model.eval(), metadata
+
+
+def weights(tensors: dict[str, T]) -> dict[str, T]:
+    """The model's tensors of a checkpoint under the model's names; the averaged ones where there are any."""
+    prefix = AVERAGE if any(name.startswith(AVERAGE) for name in tensors) else MODEL
+    return with_prefix(tensors, prefix)
+
+
+def with_prefix(tensors: dict[str, T], prefix: str) -> dict[str, T]:
+    """Those tensors whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _make(metadata: Metadata) -> RetinaNet:
+    return make_model(metadata.config.model, metadata.config.anchors, len(metadata.classes), pretrained=False)
+
+
+def _record(file: Path) -> dict[str, str]:
+    try:
+        check_size(file, MAX_BYTES, CheckpointError)
+        with safetensors.safe_open(file, framework="pt") as opened:
+            record = opened.metadata() or {}
+    except (safetensors.SafetensorError, OSError) as error:
+        hint = "; if it is torchvision's or detectron2's, retina import makes one of it"
+        foreign = file.suffix in (".pth", ".pt", ".pkl")
+        raise CheckpointError(
+            f"{file}: is not a readable safetensors file: {one_line(error)}{hint if foreign else ''}"
+        ) from None
+    if record.get("format") != "retina":
+        raise CheckpointError(f"{file}: is a safetensors file of another program, expected one written by retina train")
+    return record
+
+
+def _sha256(tensors: dict[str, Tensor], record: dict[str, str]) -> str:
+    """Of every tensor and all metadata but the checksum itself."""
+    told = {key: text for key, text in record.items() if key != "sha256"}
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

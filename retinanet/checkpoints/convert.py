@@ -1,0 +1,178 @@
+"""Other projects' RetinaNet weights as ours: torchvision's and detectron2's."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from retinanet.checkpoints.checkpoint import Metadata
+from retinanet.checkpoints.foreign_files import MAX_BYTES, _read
+from retinanet.config.parsing import config_from_dict
+from retinanet.config.presets import PRESETS
+from retinanet.errors import CheckpointError
+from retinanet.io.size_limits import read_bytes
+from retinanet.messages import one_line
+from retinanet.model.retinanet import RetinaNet, make_model
+
+V1_SHA256 = "eeacb38b"  # begins that of torchvision's COCO_V1, for which it sets the normalisations' epsilon to 0
+EPSILON = 1e-5  # of our normalisations
+BLOCKS = {6: "resnet50", 23: "resnet101", 36: "resnet152"}  # bottlenecks of C4
+BGR_MEAN = (103.53, 116.28, 123.675)  # detectron2's default, over 1
+
+TORCHVISION = (
+    (r"backbone\.body\.(.+)", r"trunk.body.\1"),
+    (r"backbone\.fpn\.inner_blocks\.(\d)(?:\.0)?\.(\w+)", r"fpn.lateral.\1.\2"),
+    (r"backbone\.fpn\.layer_blocks\.(\d)(?:\.0)?\.(\w+)", r"fpn.output.\1.\2"),
+    (r"backbone\.fpn\.extra_blocks\.(p6|p7)\.(\w+)", r"fpn.\1.\2"),
+    (r"head\.classification_head\.cls_logits\.(\w+)", r"cls_subnet.predict.\1"),
+    (r"head\.regression_head\.bbox_reg\.(\w+)", r"box_subnet.predict.\1"),
+    (r"head\.classification_head\.conv\.([\d.]+)\.(\w+)", r"cls_subnet.tower.\1.\2"),
+    (r"head\.regression_head\.conv\.([\d.]+)\.(\w+)", r"box_subnet.tower.\1.\2"),
+)
+DETECTRON2 = (
+    (r"backbone\.bottom_up\.stem\.(.+)", r"trunk.body.\1"),
+    (r"backbone\.bottom_up\.res2\.(.+)", r"trunk.body.layer1.\1"),
+    (r"backbone\.bottom_up\.res3\.(.+)", r"trunk.body.layer2.\1"),
+    (r"backbone\.bottom_up\.res4\.(.+)", r"trunk.body.layer3.\1"),
+    (r"backbone\.bottom_up\.res5\.(.+)", r"trunk.body.layer4.\1"),
+    (r"backbone\.fpn_lateral3\.(\w+)", r"fpn.lateral.0.\1"),
+    (r"backbone\.fpn_lateral4\.(\w+)", r"fpn.lateral.1.\1"),
+    (r"backbone\.fpn_lateral5\.(\w+)", r"fpn.lateral.2.\1"),
+    (r"backbone\.fpn_output3\.(\w+)", r"fpn.output.0.\1"),
+    (r"backbone\.fpn_output4\.(\w+)", r"fpn.output.1.\1"),
+    (r"backbone\.fpn_output5\.(\w+)", r"fpn.output.2.\1"),
+    (r"backbone\.top_block\.(p6|p7)\.(\w+)", r"fpn.\1.\2"),
+    (r"head\.cls_score\.(\w+)", r"cls_subnet.predict.\1"),
+    (r"head\.bbox_pred\.(\w+)", r"box_subnet.predict.\1"),
+    (r"head\.cls_subnet\.(\d)\.(\w+)", r"cls_subnet.tower.\1.\2"),
+    (r"head\.bbox_subnet\.(\d)\.(\w+)", r"box_subnet.tower.\1.\2"),
+)
+DETECTRON2_NORMS = (
+    (r"\.conv(\d)\.norm\.", r".bn\1."),
+    (r"\.shortcut\.norm\.", ".downsample.1."),
+    (r"\.shortcut\.", ".downsample.0."),
+)
+NOT_WEIGHTS = ("anchor_generator.", "pixel_mean", "pixel_std")  # detectron2's buffers, which the preset knows
+
+
+def import_weights(path: str | Path) -> tuple[RetinaNet, Metadata]:
+    """The model of a file of torchvision's RetinaNet, or of detectron2's model zoo, with its preset.
+
+    Raises: CheckpointError if the file cannot be read, or is neither.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such file; expected weights of torchvision (.pth) or detectron2 (.pkl, .pth)"
+        )
+    content = read_bytes(path, MAX_BYTES, CheckpointError)
+    return _convert(path, content, no_epsilon=hashlib.sha256(content).hexdigest().startswith(V1_SHA256))
+
+
+def _convert(path: Path, content: bytes, no_epsilon: bool) -> tuple[RetinaNet, Metadata]:
+    """no_epsilon: whether torchvision's normalisations add nothing to the variance."""
+    state = _read(path, content)
+    try:
+        if "head.cls_score.weight" in state:
+            return _make(*_from_detectron2(state), str(path))
+        if "head.classification_head.cls_logits.weight" in state:
+            return _make(*_from_torchvision(state, no_epsilon), str(path))
+    except Exception as error:  # tensors of any shape and kind: what they raise has no bounds
+        raise CheckpointError(f"{path}: is no RetinaNet that is known here: {one_line(error)}") from None
+    known = ", ".join(list(state)[:3])[:200]
+    raise CheckpointError(f"{path}: is neither torchvision's RetinaNet nor detectron2's; it holds {known}, ...")
+
+
+def _from_torchvision(state: Mapping[str, Tensor], no_epsilon: bool) -> tuple[dict[str, Tensor], dict[str, Any], int]:
+    """Tensors, the configuration as a dict, and the number of classes."""
+    v2 = any(re.fullmatch(r"head\.classification_head\.conv\.\d\.1\.weight", name) for name in state)
+    tensors = {}
+    for name, tensor in _renamed(state, TORCHVISION).items():
+        index = re.fullmatch(r"(cls_subnet|box_subnet)\.tower\.(\d)\.([01])\.(\w+)", name)
+        if index:  # a block of convolution, normalisation (V2 alone) and ReLU; ours stand in one row
+            subnet, block, part, kind = index.groups()
+            name = f"{subnet}.tower.{int(block) * (3 if v2 else 2) + int(part)}.{kind}"
+        tensors[name] = tensor
+    for name in [name for name in tensors if v2 and re.fullmatch(r"\w+\.tower\.[0369]\.weight", name)]:
+        tensors[name.replace("weight", "bias")] = torch.zeros(len(tensors[name]))  # ours have one, before a GN too
+    classes = len(tensors["cls_subnet.predict.bias"]) // 9
+    for subnet, columns in (("cls_subnet", classes), ("box_subnet", 4)):
+        for kind in ("weight", "bias"):
+            tensors[f"{subnet}.predict.{kind}"] = _scale_major(tensors[f"{subnet}.predict.{kind}"], columns)
+    if no_epsilon:
+        # w / sqrt(v) = w' / sqrt(v + eps)
+        for name in [name for name in tensors if name.endswith("running_var")]:
+            variance, scale = tensors[name], name.replace("running_var", "weight")
+            tensors[scale] = tensors[scale] * torch.sqrt((variance + EPSILON) / variance)
+    return tensors, _config("torchvision_v2" if v2 else "torchvision", {}, tensors), classes
+
+
+def _from_detectron2(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any], int]:
+    """Tensors, the configuration as a dict, and the number of classes."""
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(NOT_WEIGHTS)}
+    tensors = {}
+    for name, tensor in _renamed(state, DETECTRON2).items():
+        if name.startswith("trunk."):
+            for pattern, ours in DETECTRON2_NORMS:
+                name = re.sub(pattern, ours, name)
+        tensors[name] = tensor
+    tensors["trunk.body.conv1.weight"] = tensors["trunk.body.conv1.weight"].flip(1)  # BGR
+    statistics = {"pixel_mean": BGR_MEAN[::-1], "pixel_std": (1.0, 1.0, 1.0), "stride_in_1x1": True}
+    return tensors, _config("detectron2", statistics, tensors), len(tensors["cls_subnet.predict.bias"]) // 9
+
+
+def _renamed(state: Mapping[str, Tensor], rules: tuple[tuple[str, str], ...]) -> dict[str, Tensor]:
+    renamed = {}
+    for name, tensor in state.items():
+        ours = next((re.sub(pattern, new, name) for pattern, new in rules if re.fullmatch(pattern, name)), None)
+        if ours is None:
+            raise ValueError(f"unexpected tensor {name}")
+        renamed[ours] = tensor
+    return renamed
+
+
+def _scale_major(predict: Tensor, columns: int) -> Tensor:
+    """Outputs of 3 ratios x 3 scales x columns, as torchvision has them, as ours of 3 scales x 3 ratios x columns."""
+    return predict.reshape(3, 3, columns, *predict.shape[1:]).transpose(0, 1).reshape(predict.shape)
+
+
+def _config(preset: str, model: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    blocks = {name.split(".")[3] for name in tensors if name.startswith("trunk.body.layer3.")}
+    if len(blocks) not in BLOCKS:
+        raise ValueError(
+            f"C4 has {len(blocks)} blocks, a ResNet of 50, 101 or 152 layers {', '.join(map(str, BLOCKS))}"
+        )
+    config = {section: dict(values) for section, values in PRESETS[preset].items()}
+    config["model"] = config.get("model", {}) | {"backbone": BLOCKS[len(blocks)]} | model
+    return config
+
+
+def _make(tensors: dict[str, Tensor], values: dict[str, Any], classes: int, source: str) -> tuple[RetinaNet, Metadata]:
+    if not classes:
+        raise ValueError("it has no classes")
+    config = config_from_dict(values, source)
+    model = make_model(config.model, config.anchors, classes, pretrained=False)
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    fresh = [name for name in missing if not name.endswith("num_batches_tracked")]  # frozen ones count nothing
+    if fresh or unexpected:
+        raise ValueError(
+            f"missing {', '.join(fresh[:3]) or 'nothing'}, unexpected {', '.join(unexpected[:3]) or 'nothing'}"
+        )
+    return model.eval(), Metadata(config, *_names(classes))
+
+
+def _names(classes: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Names and category ids: COCO's 80, torchvision's 91 with 11 that no picture has, or numbers from 1."""
+    from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights
+
+    categories = RetinaNet_ResNet50_FPN_Weights.COCO_V1.meta["categories"]  # of ids 0..90
+    used = [i for i, name in enumerate(categories) if i and name != "N/A"]
+    if classes == len(used):
+        return tuple(categories[i] for i in used), tuple(used)
+    if classes == len(categories):
+        return tuple(name if i in used else f"unused {i}" for i, name in enumerate(categories)), tuple(range(classes))
+    return tuple(f"class {i}" for i in range(1, classes + 1)), tuple(range(1, classes + 1))

@@ -1,0 +1,59 @@
+"""What travels beside a detector's weights, in checkpoints and in exported models."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from retinanet.config.parsing import config_from_dict, config_to_dict
+from retinanet.config.schema import Config
+from retinanet.errors import CheckpointError, ConfigError
+
+VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What travels beside the tensors: the resolved config, class names and their outside ids, the run's progress."""
+
+    config: Config
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    progress: dict[str, Any] = field(default_factory=dict)
+
+
+def to_record(metadata: Metadata) -> dict[str, str]:
+    """As texts, which every format of a file can hold."""
+    return {
+        "format": "retina",
+        "version": VERSION,
+        "config": json.dumps(config_to_dict(metadata.config)),
+        "classes": json.dumps(metadata.classes),
+        "category_ids": json.dumps(metadata.category_ids),
+        "progress": json.dumps(metadata.progress),
+    }
+
+
+def from_record(record: Mapping[str, str], file: Path) -> Metadata:
+    """The inverse of `to_record`. Raises: CheckpointError that names `file`."""
+    if record.get("version") != VERSION:
+        raise CheckpointError(f"{file}: has format version {record.get('version')!s:.100}, expected {VERSION}")
+    try:
+        metadata = Metadata(
+            config=config_from_dict(json.loads(record["config"]), str(file)),
+            classes=tuple(str(name) for name in json.loads(record["classes"])),
+            category_ids=tuple(int(i) for i in json.loads(record["category_ids"])),
+            progress=dict(json.loads(record["progress"])),
+        )
+        "".join(metadata.classes).encode()  # half a letter, which JSON can hold, is no text
+    except (LookupError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise CheckpointError(f"{file}: its metadata is damaged: {error!r:.200}") from None
+    except ConfigError as error:
+        raise CheckpointError(f"its config is not readable: {error}") from None
+    names, ids = metadata.classes, metadata.category_ids
+    if not names or len(names) != len(ids) or len(set(ids)) < len(ids) or any(abs(i) >= 2**63 for i in ids):
+        raise CheckpointError(
+            f"{file}: its metadata is damaged: {len(names)} classes with {len(set(ids))} category ids"
+        )
+    return metadata

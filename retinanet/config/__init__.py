@@ -1,0 +1,1 @@
+"""The keys of a config: their types, defaults, bounds and presets."""

@@ -1,0 +1,86 @@
+"""Recognises a data set's format by the files that are there."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from retinanet.data.dataset import Dataset
+from retinanet.data.formats.build import without_empty
+from retinanet.data.formats.coco import read_coco
+from retinanet.data.formats.voc import read_voc
+from retinanet.data.formats.yolo import read_lines, read_names, read_yolo, split_sources
+from retinanet.errors import DataError
+
+
+def open_split(
+    root: Path,
+    *,
+    name: str | None = None,
+    images: str | None = None,
+    annotations: str | None = None,
+    classes: Sequence[str] | None = None,
+    skip_empty: bool = False,
+) -> Dataset:
+    """One split of a COCO, Pascal VOC or YOLO data set.
+
+    Args:
+        root: the data set's folder.
+        images, annotations: image folder and annotations inside `root`: a .json file is COCO's, a folder of .xml VOC's
+            (of split `name` where ImageSets/Main lists it, else all), a folder of .txt YOLO's. Without them, the split
+            `name` is looked for in the usual layouts of the three.
+        classes: the names to keep, in their new order; None keeps all.
+        skip_empty: leave out the images without objects.
+    Raises: DataError if nothing is recognised, no image is left, or a file is at fault.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; data.root (--set data.root=DIR) tells where the data lies")
+    if images is not None and annotations is not None:
+        dataset = _given(root, name, root / images, root / annotations, classes)
+    elif name is not None and images is None and annotations is None:
+        dataset = _named(root, name, classes)
+    else:
+        raise DataError(f"{root}: a split needs images and annotations, or only a name")
+    if skip_empty:
+        dataset = without_empty(dataset)
+    if not len(dataset):
+        raise DataError(f"{root}: the split {name or annotations} has no images" + " with objects" * skip_empty)
+    return dataset
+
+
+def _given(root: Path, name: str | None, images: Path, annotations: Path, classes: Sequence[str] | None) -> Dataset:
+    if annotations.suffix.lower() == ".json":
+        return read_coco(images, annotations, classes)
+    for folder in (images, annotations):
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder; data.root (--set data.root=DIR) tells where the data lies")
+    if any(annotations.glob("*.xml")):
+        split = root / "ImageSets" / "Main" / f"{name}.txt"
+        stems = list(filter(None, read_lines(split))) if split.is_file() else None
+        return read_voc(images, annotations, stems, classes)
+    if any(annotations.rglob("*.txt")):
+        return read_yolo([images], annotations, read_names(root, annotations), classes)
+    raise DataError(f"{annotations}: no annotations found; expected a .json file, or a folder of .xml or .txt files")
+
+
+def _named(root: Path, name: str, classes: Sequence[str] | None) -> Dataset:
+    coco = root / "annotations" / f"instances_{name}.json"
+    if coco.is_file():
+        images = root / "images" / name
+        return read_coco(images if images.is_dir() else root / name, coco, classes)
+    roboflow = root / name / "_annotations.coco.json"
+    if roboflow.is_file():
+        return read_coco(roboflow.parent, roboflow, classes)
+    voc = root / "ImageSets" / "Main" / f"{name}.txt"
+    if voc.is_file():
+        return _given(root, name, root / "JPEGImages", root / "Annotations", classes)
+    if sources := split_sources(root, name):
+        return read_yolo(sources, None, read_names(root), classes)
+    for images, labels in (
+        (root / "images" / name, root / "labels" / name),
+        (root / name / "images", root / name / "labels"),
+    ):
+        if images.is_dir() and labels.is_dir():
+            return read_yolo([images], labels, read_names(root, labels), classes)
+    raise DataError(
+        f'{root}: no split "{name}"; looked for annotations/instances_{name}.json, {name}/_annotations.coco.json, '
+        f"ImageSets/Main/{name}.txt, {name} in data.yaml, images/{name} with labels/{name}, {name}/images with {name}/labels"
+    )

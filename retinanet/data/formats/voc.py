@@ -1,0 +1,137 @@
+"""Pascal VOC's XML files to a `Dataset`."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+
+from retinanet.data.dataset import Dataset
+from retinanet.data.formats import build as columns
+from retinanet.data.images import SUFFIXES
+from retinanet.errors import DataError
+from retinanet.io.size_limits import read_bytes
+from retinanet.messages import one_line
+
+MAX_BYTES = 2**23  # of one image's objects; some 20,000
+
+
+def read_voc(
+    images: Path, annotations: Path, stems: Sequence[str] | None = None, classes: Sequence[str] | None = None
+) -> Dataset:
+    """The images of a VOC split with their boxes; `difficult` objects are crowd.
+
+    Labels follow the sorted class names of the whole folder, so that all its splits agree. VOC's pixels are 1-based and
+    inclusive (VOC2012 development kit): only xmin and ymin lose 1. A box with xmax = xmin is no pixel wide: a slip of
+    the annotator's, skipped with a note as are boxes outside their image.
+
+    Args:
+        annotations: folder of XML files. stems: the split's, without suffix; None takes every file.
+        classes: the names to keep, in their new order; None keeps all.
+    Raises: DataError if a named XML file is absent or at fault, or its image is absent.
+    """
+    pages = {path.stem: _read_page(path) for path in sorted(annotations.glob("*.xml"))}
+    names = sorted({entry.name for page in pages.values() for entry in page.objects})
+    stems = list(pages) if stems is None else stems
+    for stem in stems:
+        if stem not in pages:
+            raise DataError(f'{annotations / stem}.xml: no such file; the split names "{stem}"')
+
+    split = [pages[stem] for stem in stems]
+    counts = [len(page.objects) for page in split]
+    objects = [entry for page in split for entry in page.objects]
+    corners = np.array([entry.corners for entry in objects], np.float64).reshape(-1, 4)
+    files = [_image_of(images, annotations, stem, page.file) for stem, page in zip(stems, split, strict=True)]
+    annotated = all(all(page.size) for page in split)
+    low, high = corners[:, :2], corners[:, 2:]
+    label_of = {name: label for label, name in enumerate(names)}
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is skipped
+        boxes = np.concatenate([low - 1, high - low + (high > low)], axis=1)
+    return columns.build(
+        source=annotations.name,
+        names=names,
+        category_ids=range(1, len(names) + 1),
+        classes=classes,
+        folder=images,
+        files=files,
+        image_ids=np.arange(1, len(split) + 1),
+        sizes=np.array([page.size for page in split]) if annotated else columns.header_sizes(images, files),
+        sizes_annotated=annotated,
+        owners=np.repeat(np.arange(len(split)), counts),
+        boxes=boxes,
+        areas=np.full(len(objects), np.nan),
+        labels=np.array([label_of[entry.name] for entry in objects], np.int64),
+        crowd=np.array([entry.difficult for entry in objects], bool),
+        annotation_ids=np.arange(1, len(objects) + 1),
+    )
+
+
+class _Object(NamedTuple):
+    name: str
+    corners: list[float]
+    """xmin, ymin, xmax, ymax as written."""
+    difficult: bool
+
+
+class _Page(NamedTuple):
+    file: str
+    size: tuple[int, int]
+    """Height and width; 0 where not written."""
+    objects: list[_Object]
+
+
+class _NoDoctype(ElementTree.TreeBuilder):
+    def doctype(self, name: str, pubid: str, system: str) -> None:
+        """A document type may define entities that expand without bound."""
+        raise ValueError("has a DOCTYPE, which annotations do not need")
+
+
+def _read_page(path: Path) -> _Page:
+    content = read_bytes(path, MAX_BYTES, DataError)
+    try:
+        root = ElementTree.fromstring(content, ElementTree.XMLParser(target=_NoDoctype()))
+    except (ValueError, LookupError, ElementTree.ParseError) as error:
+        raise DataError(f"{path}: cannot be read as XML: {one_line(error)}") from error
+    try:
+        height, width = (_side(root.findtext(f"size/{side}") or "0") for side in ("height", "width"))
+        objects = [
+            _Object(
+                _text(entry, "name"),
+                [float(_text(entry, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")],
+                (entry.findtext("difficult") or "0").strip() == "1",
+            )
+            for entry in root.findall("object")
+        ]
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"{path}: {one_line(error)}") from error
+    return _Page((root.findtext("filename") or "").strip(), (height, width), objects)
+
+
+def _side(text: str) -> int:
+    side = int(float(text))
+    if side >= 2**31:
+        raise ValueError(f"the size has a side of {side:.3g} pixels")
+    return max(side, 0)
+
+
+def _text(entry: ElementTree.Element, tag: str) -> str:
+    text = (entry.findtext(tag) or "").strip()
+    if not text:
+        raise ValueError(f"an object has no {tag}; expected name and bndbox with xmin, ymin, xmax, ymax")
+    return text
+
+
+def _image_of(images: Path, annotations: Path, stem: str, file: str) -> str:
+    """The image's name inside `images`: what the XML says if that exists, else the XML's own stem."""
+    if file:
+        columns.check_relative(file, f"{annotations / stem}.xml")
+    candidates = [file] * bool(file) + [stem + suffix for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES))]
+    for candidate in candidates:
+        if os.path.isfile(images / candidate):  # of a path too long it says no, where pathlib raises
+            return candidate
+    raise DataError(
+        f'{annotations / stem}.xml: no image for it in {images}; looked for "{candidates[0]:.200}" and {stem}.*',
+        "missing-image",
+    )

@@ -1,0 +1,176 @@
+"""YOLO's text files to a `Dataset`."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retinanet.data.dataset import Dataset
+from retinanet.data.formats import build as columns
+from retinanet.data.images import SUFFIXES
+from retinanet.errors import DataError
+from retinanet.io.safe_yaml import read_mapping
+from retinanet.io.size_limits import read_bytes
+from retinanet.messages import one_line
+
+MAX_BYTES = 2**28  # of a list of images; of 2 million or more
+
+
+def read_yolo(
+    sources: Sequence[Path], labels: Path | None, names: Sequence[str], classes: Sequence[str] | None = None
+) -> Dataset:
+    """Images with the boxes of their text files, `class cx cy w h` as fractions of the turned image.
+
+    A line `class x1 y1 x2 y2 x3 y3 ...`, a polygon, becomes its bounding box. An image without a text file has no
+    objects. The category ids are YOLO's class indices.
+
+    Args:
+        sources: folders of images, or text files that list images. labels: the folder of text files, laid out as the
+            one folder in `sources`; None finds each by putting `labels` for the last `images` in the image's path.
+        names: of all classes. classes: the names to keep, in their new order; None keeps all.
+    Raises: DataError on a line of another form, a class index beyond `names`, or an unreadable image header.
+    """
+    images = [image for source in sources for image in _images_of(source)]
+    folder = Path(os.path.commonpath([image.parent for image in images])) if images else Path()
+    owners, indices, fractions = [], [], []
+    for owner, image in enumerate(images):
+        text = _label_path(image) if labels is None else labels / image.relative_to(sources[0])
+        for index, box in _read_labels(text.with_suffix(".txt"), len(names)):
+            owners.append(owner)
+            indices.append(index)
+            fractions.append(box)
+    files = [image.relative_to(folder).as_posix() for image in images]
+    sizes = columns.header_sizes(folder, files)
+    x1, y1, x2, y2 = np.array(fractions, np.float64).reshape(-1, 4).T
+    height, width = sizes[np.array(owners, np.int64)].T
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is skipped
+        boxes = np.stack([x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height], axis=1)
+    return columns.build(
+        source=labels.name if labels else sources[0].name,
+        names=names,
+        category_ids=range(len(names)),
+        classes=classes,
+        folder=folder,
+        files=files,
+        image_ids=np.arange(1, len(images) + 1),
+        sizes=sizes,
+        sizes_annotated=False,
+        owners=np.array(owners, np.int64),
+        boxes=boxes,
+        areas=np.full(len(owners), np.nan),
+        labels=np.array(indices, np.int64),
+        crowd=np.zeros(len(owners), bool),
+        annotation_ids=np.arange(1, len(owners) + 1),
+    )
+
+
+def read_names(root: Path, labels: Path | None = None) -> list[str]:
+    """Class names of data.yaml, classes.txt or obj.names, looked for in `root`, then in folder `labels`.
+
+    Raises: DataError if there are none.
+    """
+    folders = [root] if labels in (None, root) else [root, labels]
+    for folder in folders:
+        names = read_data_yaml(folder).get("names")
+        if isinstance(names, dict):
+            if sorted(names) != sorted(map(str, range(len(names)))):
+                raise DataError(f"{folder / 'data.yaml'}: names has the keys {list(names)[:10]}; expected 0, 1, 2, ...")
+            names = [names[str(index)] for index in range(len(names))]
+        if isinstance(names, list) and names:
+            if any(not isinstance(name, str) for name in names):
+                raise DataError(f"{folder / 'data.yaml'}: names holds lists or mappings; expected text")
+            return names
+        for file in (folder / "classes.txt", folder / "obj.names"):
+            if file.is_file() and (lines := list(filter(None, read_lines(file)))):
+                return lines
+    places = " or ".join(map(str, folders))
+    raise DataError(f"{places}: no class names; put them into data.yaml (names: [...]), classes.txt or obj.names there")
+
+
+def read_data_yaml(root: Path) -> dict[str, Any]:
+    """The mapping in root/data.yaml, each scalar as its text; empty without such a file."""
+    path = root / "data.yaml"
+    if not path.is_file():
+        return {}
+    # as text: a class may be called "no" or "1"
+    return read_mapping(path, "train, val and names", as_text=True, error=DataError)
+
+
+def read_lines(file: Path) -> list[str]:
+    """The lines of a text file, stripped. Raises DataError if it cannot be read."""
+    return [line.strip() for line in read_bytes(file, MAX_BYTES, DataError).decode("utf-8-sig", "replace").splitlines()]
+
+
+def split_sources(root: Path, name: str) -> list[Path]:
+    """The image folders or list files that root/data.yaml gives for a split; none if it does not name the split.
+
+    Raises: DataError if what it names does not exist.
+    """
+    document = read_data_yaml(root)
+    entries = document.get(name) or []
+    sources = []
+    for entry in [entries] if isinstance(entries, str) else entries:
+        if not isinstance(entry, str):
+            raise DataError(f"{root / 'data.yaml'}: {name} holds lists or mappings; expected a path, or a list of them")
+        # Exports carry paths of the machine they were made on: `path` may be absent here, and Roboflow writes
+        # ../train/images for train/images.
+        bases = [root / str(document.get("path") or ""), root]
+        candidates = [base / tail for base in bases for tail in (entry, entry.removeprefix("../"))]
+        found = next((path for path in candidates if os.path.exists(path)), None)
+        if found is None:
+            raise DataError(
+                f"{root / 'data.yaml'}: {name} names {entry:.200}, which does not exist; looked for "
+                f"{candidates[0]!s:.200}"
+            )
+        sources.append(found)
+    return sources
+
+
+def _images_of(source: Path) -> list[Path]:
+    if source.is_dir():
+        return sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+    images = [source.parent / line for line in read_lines(source) if line]
+    for image in images:
+        if not image.name:
+            raise DataError(f"{source}: lists {image}, expected image files")
+    return images
+
+
+def _label_path(image: Path) -> Path:
+    parts = list(image.parts)
+    if "images" in parts[:-1]:
+        parts[len(parts) - 2 - parts[-2::-1].index("images")] = "labels"
+    return Path(*parts)
+
+
+def _read_labels(file: Path, n_classes: int) -> list[tuple[int, tuple[float, float, float, float]]]:
+    """Class index and (x1, y1, x2, y2) of each line, as fractions of the image; none if the file is absent."""
+    if not os.path.isfile(file):
+        return []
+    found = []
+    for number, line in enumerate(read_lines(file), start=1):
+        where = f"{file}, line {number}"
+        try:
+            values = [float(word) for word in line.split()]
+        except ValueError as error:
+            raise DataError(f"{where}: {one_line(error)}; expected numbers, class cx cy w h") from error
+        if not values:
+            continue
+        index, *rest = values
+        if len(rest) == 4:
+            cx, cy, w, h = rest
+            box = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
+        elif len(rest) >= 6 and len(rest) % 2 == 0:
+            box = (min(rest[::2]), min(rest[1::2]), max(rest[::2]), max(rest[1::2]))
+        else:
+            raise DataError(
+                f"{where}: has {len(values)} values; expected class cx cy w h, or class x1 y1 x2 y2 x3 y3 ..."
+            )
+        if index not in range(n_classes):
+            raise DataError(
+                f"{where}: has class {index:g}; expected 0 to {n_classes - 1}, as there are {n_classes} names"
+            )
+        found.append((int(index), box))
+    return found

@@ -1,0 +1,1 @@
+"""What a data set holds: faults that would spoil a run, and how well the anchors cover its objects."""

@@ -1,0 +1,251 @@
+"""Pictures of anchors: one cell of each level, and the anchors that training gives to each object."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from retinanet.config.schema import Config
+from retinanet.data.dataset import Dataset, blank_sample
+from retinanet.data.images import read_image
+from retinanet.data.transforms import padded, resize
+from retinanet.dataset_analysis.anchor_coverage import LEVELS, anchor_shapes, best_anchors, level_cells
+from retinanet.errors import DataError
+from retinanet.losses.matching import match
+from retinanet.model.anchors import STRIDES, image_anchors
+
+Colour = tuple[int, int, int]
+# Okabe and Ito 2008, RGB: told apart by all
+ORANGE, SKY, GREEN, YELLOW, BLUE, RED = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+)
+LEVEL_COLOURS = (YELLOW, ORANGE, RED, GREEN, BLUE)
+MATCHED, IGNORED, MISSED, CROWD = SKY, YELLOW, RED, (160, 160, 160)
+GROUND, INK = (255, 255, 255), (30, 30, 30)
+PANEL_HEIGHT = 860  # pixels of a panel without its legend
+FAINT = 0.6  # opacity of matched anchors, of which an object may have 40
+LETTER = 17  # height of the letters in pixels
+
+
+@dataclass(frozen=True)
+class Panel:
+    """canvas: (H, W, 3) uint8 RGB. legend: a colour and its meaning, one per line."""
+
+    canvas: np.ndarray
+    legend: list[tuple[Colour, str]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """canvas: (H, W, 3) uint8 RGB. source: the image drawn on. with_objects: whether it is one of the data set's."""
+
+    canvas: np.ndarray
+    source: str
+    with_objects: bool
+
+
+class _View:
+    """The part of the plane that a panel shows: `window`, xyxy in pixels of the image, `scale` times as large."""
+
+    def __init__(self, image: np.ndarray, window: tuple[float, float, float, float], dimmed: float):
+        left, top, right, bottom = window
+        self.origin, self.scale = np.array([left, top] * 2), PANEL_HEIGHT / (bottom - top)
+        self.canvas = np.full((PANEL_HEIGHT, round((right - left) * self.scale), 3), 225, np.uint8)
+        height, width = image.shape[:2]
+        shown = dimmed * 255 + (1 - dimmed) * image
+        # maps the corners of pixels, as boxes do, where warpAffine maps their centres
+        shift = -self.scale * self.origin[:2] + (self.scale - 1) / 2
+        matrix = np.array([[self.scale, 0, shift[0]], [0, self.scale, shift[1]]])
+        size = (self.canvas.shape[1], self.canvas.shape[0])
+        smooth = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
+        warped = cv2.warpAffine(shown.astype(np.uint8), matrix, size, flags=smooth, borderMode=cv2.BORDER_REPLICATE)
+        x1, y1, x2, y2 = self.corners(np.array([0, 0, width, height]))
+        y1, x1 = max(0, y1), max(0, x1)
+        self.canvas[y1 : y2 + 1, x1 : x2 + 1] = warped[y1 : y2 + 1, x1 : x2 + 1]
+
+    def corners(self, box: np.ndarray) -> list[int]:
+        return np.rint((box - self.origin) * self.scale).astype(int).tolist()
+
+    def box(self, box: np.ndarray, colour: Colour, thickness: int) -> None:
+        x1, y1, x2, y2 = self.corners(box)
+        cv2.rectangle(self.canvas, (x1, y1), (x2, y2), colour, thickness, cv2.LINE_AA)
+
+
+def anchor_picture(config: Config, dataset: Dataset | None, file: Path) -> Picture:
+    """The anchors on one image and, if it is one of `dataset`'s, what training matches to its objects.
+
+    The image is resized as for training; of several short sides, to the largest.
+
+    Raises: DataError if the image cannot be read, or several of the data set's have its name.
+    """
+    index = find_image(dataset, file) if dataset is not None else None
+    if dataset is not None and index is not None:
+        sample, source = dataset[index], str(dataset.folder / dataset.files[index])
+    else:
+        image = read_image(file, max_pixels=config.data.max_pixels)
+        sample, source = replace(blank_sample(0, str(file)), image=image), str(file)
+    a = config.anchors
+    shapes = (a.sizes, a.scales, a.ratios, a.whole_pixels)
+    short_sides = config.train.augment.short_sides or (config.data.short_side,)
+    sample = resize(sample, max(short_sides), config.data.long_side, config.data.resize)
+    panels = [cells_panel(sample.image, *shapes)]
+    if index is not None:
+        matching = (a.foreground_iou, a.background_iou, a.force_best)
+        panels.append(matches_panel(sample.image, sample.boxes, sample.crowd, *shapes, *matching))
+    return Picture(beside(panels), source, index is not None)
+
+
+def find_image(dataset: Dataset, file: Path) -> int | None:
+    """Index of the image of `dataset` that lies at `file`, or that alone has its name; None if there is none.
+
+    Raises: DataError if several have its name.
+    """
+    names = [dataset.files[index] for index in range(len(dataset))]
+    where, folder = Path(os.path.realpath(file)), Path(os.path.realpath(dataset.folder))
+    paths = [file.as_posix(), *([where.relative_to(folder).as_posix()] if where.is_relative_to(folder) else [])]
+    for path in reversed(paths):
+        if path in names:
+            return names.index(path)
+    same = [index for index, name in enumerate(names) if name.rpartition("/")[2] == file.name]
+    if len(same) > 1:
+        raise DataError(f"{file}: {len(same)} images of the data set have this name; give the path of one")
+    return same[0] if same else None
+
+
+def cells_panel(
+    image: np.ndarray,
+    sizes: Sequence[float],
+    scales: Sequence[float],
+    ratios: Sequence[float],
+    whole_pixels: bool = False,
+) -> Panel:
+    """The anchors of one cell of each level, the one nearest to the image's centre, which a dot marks.
+
+    What lies beyond the image is shown up to half of the image's sides away from it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, resized as for training. the others: as `image_anchors` takes them.
+    """
+    size = np.array(image.shape[:2])
+    height, width = size.tolist()
+    boxes, centers = [], []
+    for stride, shapes in zip(STRIDES, anchor_shapes(sizes, scales, ratios, whole_pixels), strict=True):
+        center = np.minimum(np.rint(size / 2 / stride), level_cells(size, stride) - 1)[::-1] * stride  # xy
+        boxes.append(np.concatenate([center - shapes / 2, center + shapes / 2], axis=1))  # (A, 4)
+        centers.append(center)
+    every = np.concatenate(boxes)
+    left, top = np.maximum(np.minimum(every[:, :2].min(axis=0) - 8, 0), (-width / 2, -height / 2))
+    right, bottom = np.minimum(np.maximum(every[:, 2:].max(axis=0) + 8, (width, height)), (1.5 * width, 1.5 * height))
+    view = _View(image, (left, top, right, bottom), dimmed=0.35)
+    for level in reversed(range(len(boxes))):  # the small ones on top
+        for box in boxes[level]:
+            view.box(box, LEVEL_COLOURS[level], 1 if level == 0 else 2)
+    for center, colour in zip(reversed(centers), reversed(LEVEL_COLOURS), strict=True):
+        x, y, _, _ = view.corners(np.tile(center, 2))
+        cv2.circle(view.canvas, (x, y), 5, INK, cv2.FILLED, cv2.LINE_AA)
+        cv2.circle(view.canvas, (x, y), 4, colour, cv2.FILLED, cv2.LINE_AA)
+    legend = []
+    for name, stride, side, colour in zip(LEVELS, STRIDES, sizes, LEVEL_COLOURS, strict=True):
+        low, high = side * min(scales), side * max(scales)
+        legend.append((colour, f"{name}, a cell every {stride} px: sides {low:.0f} to {high:.0f} px"))
+    return Panel(view.canvas, legend)
+
+
+def matches_panel(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    crowd: np.ndarray,
+    sizes: Sequence[float],
+    scales: Sequence[float],
+    ratios: Sequence[float],
+    whole_pixels: bool = False,
+    foreground_iou: float = 0.5,
+    background_iou: float = 0.4,
+    force_best: bool = False,
+) -> Panel:
+    """Each object, thick, with the anchors that training matches to it, thin; in the colour of its verdict.
+
+    matched: an anchor is to find it; only in the ignore band: none is, but one has IoU >= `background_iou`; not
+    covered: neither. A tag gives the best IoU and the number of matched anchors.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, resized as for training. boxes: (M, 4) xyxy pixels of it. crowd: (M,) bool.
+        the others: as `image_anchors` and `match` take them.
+    """
+    height, width = image.shape[:2]
+    anchors = torch.cat(image_anchors((padded(height), padded(width)), sizes, scales, ratios, whole_pixels))
+    gt_boxes = torch.as_tensor(boxes, dtype=torch.float32)
+    matched = match(anchors, gt_boxes, torch.as_tensor(crowd), foreground_iou, background_iou, force_best).numpy()
+    image_sizes = np.tile([height, width], (len(boxes), 1))
+    best, _ = best_anchors(boxes.astype(np.float64), image_sizes, sizes, scales, ratios, whole_pixels)
+    view = _View(image, (-width / 16, -height / 16, width * 17 / 16, height * 17 / 16), dimmed=0.25)
+    plain = view.canvas.copy()
+    verdicts, tags = [], []
+    for index, iou in enumerate(best):
+        count = int((matched == index).sum())
+        verdict = CROWD if crowd[index] else MATCHED if count else IGNORED if iou >= background_iou else MISSED
+        verdicts.append(verdict)
+        tags.append("" if crowd[index] else f"{iou:.2f} x{count}" if count else f"{iou:.2f}")
+        for box in anchors[torch.as_tensor(matched == index)].numpy():
+            view.box(box, verdict, 1)
+    view.canvas = np.rint(FAINT * view.canvas + (1 - FAINT) * plain).astype(np.uint8)
+    for box, verdict in zip(boxes, verdicts, strict=True):
+        x1, y1, x2, y2 = view.corners(box)
+        thick = 3 if min(x2 - x1, y2 - y1) > 30 else 1
+        view.box(box, INK, thick + 2)
+        view.box(box, verdict, thick)
+    for box, verdict, tag in zip(boxes, verdicts, tags, strict=True):
+        if tag:
+            _tag(view, box, tag, verdict)
+    meanings = {
+        MATCHED: f"matched: IoU >= {foreground_iou:g} (tag: best IoU x anchors)",
+        IGNORED: f"only in the ignore band: IoU {background_iou:g} to {foreground_iou:g}, or its anchors find others",
+        MISSED: f"not covered: IoU < {background_iou:g}",
+        CROWD: "crowd: matched to nothing",
+    }
+    counts = {colour: verdicts.count(colour) for colour in meanings}
+    return Panel(view.canvas, [(c, f"{counts[c]} {text}") for c, text in meanings.items() if c != CROWD or counts[c]])
+
+
+def beside(panels: Sequence[Panel]) -> np.ndarray:
+    """The panels side by side, each over its legend: (H, W, 3) uint8 RGB."""
+    lines = max(len(panel.legend) for panel in panels)
+    step = round(1.5 * LETTER)
+    font = cv2.FontFace("uni")
+    parts = []
+    for panel in panels:
+        texts = [cv2.getTextSize((0, 0), text, (0, 0), font, LETTER)[2] for _, text in panel.legend]
+        width = max(panel.canvas.shape[1], *(text + 3 * LETTER for text in texts))
+        part = np.full((PANEL_HEIGHT + step * lines + LETTER, width + LETTER, 3), GROUND, np.uint8)
+        part[:PANEL_HEIGHT, : panel.canvas.shape[1]] = panel.canvas
+        for index, (colour, text) in enumerate(panel.legend):
+            bottom = PANEL_HEIGHT + step * (index + 1)
+            cv2.rectangle(part, (4, bottom - LETTER + 2), (4 + LETTER, bottom + 2), colour, cv2.FILLED)
+            cv2.rectangle(part, (4, bottom - LETTER + 2), (4 + LETTER, bottom + 2), INK, 1)
+            cv2.putText(part, text, (4 + 2 * LETTER, bottom), INK, font, LETTER)
+        parts.append(part)
+    return np.concatenate(parts, axis=1)
+
+
+def _tag(view: _View, box: np.ndarray, text: str, colour: Colour) -> None:
+    """In the upper left corner of the box, above it where it is too small, inside the panel in any case."""
+    x1, y1, x2, y2 = view.corners(box)
+    font, letter = cv2.FontFace("uni"), LETTER - 4
+    _, _, text_width, _ = cv2.getTextSize((0, 0), text, (0, 0), font, letter)
+    width, height = text_width + 6, round(1.4 * letter)
+    if x2 - x1 < 2 * width or y2 - y1 < 2 * height:
+        y1 -= height + 3
+    x = max(0, min(x1, view.canvas.shape[1] - width))
+    y = max(0, min(y1, view.canvas.shape[0] - height))
+    cv2.rectangle(view.canvas, (x, y), (x + width, y + height), colour, cv2.FILLED)
+    ink = (0, 0, 0) if np.dot(colour, (0.299, 0.587, 0.114)) > 110 else (255, 255, 255)  # ITU-R BT.601
+    cv2.putText(view.canvas, text, (x + 3, y + round(1.08 * letter)), ink, font, letter)

@@ -1,0 +1,1 @@
+"""The 12 COCO numbers of a detector, and why it errs."""

@@ -1,0 +1,1 @@
+"""Trained detectors at work on pictures, by torch or exported."""

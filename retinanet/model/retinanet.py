@@ -1,0 +1,204 @@
+"""RetinaNet: a trunk, a feature pyramid and two subnets shared over its levels (paper, section 4)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from retinanet.config.schema import AnchorConfig, ModelConfig
+from retinanet.model.anchors import image_anchors
+from retinanet.model.backbone import Trunk, group_norm, make_trunk
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Raw outputs, a list over P3..P7 of each: logits (B, R_l, K), deltas (B, R_l, 4), anchors (R_l, 4) xyxy pixels."""
+
+    logits: list[Tensor]
+    deltas: list[Tensor]
+    anchors: list[Tensor]
+
+
+class FPN(nn.Module):
+    """Feature pyramid P3..P7 from C3..C5 (Lin et al. 2017a; P6 and P7: paper, section 4, footnote 2)."""
+
+    def __init__(self, in_channels: tuple[int, ...], channels: int, p6_from: Literal["c5", "p5"] = "c5"):
+        super().__init__()
+        self.p6_from = p6_from
+        self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in in_channels)
+        self.output = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels)
+        self.p6 = nn.Conv2d(in_channels[-1] if p6_from == "c5" else channels, channels, 3, stride=2, padding=1)
+        self.p7 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        for conv in self.modules():
+            if isinstance(conv, nn.Conv2d):
+                nn.init.kaiming_uniform_(conv.weight, a=1)  # Detectron's XavierFill
+                _zero_bias(conv)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """features: C3..C5, (B, C_l, H_l, W_l). Returns: P3..P7, (B, channels, H_l, W_l)."""
+        merged = [lateral(c) for lateral, c in zip(self.lateral, features, strict=True)]
+        for level in (1, 0):
+            size = merged[level].shape[-2:]
+            merged[level] = merged[level] + F.interpolate(merged[level + 1], size=size, mode="nearest")
+        pyramid = [output(p) for output, p in zip(self.output, merged, strict=True)]
+        p6 = self.p6(features[-1] if self.p6_from == "c5" else pyramid[-1])
+        return [*pyramid, p6, self.p7(F.relu(p6))]
+
+
+class Subnet(nn.Module):
+    """3x3 convolutions with ReLU, then one that predicts `outputs` channels (paper, section 4)."""
+
+    def __init__(self, in_channels: int, channels: int, depth: int, outputs: int, norm: Literal["none", "gn"]):
+        super().__init__()
+        # sigma 0.01 (paper, 4.1) fits 256 channels; a narrower tower would lose its signal layer by layer. One that keeps
+        # it (He et al. 2015) needs a smaller last sigma: at 0.01 the first logits spread by 1.9 around the prior's
+        wide = channels >= 256
+        layers: list[nn.Module] = []
+        for i in range(depth):
+            conv = nn.Conv2d(in_channels if i == 0 else channels, channels, 3, padding=1)
+            fan_in = conv.weight[0].numel()
+            nn.init.normal_(conv.weight, std=0.01 if wide else math.sqrt(2 / fan_in))
+            _zero_bias(conv)
+            layers.append(conv)
+            if norm == "gn":
+                layers.append(group_norm(channels))
+            layers.append(nn.ReLU(inplace=True))
+        self.tower = nn.Sequential(*layers)
+        self.predict = nn.Conv2d(channels if depth else in_channels, outputs, 3, padding=1)
+        nn.init.normal_(self.predict.weight, std=0.01 if wide else 0.001)
+        _zero_bias(self.predict)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.predict(self.tower(x))
+
+
+class RetinaNet(nn.Module):
+    """The detector; `forward` returns `Predictions` in training and in evaluation alike.
+
+    classes: K, foreground only. prior: score of every anchor at the start; None: 0.5, as a bias of zero gives it.
+    pixel_mean, pixel_std: RGB in 0..255; None: the trunk's own.
+    anchor_sizes, anchor_scales, anchor_ratios: as `make_anchors` takes them; whole_pixels: as `image_anchors` takes it.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        classes: int,
+        fpn_channels: int = 256,
+        head_channels: int = 256,
+        head_depth: int = 4,
+        head_norm: Literal["none", "gn"] = "none",
+        p6_from: Literal["c5", "p5"] = "c5",
+        prior: float | None = 0.01,
+        pixel_mean: tuple[float, ...] | None = None,
+        pixel_std: tuple[float, ...] | None = None,
+        anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512),
+        anchor_scales: tuple[float, ...] = (1, 2 ** (1 / 3), 2 ** (2 / 3)),
+        anchor_ratios: tuple[float, ...] = (0.5, 1, 2),
+        whole_pixels: bool = False,
+    ):
+        super().__init__()
+        self.classes = classes
+        self.anchor_sizes, self.anchor_scales, self.anchor_ratios = anchor_sizes, anchor_scales, anchor_ratios
+        self.whole_pixels = whole_pixels
+        per_cell = len(anchor_scales) * len(anchor_ratios)
+        self.trunk = trunk
+        self.fpn = FPN(trunk.channels, fpn_channels, p6_from)
+        self.cls_subnet = Subnet(fpn_channels, head_channels, head_depth, per_cell * classes, head_norm)
+        self.box_subnet = Subnet(fpn_channels, head_channels, head_depth, per_cell * 4, head_norm)
+        if prior is not None:
+            assert self.cls_subnet.predict.bias is not None
+            nn.init.constant_(self.cls_subnet.predict.bias, -math.log((1 - prior) / prior))  # paper, 4.1
+        mean = torch.tensor(pixel_mean or trunk.mean).reshape(1, 3, 1, 1)
+        std = torch.tensor(pixel_std or trunk.std).reshape(1, 3, 1, 1)
+        self.register_buffer("pixel_mean", mean, persistent=False)
+        self.register_buffer("pixel_std", std, persistent=False)
+        self._anchors: dict[tuple, list[Tensor]] = {}
+
+    def forward(self, images: Tensor, sizes: Tensor | None = None) -> Predictions:
+        """Predict at every anchor.
+
+        images: (B, 3, H, W) RGB in 0..255, uint8 or float; H and W multiples of 32.
+        sizes: (B, 2) int, the height and width that each image fills; what lies outside is padding, zero after
+            normalisation. None: all of it.
+        """
+        pyramid = self.fpn(self.trunk(self.normalize(images, sizes)))
+        logits = [_rows(self.cls_subnet(p), self.classes) for p in pyramid]
+        deltas = [_rows(self.box_subnet(p), 4) for p in pyramid]
+        height, width = images.shape[-2:]
+        return Predictions(logits, deltas, self.anchors((height, width), images.device))
+
+    def keep_classes(self, labels: Sequence[int]) -> None:
+        """Predict these of the classes alone, in this order; what is left scores as before."""
+        predict = self.cls_subnet.predict
+        assert predict.bias is not None
+        with torch.no_grad():
+            for name in ("weight", "bias"):
+                parameter = getattr(predict, name)  # (A * K, ...)
+                kept = parameter.unflatten(0, (-1, self.classes))[:, list(labels)].flatten(0, 1)
+                setattr(predict, name, nn.Parameter(kept.contiguous(), requires_grad=parameter.requires_grad))
+        predict.out_channels = len(predict.bias)
+        self.classes = len(labels)
+
+    def normalize(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
+        """(B, 3, H, W) raw pixels -> zero mean, unit deviation, zero padding."""
+        images = (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
+        if sizes is None:
+            return images
+        height, width = images.shape[-2:]
+        rows = torch.arange(height, device=images.device)[None, :] < sizes[:, :1]  # (B, H)
+        columns = torch.arange(width, device=images.device)[None, :] < sizes[:, 1:]  # (B, W)
+        return images * (rows[:, None, :, None] & columns[:, None, None, :])
+
+    def anchors(self, size: tuple[int, int], device: torch.device | str = "cpu") -> list[Tensor]:
+        """Anchors of P3..P7 for images of `size` (height, width), multiples of 32; those of the last size are kept."""
+        key = (size, str(device))
+        if key not in self._anchors:
+            shapes = (self.anchor_sizes, self.anchor_scales, self.anchor_ratios)
+            with torch.inference_mode(False):  # training may meet them again
+                self._anchors = {key: image_anchors(size, *shapes, self.whole_pixels, device)}
+        return self._anchors[key]
+
+
+def make_model(model: ModelConfig, anchors: AnchorConfig, classes: int, pretrained: bool | None = None) -> RetinaNet:
+    """RetinaNet as configured. `pretrained` overrides the configuration where the weights come from elsewhere.
+
+    Raises: ConfigError as `make_trunk` does.
+    """
+    norm = model.trunk_norm or ("frozen_bn" if model.pretrained else "bn")
+    frozen = model.freeze_stages if model.freeze_stages is not None else 2 * model.pretrained
+    from_imagenet = model.pretrained if pretrained is None else pretrained
+    trunk = make_trunk(model.backbone, from_imagenet, norm, frozen, model.stride_in_1x1)
+    return RetinaNet(
+        trunk,
+        classes,
+        fpn_channels=model.fpn_channels,
+        head_channels=model.head_channels,
+        head_depth=model.head_depth,
+        head_norm=model.head_norm,
+        p6_from=model.p6_from,
+        prior=model.prior,
+        pixel_mean=model.pixel_mean,
+        pixel_std=model.pixel_std,
+        anchor_sizes=anchors.sizes,
+        anchor_scales=anchors.scales,
+        anchor_ratios=anchors.ratios,
+        whole_pixels=anchors.whole_pixels,
+    )
+
+
+def _zero_bias(conv: nn.Conv2d) -> None:
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+
+
+def _rows(x: Tensor, columns: int) -> Tensor:
+    """(B, A * columns, H, W) -> (B, H * W * A, columns)."""
+    return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, columns)

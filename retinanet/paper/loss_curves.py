@@ -1,0 +1,101 @@
+"""The classification losses as functions of p_t and x_t: the numbers of the paper's figures 1 and 6."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from retinanet.losses.focal import cross_entropy, focal, focal_star
+
+Kind = Literal["focal", "focal_star"]
+
+POINTS = (0.5, 0.9, 0.968)  # the p_t of the paper's comparisons with CE: section 3, and 3.2 for the last two
+
+
+@dataclass(frozen=True)
+class Curve:
+    """gamma: 0 is cross entropy. x: p_t; x_t if it is a derivative's. y: the loss, or its derivative by x_t."""
+
+    gamma: float
+    x: list[float]
+    y: list[float]
+
+
+@dataclass(frozen=True)
+class Point:
+    """Loss (or derivative by x_t) at `p_t`, and how many times smaller it is than cross entropy's with the same alpha."""
+
+    gamma: float
+    p_t: float
+    value: float
+    factor: float
+
+
+def loss_curves(
+    gammas: Sequence[float], kind: Kind = "focal", alpha: float | None = None, shift: float = 1
+) -> list[Curve]:
+    """The loss over p_t = 0.001 .. 1 (paper, figure 1), cross entropy first, then by rising gamma.
+
+    alpha: weight of every curve, None: 1. shift: beta of focal_star, which takes gamma > 0.
+    """
+    p_t = torch.arange(1, 1001, dtype=torch.float64) / 1000  # at 0 the loss is infinite
+    return _curves(p_t, torch.logit(p_t), gammas, kind, alpha, shift, derivative=False)
+
+
+def derivative_curves(
+    gammas: Sequence[float], kind: Kind = "focal", alpha: float | None = None, shift: float = 1
+) -> list[Curve]:
+    """The loss' derivative by x_t over x_t = -5 .. 5 (paper, figure 6). Arguments as of `loss_curves`."""
+    x_t = torch.arange(-500, 501, dtype=torch.float64) / 100
+    return _curves(x_t, x_t, gammas, kind, alpha, shift, derivative=True)
+
+
+def points(
+    gammas: Sequence[float],
+    kind: Kind = "focal",
+    alpha: float | None = None,
+    shift: float = 1,
+    derivative: bool = False,
+) -> list[Point]:
+    """Each curve at each of POINTS. Arguments as of `loss_curves`."""
+    p_t = torch.tensor(POINTS, dtype=torch.float64)
+    plain = _values(torch.logit(p_t), 0, kind, shift, derivative)
+    weight = 1 if alpha is None else alpha
+    return [
+        Point(gamma, p, float(weight * value), float(entropy / value))
+        for gamma in with_cross_entropy(gammas)
+        for p, value, entropy in zip(
+            POINTS, _values(torch.logit(p_t), gamma, kind, shift, derivative), plain, strict=True
+        )
+    ]
+
+
+def with_cross_entropy(gammas: Sequence[float]) -> list[float]:
+    """Each gamma once and 0, which is cross entropy, rising."""
+    return sorted({0.0, *(float(gamma) for gamma in gammas)})
+
+
+def _curves(
+    x: Tensor, x_t: Tensor, gammas: Sequence[float], kind: Kind, alpha: float | None, shift: float, derivative: bool
+) -> list[Curve]:
+    weight = 1 if alpha is None else alpha
+    return [
+        Curve(gamma, x.tolist(), (weight * _values(x_t, gamma, kind, shift, derivative)).tolist())
+        for gamma in with_cross_entropy(gammas)
+    ]
+
+
+def _values(x_t: Tensor, gamma: float, kind: Kind, shift: float, derivative: bool) -> Tensor:
+    """The loss that trains at each x_t, or its derivative."""
+    if gamma == 0:
+        loss = cross_entropy
+    else:
+        loss = partial(focal, gamma=gamma) if kind == "focal" else partial(focal_star, gamma=gamma, shift=shift)
+    if not derivative:
+        return loss(x_t)
+    x_t = x_t.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(loss(x_t).sum(), x_t)
+    return slope

@@ -1,0 +1,93 @@
+"""Table 1e of the paper on this machine: what depth and scale cost and gain."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from retinanet.benchmark.subject import sized
+from retinanet.benchmark.timing import Progress, Work, time_predict, work
+from retinanet.inference.detector import Detector
+from retinanet.inference.exported_model import Precision
+
+if TYPE_CHECKING:
+    import torch
+
+# trunk, short side -> ms on an Nvidia M40, AP in percent (COCO test-dev)
+PAPER: dict[tuple[str, int], tuple[int, float]] = {
+    ("resnet50", 400): (64, 30.5),
+    ("resnet50", 500): (72, 32.5),
+    ("resnet50", 600): (98, 34.3),
+    ("resnet50", 700): (121, 35.1),
+    ("resnet50", 800): (153, 35.7),
+    ("resnet101", 400): (81, 31.9),
+    ("resnet101", 500): (90, 34.4),
+    ("resnet101", 600): (122, 36.0),
+    ("resnet101", 700): (154, 37.1),
+    ("resnet101", 800): (198, 37.8),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """trunk: its name in a config. scale: the short side in pixels, or less where the long one would exceed long_side.
+
+    ms: the median time from the RGB image to its objects. ap: in 0..1.
+    """
+
+    trunk: str
+    scale: int
+    long_side: int
+    work: Work
+    ms: float
+    ap: float | None = None
+
+    @property
+    def paper(self) -> tuple[int, float] | None:
+        """ms and AP in percent; None for a row that the paper has not."""
+        return PAPER.get((self.trunk, self.scale))
+
+
+def rows(
+    detector: Detector,
+    trunk: str,
+    image: np.ndarray,
+    scales: Sequence[int],
+    repeats: int,
+    progress: Progress = lambda done, total: None,
+) -> list[Row]:
+    """One for each of `scales`, on `image` (H, W, 3) uint8 RGB. trunk: the detector's."""
+    made: list[Row] = []
+    runs = repeats + 1
+
+    def step(done: int, _: int) -> None:
+        progress(len(made) * runs + done, len(scales) * runs)
+
+    for scale in scales:
+        changed = sized(detector, scale)
+        asks, ms = work(changed, image), time_predict(changed, image, repeats, step)
+        made.append(Row(trunk, scale, changed.data.long_side, asks, ms))
+    return made
+
+
+def with_ap(
+    rows: Sequence[Row],
+    path: str,
+    data: str | None = None,
+    device: "torch.device | str" = "cpu",
+    precision: Precision = "fp32",
+    progress: Progress = lambda done, total: None,
+) -> list[Row]:
+    """The same with the AP of the detector of `path` at each scale, on the val split of its own data or `data`'s.
+
+    Raises: as `evaluate_checkpoint`.
+    """
+    from retinanet.evaluation.evaluate import evaluate_checkpoint
+
+    measured = []
+    for row in rows:
+        size = [f"data.short_side={row.scale}", f"data.long_side={row.long_side}"]
+        found = evaluate_checkpoint(path, data, "val", size, 1, device, progress, precision=precision)
+        measured.append(replace(row, ap=found.metrics["AP"]))
+    return measured

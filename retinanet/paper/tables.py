@@ -1,0 +1,132 @@
+"""The paper's tables 1a to 1d: what each varies, and what the paper measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from retinanet.config.schema import LOSS_SETTINGS, AnchorConfig, Config
+from retinanet.errors import ConfigError
+
+METRICS = ("AP", "AP50", "AP75")
+
+
+TABLES = {  # what each varies, and what the paper trained for it (COCO, 600 px, ResNet-50 but for 1d)
+    "1a": "balanced cross entropy over alpha",
+    "1b": "focal loss over gamma, each with its alpha",
+    "1c": "anchor scales x ratios",
+    "1d": "OHEM against the focal loss; the paper's with ResNet-101",
+    "prior": "cross entropy with and without the prior of 0.01 at the start",
+}
+
+
+# value -> AP, AP50, AP75 in percent, as the paper prints them; None: it diverged, or the paper does not say
+PAPER: dict[str, dict[str, tuple[float | None, ...]]] = {
+    "1a": {
+        "0.1": (0.0, 0.0, 0.0),
+        "0.25": (10.8, 16.0, 11.7),
+        "0.5": (30.2, 46.7, 32.8),
+        "0.75": (31.1, 49.4, 33.0),
+        "0.9": (30.8, 49.7, 32.3),
+        "0.99": (28.7, 47.4, 29.9),
+        "0.999": (25.1, 41.7, 26.1),
+    },
+    "1b": {
+        "0": (31.1, 49.4, 33.0),
+        "0.1": (31.4, 49.9, 33.1),
+        "0.2": (31.9, 50.7, 33.4),
+        "0.5": (32.9, 51.7, 35.2),
+        "1": (33.7, 52.0, 36.2),
+        "2": (34.0, 52.5, 36.5),
+        "5": (32.2, 49.6, 34.8),
+    },
+    "1c": {
+        "1x1": (30.3, 49.0, 31.8),
+        "2x1": (31.9, 50.0, 34.0),
+        "3x1": (31.8, 49.4, 33.7),
+        "1x3": (32.4, 52.3, 33.9),
+        "2x3": (34.2, 53.1, 36.5),
+        "3x3": (34.0, 52.5, 36.5),
+        "4x3": (33.8, 52.1, 36.2),
+    },
+    "1d": {
+        "ohem-128-0.7": (31.1, 47.2, 33.2),
+        "ohem-256-0.7": (31.8, 48.8, 33.9),
+        "ohem-512-0.7": (30.6, 47.0, 32.6),
+        "ohem-128-0.5": (32.8, 50.3, 35.1),
+        "ohem-256-0.5": (31.0, 47.4, 33.0),
+        "ohem-512-0.5": (27.6, 42.0, 29.2),
+        "ohem_1_3-128-0.5": (31.1, 47.2, 33.2),
+        "ohem_1_3-256-0.5": (28.3, 42.4, 30.3),
+        "ohem_1_3-512-0.5": (24.0, 35.5, 25.8),
+        "focal": (36.0, 54.9, 38.7),
+    },
+    "prior": {"none": (None, None, None), "0.01": (30.2, None, None)},  # section 5.1; "none" diverged
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table. value: as in PAPER. folder: its run's, which rows of two tables may share. config: trains it."""
+
+    table: str
+    value: str
+    folder: str
+    config: Config
+
+
+def make_row(config: Config, table: str, value: str) -> Row:
+    """The row of `value` in `table`. Raises: ConfigError if the table has no such value."""
+    try:
+        match table:
+            case "1a":
+                alpha = _within(float(value), 0, 1)
+                value = f"{alpha:g}"
+                return Row(table, value, f"balanced_ce-alpha-{value}", _with_loss(config, "balanced_ce", alpha=alpha))
+            case "1b":
+                gamma = _within(float(value), 0, 100)
+                value = f"{gamma:g}"
+                return Row(table, value, f"focal-gamma-{value}", _with_loss(config, "focal", gamma=gamma))
+            case "1c":
+                scales, ratios = (int(part) for part in value.split("x"))
+                chosen = {1: (1.0,), 3: (0.5, 1.0, 2.0)}[ratios]
+                anchors = replace(config.anchors, scales=_scales(scales), ratios=chosen)
+                return Row(table, f"{scales}x{ratios}", f"anchors-{scales}x{ratios}", replace(config, anchors=anchors))
+            case "1d" if value == "focal":
+                return Row(table, value, "focal-gamma-2", _with_loss(config, "focal", gamma=2.0))
+            case "1d":
+                name, number, iou = value.split("-")
+                name = {"ohem": "ohem", "ohem_1_3": "ohem_1_3"}[name]
+                count, nms_iou = _within(int(number), 1, 1_000_000), _within(float(iou), 0, 1)
+                value = f"{name}-{count}-{nms_iou:g}"
+                return Row(table, value, value, _with_loss(config, name, count=count, nms_iou=nms_iou))
+            case _:
+                assert table == "prior"
+                prior = None if value == "none" else _within(float(value), 1e-6, 0.5)
+                value = "none" if prior is None else f"{prior:g}"
+                config = replace(config, model=replace(config.model, prior=prior))
+                return Row(table, value, f"ce-prior-{value}", _with_loss(config, "ce"))
+    except (ValueError, KeyError):
+        raise ConfigError(f"table {table} has no {value!r}; such as {', '.join(PAPER[table])}") from None
+
+
+def make_rows(config: Config, table: str, values: Sequence[str] | None = None) -> list[Row]:
+    """The rows of one of TABLES; None: all that the paper has."""
+    return [make_row(config, table, value) for value in values or PAPER[table]]
+
+
+def _with_loss(config: Config, classification: Any, **settings: Any) -> Config:
+    unset: dict[str, Any] = dict.fromkeys(LOSS_SETTINGS)
+    return replace(config, loss=replace(config.loss, classification=classification, **unset | settings))
+
+
+def _scales(count: int) -> tuple[float, ...]:
+    """`count` scales of an octave (paper, section 5.2)."""
+    if count == len(AnchorConfig().scales):
+        return AnchorConfig().scales
+    return tuple(2 ** (k / count) for k in range(int(_within(count, 1, 16))))
+
+
+def _within(value: float, low: float, high: float) -> Any:
+    if not low <= value <= high:
+        raise ValueError
+    return value

@@ -1,0 +1,49 @@
+"""The parts of a run, built from its config."""
+
+from retinanet.checkpoints import checkpoint
+from retinanet.config.schema import Config
+from retinanet.data import open_dataset
+from retinanet.data.dataset import Dataset
+from retinanet.dataset_analysis.check import errors_without_images
+from retinanet.errors import CheckpointError, DataError
+from retinanet.model.retinanet import RetinaNet
+
+
+def fine_tune(model: RetinaNet, path: str, classes: tuple[str, ...]) -> list[str]:
+    """Take from checkpoint `path` every tensor that fits `model`. Returns: what was taken and what was not."""
+    file = checkpoint.resolve(path)
+    known = checkpoint.read_metadata(file).classes
+    given = checkpoint.weights(checkpoint.read_tensors(file))
+    own = model.state_dict()
+    # the class scores fit by shape alone when the number of classes is equal; they are right only for the same classes
+    fits = {
+        name: tensor
+        for name, tensor in given.items()
+        if name in own
+        and own[name].shape == tensor.shape
+        and (known == classes or not name.startswith("cls_subnet.predict"))
+    }
+    if not fits:
+        raise CheckpointError(f"{file}: none of its {len(given)} tensors fits this model")
+    model.load_state_dict(own | fits)
+    left = [name for name in own if name not in fits]
+    message = f"fine-tuning from {file}: {len(fits)} of {len(own)} tensors taken"
+    return [f"{message}; fresh: {', '.join(left[:8])}{', ...' if len(left) > 8 else ''}" if left else message]
+
+
+def open_train_and_val(config: Config, messages: list[str]) -> tuple[Dataset, Dataset | None]:
+    """Both splits; `messages` takes what the reader should know.
+
+    Raises: DataError if the data would spoil the run, as far as that can be told without opening an image.
+    """
+    train = open_dataset(config.data, "train")
+    messages.extend(train.notes)
+    if not config.data.has_val:
+        messages.append("warning: data.val is not set, so no AP is measured and no best checkpoint is kept")
+        val = None
+    else:
+        val = open_dataset(config.data, "val")
+        messages.extend(val.notes)
+    for fault in errors_without_images(train, val)[:1]:
+        raise DataError(f"{fault.text}; {fault.advice}; retina check CONFIG tells all that is at fault")
+    return train, val
