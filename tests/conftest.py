@@ -3,7 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import TINY_MODEL, Result, retina, write_coco
+from helpers.support import TINY_MODEL, Result, retina, write_coco
 
 from retinacli.app import main
 

@@ -1,0 +1,107 @@
+"""COCO's numbers of 500,000 detections against pycocotools; and what `retina eval` does beside the network.
+
+Run by hand: python benchmarks/evaluation.py [FOLDER-OF-COCO128]
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.append(str(Path(__file__).parents[1]))
+from scoring_cases import large_case  # what the tests compare, too
+
+from retinanet.benchmark.random_detector import save_stand_in
+from retinanet.checkpoints.pretrained import open_model
+from retinanet.config.schema import DataConfig, DetectConfig
+from retinanet.data.formats.recognise import open_split
+from retinanet.evaluation import evaluate as evaluation
+from retinanet.evaluation.coco_metrics import METRICS, score
+from retinanet.evaluation.pycocotools_metrics import pycocotools_stats
+from retinanet.model.retinanet import RetinaNet
+
+REPEATS = 9
+IMAGES = 10
+SHORT, LONG = 800, 1333
+WORKERS = 2  # the default of data.workers
+
+
+def now() -> np.ndarray:
+    """(2,) seconds: wall, and of the processors, with those of processes that have ended."""
+    return np.array([time.perf_counter(), sum(os.times()[:4])])
+
+
+class Clock:
+    """Sums the wall and processor seconds of the functions that it times."""
+
+    def __init__(self) -> None:
+        self.seconds = np.zeros(2)
+
+    def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **named: Any) -> Any:
+            start = now()
+            try:
+                return function(*arguments, **named)
+            finally:
+                self.seconds += now() - start
+
+        return run
+
+
+def scoring() -> None:
+    truth, rows = large_case()
+    print(f"{len(truth):,} images, {len(rows):,} detections")
+    times = []
+    for _ in range(1 + REPEATS):
+        start = now()
+        metrics = score(truth, rows).metrics
+        times.append(now() - start)
+    start = time.perf_counter()
+    theirs = dict(zip(METRICS, pycocotools_stats(truth, rows), strict=True))
+    theirs_wall = time.perf_counter() - start
+    assert metrics == theirs
+    ours_wall, ours_processor = np.median(times[1:], axis=0)
+    print(
+        f"scoring: theirs {theirs_wall:.1f} s (once), ours {ours_wall:.2f} s, {ours_processor:.2f} s of processor time, "
+        f"{theirs_wall / ours_wall:.0f} times; equal in all {len(metrics)} numbers"
+    )
+
+
+def stages(root: Path) -> None:
+    """A stand-in: ResNet-50 of 80 classes, random weights under which 3,000 scores of an image exceed the threshold."""
+    [annotations] = root.rglob("*.json")
+    dataset = open_split(root, images="train2017", annotations=str(annotations.relative_to(root)))
+    dataset = dataset.take(np.arange(IMAGES))
+    with tempfile.TemporaryDirectory() as folder:
+        save_stand_in(Path(folder) / "r50.safetensors", 50, dataset.image(0), DataConfig())
+        model, _ = open_model(Path(folder) / "r50.safetensors")
+    network, decoding = Clock(), Clock()
+    RetinaNet.forward = network.timed(RetinaNet.forward)  # type: ignore[method-assign]
+    evaluation.detect_stages = decoding.timed(evaluation.detect_stages)
+
+    def run() -> None:
+        evaluation.evaluate(model, dataset, SHORT, LONG, DetectConfig(), workers=WORKERS)
+
+    run()  # warms up
+    network.seconds, decoding.seconds = np.zeros(2), np.zeros(2)
+    start = now()
+    run()
+    total = now() - start
+    print(f"eval, ResNet-50 at {SHORT} pixels, {IMAGES} images, {WORKERS} loader processes")
+    shares = np.stack([network.seconds, decoding.seconds]) / total
+    for kind, seconds, of_network, of_decoding in zip(("wall", "processor"), total, *shares, strict=True):
+        print(
+            f"{kind} time: {seconds:.1f} s; RetinaNet.forward {of_network:.1%}, decoding and NMS {of_decoding:.1%}, "
+            f"loading, collation, scoring and all else {1 - of_network - of_decoding:.1%}"
+        )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        stages(Path(sys.argv[1]))
+    scoring()

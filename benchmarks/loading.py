@@ -1,0 +1,46 @@
+"""From a JPEG file to the flipped image of short side 800 against torchvision's reference pipeline, on one core.
+
+Run by hand: python benchmarks/loading.py FOLDER-OF-JPEGS
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import torch
+from paired import compare
+from PIL import Image
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.transforms import v2
+
+from retinanet.data.dataset import blank_sample
+from retinanet.data.images import read_image
+from retinanet.data.transforms import flip_horizontal, resize
+
+IMAGES = 32
+
+
+def main():
+    files = sorted(Path(sys.argv[1]).glob("*.jpg"))[:IMAGES]
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    # as torchvision's references/detection/presets.py with hflip and backend pil, then its model's own transform
+    preset = v2.Compose([v2.RandomHorizontalFlip(1), v2.PILToTensor(), v2.ToDtype(torch.float, scale=True)])
+    transform = GeneralizedRCNNTransform(800, 1333, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+    def ours():
+        for file in files:
+            resize(flip_horizontal(replace(blank_sample(0, ""), image=read_image(file))), 800, 1333)
+
+    def theirs():
+        for file in files:
+            image = preset(Image.open(file).convert("RGB"))
+            transform.resize(transform.normalize(image))
+
+    print(f"{len(files)} images")
+    compare("loading", ours, theirs)
+
+
+if __name__ == "__main__":
+    main()

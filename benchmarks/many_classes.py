@@ -1,0 +1,159 @@
+"""Training with 2,000 classes at 256 pixels: `retina train` on drawn pictures, then its step against torchvision's.
+
+Run by hand: python benchmarks/many_classes.py NEW-FOLDER
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from paired import compare, peak_memory
+from torchvision.models.detection import retinanet_resnet50_fpn
+
+from retinanet.config.schema import AnchorConfig, LossConfig, ModelConfig
+from retinanet.losses.criterion import make_detection_loss
+from retinanet.losses.matching import match
+from retinanet.model.retinanet import make_model
+
+CLASSES, SIZE, BATCH, STEPS = 2000, 256, 2, 10
+PICTURES, OBJECTS = 24, 6  # objects of each picture
+SHOWN = 8  # of the classes: enough to learn something of in a few steps
+TURNS = 3
+
+CONFIG = f"""\
+data: {{root: ., train: train, short_side: {SIZE}, long_side: {SIZE}, workers: 0}}
+model: {{backbone: resnet50, pretrained: false}}
+train: {{steps: {STEPS}, batch_size: {BATCH}, optimizer: adamw, clip_norm: 1.0, log_every: 1, device: cpu}}
+"""
+
+
+def write_data(folder: Path) -> None:
+    """Filled boxes on grey as COCO lays them out: 2,000 classes, of which those shown have a colour each."""
+    rng = np.random.default_rng(0)
+    (folder / "train").mkdir(parents=True)
+    (folder / "annotations").mkdir()
+    colors = rng.integers(256, size=(SHOWN, 3)).tolist()
+    images: list[dict] = []
+    annotations: list[dict] = []
+    for i in range(PICTURES):
+        picture = np.full((SIZE, SIZE, 3), 128, np.uint8)
+        for _ in range(OBJECTS):
+            width, height = map(int, rng.integers(20, 120, 2))
+            x, y = int(rng.integers(SIZE - width)), int(rng.integers(SIZE - height))
+            shown = int(rng.integers(SHOWN))
+            cv2.rectangle(picture, (x, y, width, height), colors[shown], -1)
+            annotations.append(
+                {
+                    "id": 1 + len(annotations),
+                    "image_id": i,
+                    "category_id": 1 + shown * (CLASSES // SHOWN),
+                    "bbox": [x, y, width, height],
+                    "area": width * height,
+                    "iscrowd": 0,
+                }
+            )
+        cv2.imwrite(str(folder / "train" / f"{i}.png"), picture)
+        images.append({"id": i, "file_name": f"{i}.png", "width": SIZE, "height": SIZE})
+    categories = [{"id": k, "name": f"class {k}"} for k in range(1, 1 + CLASSES)]
+    document = {"images": images, "categories": categories, "annotations": annotations}
+    (folder / "annotations" / "instances_train.json").write_text(json.dumps(document))
+    (folder / "many.yaml").write_text(CONFIG)
+
+
+def train(folder: Path) -> None:
+    """Print each step's losses, and the seconds and peak memory since the line before: Linux lets a peak start anew.
+
+    A step is told while the next one runs. The first line's include the start of the program and two steps that tell how
+    long the run will take.
+    """
+    command = [str(Path(sys.executable).with_name("retina")), "train", "many.yaml", "-o", "run"]
+    with open(folder / "messages.txt", "w") as messages:
+        process = subprocess.Popen(command, cwd=folder, stdout=messages, stderr=messages)
+    log, proc, done = folder / "run" / "metrics.jsonl", Path(f"/proc/{process.pid}"), 0
+    last = time.perf_counter()
+    while process.poll() is None and done < STEPS:
+        lines = [line for line in log.read_text().splitlines() if '"step"' in line] if log.exists() else []
+        for line in lines[done:]:
+            step = json.loads(line)
+            status = (proc / "status").read_text()
+            peak = next(int(row.split()[1]) * 1024 for row in status.splitlines() if row.startswith("VmHWM"))
+            (proc / "clear_refs").write_text("5")
+            losses = f"cls {step['cls']:.3f}, box {step['box']:.3f}"
+            seconds, last = time.perf_counter() - last, time.perf_counter()
+            print(f"step {step['step']:2}: {losses}, {seconds:.1f} s, {peak / 1e9:.2f} GB resident at most", flush=True)
+        done = len(lines)
+        time.sleep(0.02)
+    if process.wait() != 0:
+        sys.exit((folder / "messages.txt").read_text())
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(B, 3, H, W) uint8, and the boxes (M, 4) and labels (M,) that all images share."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (BATCH, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
+    corners = 150 * torch.rand(OBJECTS, 2, generator=generator)
+    boxes = torch.cat([corners, corners + 20 + 80 * torch.rand(OBJECTS, 2, generator=generator)], dim=1)
+    return images, boxes, torch.randint(CLASSES, (OBJECTS,), generator=generator)
+
+
+def ours() -> Callable[[], object]:
+    """One step of SGD under torchvision's settings, as `retina train` makes it."""
+    torch.manual_seed(0)
+    model = make_model(ModelConfig(pretrained=False, p6_from="p5"), AnchorConfig(whole_pixels=True), CLASSES)
+    model = model.to(memory_format=torch.channels_last).train()
+    loss = make_detection_loss(LossConfig(box="l1"), CLASSES)
+    images, boxes, labels = batch()
+    images, sizes = images.to(memory_format=torch.channels_last), torch.full((BATCH, 2), SIZE)
+
+    def losses():
+        predictions = model(images, sizes)
+        anchors = torch.cat(predictions.anchors)
+        matched = match(anchors, boxes, torch.zeros(OBJECTS, dtype=torch.bool), force_best=True)
+        outputs = (torch.cat(level, dim=1) for level in (predictions.logits, predictions.deltas))
+        return loss(*outputs, anchors, matched.expand(BATCH, -1), [boxes] * BATCH, [labels] * BATCH)
+
+    return stepper(model, losses)
+
+
+def theirs() -> Callable[[], object]:
+    torch.manual_seed(0)
+    model = retinanet_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=CLASSES, min_size=SIZE, max_size=SIZE
+    ).train()
+    images, boxes, labels = batch()
+    pictures, targets = list(images / 255), [{"boxes": boxes, "labels": labels}] * BATCH
+    return stepper(model, lambda: model(pictures, targets))
+
+
+def stepper(model: torch.nn.Module, losses: Callable[[], dict[str, torch.Tensor]]) -> Callable[[], object]:
+    """A step, of which one is made already: the optimizer's memory is there."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+
+    def step() -> float:
+        total = sum(losses().values(), torch.zeros(()))
+        total.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return float(total.detach())
+
+    step()
+    return step
+
+
+def main():
+    folder = Path(sys.argv[1])
+    write_data(folder)
+    train(folder)
+    for function in (ours, theirs):
+        print(f"peak memory of a step above the model's, {function.__name__}: {peak_memory(function):.0f} MB")
+    compare(f"step with {CLASSES} classes", ours(), theirs(), TURNS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""Other projects' weights: what is recognised, what is refused, and the published ones in torch's cache."""
+
+import io
+import json
+import pickle
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from helpers.support import Result, publish
+from helpers.torchvision_models import random_model
+from PIL import Image
+
+from retinanet.checkpoints.checkpoint import read_metadata
+from retinanet.checkpoints.convert import import_weights
+from retinanet.errors import CheckpointError
+from retinanet.inference.detector import Detector, load
+from retinanet.io.downloads import fetch
+
+V1 = "retinanet_resnet50_fpn_coco-eeacb38b.pth"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> dict[str, SimpleNamespace]:
+    """Weights made here, as torchvision would publish them, in a torch home with a picture."""
+    folder = tmp_path_factory.mktemp("torch") / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    entries = {}
+    for v2, name in ((False, "RetinaNet_ResNet50_FPN_Weights"), (True, "RetinaNet_ResNet50_FPN_V2_Weights")):
+        torch.save(random_model(v2).state_dict(), folder / f"{name}.pth")
+        entries[f"{name}.COCO_V1"] = publish(folder / f"{name}.pth")
+    home = folder.parents[1]
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    Image.fromarray(np.kron(pixels, np.ones((8, 8, 1), np.uint8))).save(home / "img.jpg")
+    return entries
+
+
+@pytest.fixture
+def v1(published) -> Path:
+    return published["RetinaNet_ResNet50_FPN_Weights.COCO_V1"].file
+
+
+@pytest.fixture
+def v2(published) -> Path:
+    return published["RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1"].file
+
+
+@pytest.fixture
+def cache(published, monkeypatch) -> Path:
+    """The torch home; there is no network, wherever this runs."""
+    home = next(iter(published.values())).file.parents[2]
+    monkeypatch.setattr("torchvision.models.get_weight", published.__getitem__)
+    offline(home, monkeypatch)
+    return home
+
+
+def offline(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(home))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+
+
+def test_predict_to_the_letter_with_cached_weights(cache, in_process, tmp_path):
+    (tmp_path / "img.jpg").write_bytes((cache / "img.jpg").read_bytes())
+    result = in_process("predict", "img.jpg", "--vis")
+    assert result.code == 0, result.err
+    assert result.err == "annotated copies: 1 in predictions\n"
+    assert Image.open(tmp_path / "predictions" / "img.jpg").size == (128, 96)
+    assert len(result.out.splitlines()) > 10
+
+
+def test_the_second_version(cache, in_process):
+    result = in_process("predict", cache / "img.jpg", "-w", "coco_v2", "--score", 0.05, "--json")
+    found = json.loads(result.out)["images"][0]["detections"]
+    assert result.err == "" and len(found) == 300  # its preset's limit, not COCO's 100
+    assert {item["label"] for item in found if item["category_id"] == 85} <= {"clock"}  # category ids are COCO's
+
+
+def refused(result: Result) -> str:
+    """The one line that is all a command says."""
+    assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
+    return result.err.removeprefix("retina: ").rstrip("\n")
+
+
+def picture(folder: Path) -> Path:
+    Image.new("RGB", (128, 96)).save(folder / "img.jpg")
+    return folder / "img.jpg"
+
+
+def test_without_network_or_cache_one_line_tells_what_to_do(tmp_path, monkeypatch, in_process):
+    offline(tmp_path, monkeypatch)
+    told = refused(in_process("predict", picture(tmp_path)))
+    assert told.startswith("the published weights coco are not at hand (")
+    assert told.endswith(f"); lay {V1} into {tmp_path}/hub/checkpoints, or name another checkpoint with -w")
+    assert list((tmp_path / "hub" / "checkpoints").iterdir()) == []
+
+
+def test_a_file_in_the_cache_that_is_not_what_its_name_says(v2, tmp_path, monkeypatch, in_process):
+    offline(tmp_path, monkeypatch)
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / V1).write_bytes(v2.read_bytes())
+    monkeypatch.setattr(torch, "load", None)
+    told = refused(in_process("predict", picture(tmp_path)))
+    assert f"({V1} has the SHA-256 {v2.stem[-8:]}..., not the one in its name; remove it)" in told
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch) -> Callable[[bytes], None]:
+    """Lets the web answer every request with the same bytes."""
+    offline(tmp_path, monkeypatch)
+
+    def serve(content: bytes) -> None:
+        class Answer(io.BytesIO):
+            def info(self):
+                return SimpleNamespace(get_all=lambda name: [str(len(content))])
+
+        monkeypatch.setattr(torch.hub, "urlopen", lambda request: Answer(content))
+
+    return serve
+
+
+def test_a_download_is_kept_once_its_hash_is_right(tmp_path, served):
+    url = "https://example.org/a-2cf24dba.pth"  # sha256("hello") begins so
+    served(b"hellO")
+    with pytest.raises(RuntimeError, match='invalid hash value \\(expected "2cf24dba"'):
+        fetch(url)
+    assert list((tmp_path / "hub" / "checkpoints").iterdir()) == []
+    served(b"hello")
+    assert fetch(url).read_bytes() == b"hello"
+    served(b"not asked again")
+    assert fetch(url) == tmp_path / "hub" / "checkpoints" / "a-2cf24dba.pth"
+
+
+@pytest.mark.parametrize("scheme", ["http", "file", "ftp"])
+def test_only_https_is_asked(served, scheme):
+    served(b"hello")
+    with pytest.raises(ValueError, match="is not of https"):
+        fetch(f"{scheme}://example.org/a-2cf24dba.pth")
+
+
+def test_import_makes_a_checkpoint_that_finds_the_same(cache, v2, tmp_path, in_process):
+    result = in_process("import", v2, "-o", "v2.safetensors")
+    assert (result.code, result.out) == (0, "")
+    assert result.err == "resnet50, 91 classes, in v2.safetensors\n"
+    config = read_metadata(tmp_path / "v2.safetensors").config
+    assert (config.model.head_norm, config.loss.box, config.data.resize) == ("gn", "giou", "float")
+    assert config.detect.max_detections == 300 and config.anchors.whole_pixels
+    own = load(tmp_path / "v2.safetensors").predict(cache / "img.jpg")
+    direct = Detector(*import_weights(v2)).predict(cache / "img.jpg")
+    assert len(own) == 300
+    assert np.array_equal(own.boxes, direct.boxes) and np.array_equal(own.scores, direct.scores)
+    again = in_process("import", v2, "-o", "v2.safetensors")
+    assert (again.code, again.err) == (1, "retina: v2.safetensors: exists; -o names another file\n")
+
+
+def test_older_names_of_torchvision(v1, tmp_path):
+    state = torch.load(v1, weights_only=True)
+    old = {}
+    for name, tensor in state.items():
+        name = re.sub(r"(conv)\.(\d)\.0\.", lambda m: f"{m[1]}.{2 * int(m[2])}.", name) if "head" in name else name
+        old[re.sub(r"(inner_blocks|layer_blocks)\.(\d)\.0\.", r"\1.\2.", name)] = tensor
+    assert "head.classification_head.conv.6.weight" in old and "backbone.fpn.inner_blocks.2.weight" in old
+    torch.save({name: t for name, t in old.items() if "num_batches" not in name}, tmp_path / "old.pth")
+    model, _ = import_weights(tmp_path / "old.pth")
+    same, _ = import_weights(v1)
+    for name, tensor in same.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_the_published_first_version_has_no_epsilon(cache, v1):
+    from retinanet.checkpoints import pretrained as weights
+
+    plain, _ = import_weights(v1)
+    published, metadata = weights.published("coco")
+    ours, theirs = plain.trunk.body.bn1, published.trunk.body.bn1
+    torch.testing.assert_close(theirs.weight / ours.weight, torch.sqrt((ours.running_var + 1e-5) / ours.running_var))
+    assert len(metadata.classes) == 91 and metadata.classes[1] == "person" and metadata.category_ids[90] == 90
+    assert sum(name.startswith("unused") for name in metadata.classes) == 11
+
+
+class Trap:
+    def __init__(self, file: Path):
+        self.file = file
+
+    def __reduce__(self):
+        return (Path.touch, (self.file,))
+
+
+@pytest.mark.parametrize("make", [pickle.dump, lambda held, file: torch.save(held, file.name)])
+def test_a_file_that_would_run_code_is_refused_and_nothing_runs(tmp_path, make):
+    with (tmp_path / "trap.pkl").open("wb") as file:
+        make({"model": {"head.cls_score.weight": Trap(tmp_path / "ran")}}, file)
+    with pytest.raises(CheckpointError, match=r"trap\.pkl: cannot be read as weights: ") as error:
+        import_weights(tmp_path / "trap.pkl")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("held", "message"),
+    [
+        ({"a.weight": np.zeros(2), "b": np.zeros(1)}, "is neither torchvision's RetinaNet nor detectron2's; it holds a.weight, b"),
+        ([1, 2], "holds list, expected named tensors"),
+        ({"model": {"head.cls_score.weight": np.zeros(2)}}, "is no RetinaNet that is known here: "),
+        (
+            {"head.cls_score.weight": np.zeros(2), "proposal_generator.x": np.zeros(2)},
+            "is no RetinaNet that is known here: unexpected tensor ",
+        ),
+    ],
+)  # fmt: skip
+def test_other_files_are_told_apart(tmp_path, held, message):
+    (tmp_path / "other.pkl").write_bytes(pickle.dumps(held))
+    with pytest.raises(CheckpointError) as error:
+        import_weights(tmp_path / "other.pkl")
+    assert str(error.value).startswith(f"{tmp_path}/other.pkl: {message}")
+
+
+def test_text_and_nothing(tmp_path):
+    (tmp_path / "text.pth").write_text("no weights")
+    with pytest.raises(CheckpointError, match="text.pth: cannot be read as weights: "):
+        import_weights(tmp_path / "text.pth")
+    with pytest.raises(CheckpointError, match="gone.pth: no such file; expected weights of torchvision"):
+        import_weights(tmp_path / "gone.pth")
+
+
+def test_a_foreign_file_in_place_of_a_checkpoint_names_import(v1):
+    with pytest.raises(
+        CheckpointError, match=r"; if it is torchvision's or detectron2's, retina import makes one of it$"
+    ):
+        load(v1)

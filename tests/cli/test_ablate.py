@@ -1,0 +1,57 @@
+"""`retina ablate` through the installed command."""
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers.support import retina
+
+
+@pytest.mark.slow
+def test_a_table_beside_the_papers(tiny: Path):
+    result = retina("ablate", "tiny.yaml", "--table", "1b", "--values", 0, 2, "--epochs", 1, "-o", "ab", cwd=tiny)
+    assert result.code == 0, result.err
+    assert "run 1 of 2: table 1b, 0, seed 0\n" in result.err and "run 2 of 2: table 1b, 2, seed 0\n" in result.err
+    assert result.err.splitlines()[-1] == "results: ab/ablation.json, chart: ab/ablation.png, runs: ab"
+    lines = result.out.splitlines()
+    assert lines[0].startswith("Table 1b: focal loss over gamma, each with its alpha")
+    zero, two = (next(line for line in lines if line.startswith(f"\u2502 {value} ")) for value in "02")
+    assert "shapes" in zero and "31.1" in zero and "49.4" in zero and "33.0" in zero
+    assert "34.0" in two and "52.5" in two and "36.5" in two
+    assert lines[-1].startswith("best here: ") and lines[-1].endswith("; in the paper: 2")
+    assert (tiny / "ab" / "ablation.png").read_bytes().startswith(b"\x89PNG")
+
+    again = retina("ablate", "tiny.yaml", "--table=1b", "--values", 2, "--epochs", 1, "-o", "ab", "--json", cwd=tiny)
+    assert "run 1" not in again.err  # it is done
+    (row,) = json.loads(again.out)["rows"]
+    assert (row["table"], row["value"], row["paper"]["AP"]) == ("1b", "2", 34.0)
+    held = json.loads((tiny / "ab" / "ablation.json").read_text())["rows"]
+    assert [item["value"] for item in held] == ["0", "2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--table", "2b"], 2, "retina: --table: there is no '2b'; expected 1a, 1b, 1c, 1d, prior\n"),
+        (["--table", "1c", "--values", "3by3"], 1, "retina: table 1c has no '3by3'; such as 1x1, 2x1, 3x1, "),
+        (["--table", "1a", "1b", "--values", "0"], 2, "retina: --values: which of the tables 1a, 1b? Run them one by "),
+        (["--set", "train.epochs=x"], 1, "train.epochs is 'x', expected a whole number"),
+    ],
+)
+def test_each_refusal_is_one_line(tiny: Path, arguments, code, words):
+    result = retina("ablate", "tiny.yaml", "-o", "refused", *arguments, cwd=tiny)
+    assert result.code == code
+    assert words in result.err and result.err.count("\n") == 1 and result.out == ""
+    assert not (tiny / "refused").exists()
+
+
+def test_a_row_that_diverges_stands_in_the_table(tiny: Path):
+    wild = [f"train.{key}" for key in ("optimizer=sgd", "lr=100", "warmup_steps=0")]
+    result = retina(
+        "ablate", "tiny.yaml", "--table", "prior", "--values", "none", "--epochs", 9, "-o", "wild",
+        *(part for key in wild for part in ("--set", key)), cwd=tiny,
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    (line,) = (line for line in result.out.splitlines() if line.startswith("\u2502 none "))
+    assert "diverged at step " in line
+    assert (tiny / "wild" / "ablation.png").exists()

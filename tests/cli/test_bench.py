@@ -1,0 +1,202 @@
+"""`retina bench`: through the installed command, its refusals in this process. No test looks at a time."""
+
+import json
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.support import Result, retina
+
+from retinanet.benchmark.timing import EXPORTED_STAGES, STAGES
+
+STANDS_IN = "no WEIGHTS: a RetinaNet with random weights stands in\n"
+
+
+@pytest.fixture
+def here(in_process):
+    return partial(in_process, "bench")
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_run: Path, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bench")
+    result = retina("export", tiny_run, "--to", "onnx", cwd=folder)
+    assert result.code == 0, result.err
+    return folder / "run.onnx"
+
+
+def cells(out: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
+
+
+def test_stages_of_the_stand_in(here):
+    result = here("--size", 64, "--repeats", 2, "--json")
+    assert (result.code, result.err) == (0, STANDS_IN)
+    told = json.loads(result.out)
+    assert [stage["stage"] for stage in told["stages"]] == list(STAGES)
+    assert all(stage["ms"] > 0 for stage in told["stages"])
+    assert told["images_per_second"] == pytest.approx(1000 / told["ms"])
+    assert (told["weights"], told["trunk"], told["classes"], told["engine"]) == (None, "resnet50", 80, "torch")
+    assert told["work"]["candidates"] == 3000 and told["work"]["detections"] == 100
+    assert told["work"]["padded"] == {"width": 96, "height": 64}
+    assert told["image"]["file"] is None and (told["image"]["width"], told["image"]["height"]) == (640, 480)
+    assert told["repeats"] == 2 and told["peak_memory"] > 2**20
+    assert set(told["machine"]["versions"]) == {"torch", "torchvision"} and told["machine"]["device"]
+
+
+def test_stages_of_a_run_on_a_picture(tiny: Path, tiny_run: Path):
+    picture = next((tiny / "shapes" / "val").iterdir())
+    result = retina("bench", "run", "--repeats", 1, "--image", picture, cwd=tiny)
+    assert (result.code, result.err) == (0, "")
+    rows = cells(result.out)
+    assert [row[0] for row in rows] == [*STAGES, "in all"]
+    assert rows[1][1] == "to 64 x 64, padded to 64 x 64"  # tiny.yaml's short side
+    assert rows[4][1] == "classes and boxes of 774 anchors"
+    assert "scores above 0.05; " in rows[5][1]
+    assert result.out.startswith("RetinaNet resnet18, torch fp32, run: one run ")
+    assert "peak memory of the process: " in result.out
+
+
+def test_an_exported_model_is_measured_without_torch(exported: Path, tmp_path: Path):
+    arguments = ["retina", "bench", str(exported), "--size", "96", "--repeats", "1", "--json"]
+    program = (
+        f"import sys; sys.argv = {arguments!r}\nfrom retinacli.app import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    assert [stage["stage"] for stage in told["stages"]] == list(EXPORTED_STAGES)
+    assert (told["engine"], told["trunk"], told["work"]["candidates"]) == ("onnx", "resnet18", None)
+    assert told["work"]["padded"] == {"width": 128, "height": 96} and not told["exported_for_this"]
+
+
+@pytest.mark.slow
+def test_table_1e_of_an_exported_model(here, exported: Path):
+    result = here(exported, "--scale", 64, 32, "--repeats", 1)
+    assert (result.code, result.err) == (0, "")
+    rows = cells(result.out)
+    assert [row[:3] for row in rows] == [["resnet18", "64", "96 x 64"], ["resnet18", "32", "64 x 32"]]
+    assert all(len(row) == 7 and float(row[4]) >= 0 and row[5:] == ["\u2013", "\u2013"] for row in rows)
+
+
+@pytest.mark.slow
+def test_an_engine_gets_what_it_runs(tiny_run: Path, tmp_path: Path):
+    result = retina("bench", tiny_run, "--engine", "openvino", "--precision", "bf16", "--repeats", 1, cwd=tmp_path)
+    assert result.code == 0, result.err
+    assert result.err.splitlines() == ["exporting for openvino, into a temporary folder", "converting", "comparing"]
+    assert [row[0] for row in cells(result.out)] == [*EXPORTED_STAGES, "in all"]
+    assert "openvino bf16" in result.out and "peak memory of the process, with the export: " in result.out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_against_faster_rcnn(here):
+    result = here("--size", 64, "--repeats", 1, "--against", "faster-rcnn", "--depth", 18)
+    assert (result.code, result.err) == (0, STANDS_IN)
+    ours, theirs = cells(result.out)
+    assert ours[:3] == ["RetinaNet resnet18, torch fp32", "80", "96 x 64"]
+    assert theirs[:3] == ["torchvision's fasterrcnn_resnet50_fpn", "80", "96 x 64"]
+    assert "times as long (median of the pairs)" in result.out
+    assert "RetinaNet-101-600 122 ms, Faster R-CNN with FPN of equal AP 172 ms" in result.out
+
+
+def test_against_the_same_architecture(here, tiny_run: Path):
+    result = here(tiny_run, "--repeats", 1, "--against", "torchvision")
+    assert (result.code, result.err) == (0, "")
+    assert "not the same network: resnet18 against resnet50" in result.out and "172 ms" not in result.out
+    told = json.loads(here(tiny_run, "--repeats", 1, "--against", "ssd", "--json").out)
+    assert told["against"]["name"] == "ssd300_vgg16" and told["against"]["padded"] == {"width": 300, "height": 300}
+    assert told["ratio"] == pytest.approx(told["against_ms"] / told["ms"])  # of one pair
+    assert told["trunk"] == "resnet18" and told["classes"] == 6
+
+
+@pytest.mark.slow
+def test_table_1e_of_random_weights(here):
+    result = here("--depth", 18, 34, "--scale", 32, 64, "--repeats", 1, "--json")
+    assert (result.code, result.err) == (0, STANDS_IN)
+    told = json.loads(result.out)
+    found = [(row["trunk"], row["scale"], row["AP"], row["paper"]) for row in told["rows"]]
+    assert found == [(f"resnet{depth}", scale, None, None) for depth in (18, 34) for scale in (32, 64)]
+    assert all(row["work"]["candidates"] == 3000 for row in told["rows"]) and "trunk" not in told
+
+
+@pytest.mark.slow
+def test_one_depth_is_a_table_with_the_papers_numbers(here):
+    """At 400 pixels, the least that the paper has."""
+    result = here("--depth", 50, "--scale", 400, "--repeats", 1)
+    assert (result.code, result.err) == (0, STANDS_IN)
+    [row] = cells(result.out)
+    assert row[:4] == ["resnet50", "400", "544 x 416", "3,000"] and row[5:] == ["64", "30.5"]
+
+
+@pytest.mark.slow
+def test_table_1e_of_a_run_has_its_ap(here, tiny_run: Path):
+    ap = []
+    for size in ((), ("--set", "data.short_side=32", "--set", "data.long_side=53")):
+        ap.append(json.loads(retina("eval", tiny_run, "--json", *size).out)["metrics"]["AP"])
+    result = here(tiny_run, "--scale", 64, 32, "--repeats", 1, "--json")
+    assert (result.code, result.err) == (0, "")
+    assert [(row["trunk"], row["scale"]) for row in json.loads(result.out)["rows"]] == [
+        ("resnet18", 64),
+        ("resnet18", 32),
+    ]
+    assert [row["AP"] for row in json.loads(result.out)["rows"]] == ap
+
+
+def test_table_1e_without_data(here, tiny: Path, tmp_path: Path):
+    from retinanet.benchmark.random_detector import save_stand_in
+    from retinanet.config.schema import DataConfig
+
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    save_stand_in(tmp_path / "r.safetensors", 18, image, DataConfig(short_side=64, long_side=107))
+    result = here("r.safetensors", "--scale", 64, "--repeats", 1)
+    assert result.code == 0
+    assert result.err.startswith("no AP without data; --data CONFIG names some: data.val is not set")
+    assert result.err.count("\n") == 1 and len(cells(result.out)[0]) == 7
+    result = here("r.safetensors", "--scale", 64, "--repeats", 1, "--data", tiny / "tiny.yaml")
+    assert result.code == 1 and result.err.startswith("retina: the data has the categories ")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["m.xml", "--engine", "onnx"], "--engine onnx: m.xml is a model for openvino"),
+        (["m.onnx", "--engine", "torch"], "--engine torch: m.onnx is a model for onnx"),
+        (["--precision", "bf16"], "--precision is for --engine openvino, not for torch"),
+        (["m.onnx", "--precision", "bf16"], "--precision is for --engine openvino, not for onnx"),
+        (["--engine", "onnx", "--device", "cuda"], "--device cuda: onnx runs on the cpu"),
+        (["--depth", "51"], "--depth 51: there is no such ResNet; expected 18, 34, 50, 101, 152"),
+        (["run", "--depth", "50"], "--depth is for random weights; run has its own"),
+        (["--size", "64", "--scale", "64"], "--size is one size, --scale the sizes of a table: give one of them"),
+        (
+            ["--against", "ssd", "--scale", "64"],
+            "--against is for one detector at one size: give --size N, and at most one --depth",
+        ),
+        (
+            ["--against", "ssd", "--depth", "50", "101"],
+            "--against is for one detector at one size: give --size N, and at most one --depth",
+        ),
+        (["run", "--data", "x"], "--data is where the table's AP is measured; it needs WEIGHTS and --scale"),
+    ],
+)
+def test_options_that_do_not_go_together(here, given: list[str], message: str):
+    assert here(*given) == Result(2, "", f"retina: {message}\n")
+
+
+@pytest.mark.parametrize("given", [["--size", "0"], ["--size", "-5"], ["--scale", "31"], ["--repeats", "0"]])
+def test_numbers_out_of_range(here, given: list[str]):
+    result = here(*given)
+    assert (result.code, result.out) == (2, "") and f"Invalid value for '{given[0]}'" in result.err
+
+
+def test_what_is_not_there(here):
+    assert here("nowhere", "--repeats", 1) == Result(
+        1, "", "retina: nowhere: no such file or folder; expected a checkpoint or the folder of a retina run\n"
+    )
+    result = here("nowhere", "--image", "no.jpg")
+    assert result.code == 1 and result.err.startswith("retina: no.jpg: no such image file")

@@ -1,0 +1,116 @@
+"""`retina check`, and what `retina train` takes from it."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.support import retina
+
+from retinacli.app import main
+from retinacli.render import check as render_check
+from retinanet.config_file import load_config
+from retinanet.dataset_analysis.check import check
+
+
+@pytest.fixture
+def copy(tiny: Path, tmp_path: Path) -> Path:
+    """A folder with tiny.yaml and its data, to spoil."""
+    shutil.copytree(tiny / "shapes", tmp_path / "shapes")
+    shutil.copy(tiny / "tiny.yaml", tmp_path)
+    return tmp_path
+
+
+def run(arguments: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of the command, in this process."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["retina", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    return exit_.value.code, *capfd.readouterr()
+
+
+def test_json_is_one_document(copy: Path):
+    (copy / "shapes" / "val" / "3.png").unlink()
+    result = retina("check", "tiny.yaml", "--json", cwd=copy)
+    assert (result.code, result.err) == (1, "")
+    document = json.loads(result.out)
+    assert list(document) == ["splits", "findings", "errors", "warnings"]
+    train = document["splits"]["train"]
+    assert (train["images"], train["crowds"], train["empty_images"], train["dropped_boxes"]) == (8, 0, 0, 0)
+    assert train["objects"] == sum(train["classes"].values())
+    assert document["errors"] == 1
+    assert document["warnings"] == sum(finding["level"] == "warning" for finding in document["findings"])
+    assert document["findings"][0] == {
+        "level": "error",
+        "code": "missing-image",
+        "split": "val",
+        "count": 1,
+        "of": "image",
+        "ids": [3],
+        "files": ["3.png"],
+        "text": f"1 of 4 image files of val is missing; the first: {copy}/shapes/val/3.png",
+        "advice": "restore the files, or take their images out of the annotations",
+    }
+
+
+def test_tables(copy: Path):
+    (copy / "shapes" / "train" / "3.png").write_bytes(b"")
+    result = retina("check", "tiny.yaml", cwd=copy)
+    assert (result.code, result.err) == (0, "")
+    for text in ("empty images", "of 6", "unreadable-image", "image 3 (3.png)", "-> replace the files", "unreached-"):
+        assert text in result.out
+    assert "\x1b" not in result.out
+    assert result.out.splitlines()[-1].startswith("0 errors, ")
+    assert result.out.splitlines()[-1].endswith(": nothing would spoil a run")
+
+
+def test_fast_does_not_decode(copy: Path, monkeypatch: pytest.MonkeyPatch, capfd):
+    path = copy / "shapes" / "train" / "3.png"
+    path.write_bytes(path.read_bytes()[:9000])
+    assert "unreadable-image" in run(["check", "tiny.yaml"], copy, monkeypatch, capfd)[1]
+    code, out, err = run(["check", "tiny.yaml", "--fast"], copy, monkeypatch, capfd)
+    assert (code, err) == (0, "") and "unreadable-image" not in out
+
+
+def test_many_ids_are_cut_and_odd_names_spelled_out(copy: Path, capsys: pytest.CaptureFixture):
+    file = copy / "shapes" / "annotations" / "instances_train.json"
+    document = json.loads(file.read_text())
+    for image in document["images"][:6]:
+        image["file_name"] = f"\x1b[31m{image['id']}.png"
+    file.write_text(json.dumps(document))
+    render_check.tables(check(load_config(copy / "tiny.yaml")))
+    out = capsys.readouterr().out
+    assert "image 0, 1, 2, 3, 4, ... of 6" in out
+    assert "\x1b[31m" not in out and "\\x1b[31m0.png" in out
+    assert out.splitlines()[-1].startswith("1 error, ")
+    assert out.splitlines()[-1].endswith(": this would spoil a run")
+
+
+def test_faults_of_the_config_are_one_line(copy: Path, monkeypatch: pytest.MonkeyPatch, capfd):
+    for arguments, text in (
+        (["check", "nowhere.yaml", "--json"], "nowhere.yaml: no such file here"),
+        (["check", "tiny.yaml", "--set", "data.train=null"], "data.train is not set"),
+    ):
+        code, out, err = run(arguments, copy, monkeypatch, capfd)
+        assert (code, out, err.count("\n")) == (1, "", 1) and text in err
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_training_refuses_to_start_with_a_missing_file(copy: Path, monkeypatch: pytest.MonkeyPatch, capfd, split: str):
+    path = copy / "shapes" / split / "3.png"
+    path.unlink()
+    code, out, err = run(["train", "tiny.yaml"], copy, monkeypatch, capfd)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert f"of {split} is missing; the first: {path}; restore the files" in err
+    assert err.endswith("; retina check CONFIG tells all that is at fault\n")
+    assert not (copy / "runs").exists()
+
+
+def test_training_refuses_data_without_objects(copy: Path, monkeypatch: pytest.MonkeyPatch, capfd):
+    file = copy / "shapes" / "annotations" / "instances_train.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"annotations": []}))
+    code, out, err = run(["train", "tiny.yaml"], copy, monkeypatch, capfd)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "train has no objects in 8 images; there is nothing to learn" in err

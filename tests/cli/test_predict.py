@@ -1,0 +1,183 @@
+"""`retina predict` through the installed command."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.support import retina
+from PIL import Image
+
+SCORE = ("--score", "0.0001", "--max-detections", "3")
+
+
+@pytest.fixture
+def images(tiny: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("0.png", "1.png"):
+        (folder / name).write_bytes((tiny / "shapes" / "val" / name).read_bytes())
+    return folder
+
+
+def test_json_shape(images: Path, tiny_run: Path):
+    result = retina("predict", images, "-w", tiny_run, "--json", *SCORE)
+    assert result.code == 0, result.err
+    document = json.loads(result.out)
+    assert [Path(image["file"]).name for image in document["images"]] == ["0.png", "1.png"]
+    for image in document["images"]:
+        assert (image["width"], image["height"]) == (128, 128)
+        scores = [found["score"] for found in image["detections"]]
+        assert len(scores) == 3 and scores == sorted(scores, reverse=True)
+        for found in image["detections"]:
+            x1, y1, x2, y2 = found["box"]
+            assert 0 <= x1 <= x2 <= 128 and 0 <= y1 <= y2 <= 128
+            assert found["category_id"] == 10 * (1 + CLASSES.index(found["label"]))
+
+
+CLASSES = ["red circle", "blue circle", "red square", "green square", "green triangle", "blue triangle"]
+
+
+def test_vis_writes_copies_and_leaves_the_input_alone(images: Path, tiny_run: Path):
+    before = [(images / name).read_bytes() for name in ("0.png", "1.png")]
+    result = retina("predict", images / "*.png", "-w", tiny_run, "--vis", "-o", images, *SCORE)
+    assert result.code == 0, result.err
+    assert result.err == f"annotated copies: 2 in {images}\n"
+    assert [(images / name).read_bytes() for name in ("0.png", "1.png")] == before
+    copy = np.asarray(Image.open(images / "0-1.png"))
+    assert copy.shape == (128, 128, 3)
+    assert (copy != np.asarray(Image.open(images / "0.png"))).any()
+
+
+def test_a_batch_and_single_images_give_the_same(images: Path, tiny_run: Path):
+    single, batch = (
+        json.loads(retina("predict", images, "-w", tiny_run, "--json", "--batch-size", size, *SCORE).out)
+        for size in (1, 2)
+    )
+    for one, two in zip(single["images"], batch["images"], strict=True):
+        for a, b in zip(one["detections"], two["detections"], strict=True):
+            assert a["box"] == pytest.approx(b["box"], abs=1e-2)
+            assert a["score"] == pytest.approx(b["score"], abs=1e-4)
+
+
+def test_only_the_classes_asked_for(images: Path, tiny_run: Path):
+    result = retina("predict", images, "-w", tiny_run, "--json", "--classes", "blue circle,red square", *SCORE)
+    labels = {found["label"] for image in json.loads(result.out)["images"] for found in image["detections"]}
+    assert labels and labels <= {"blue circle", "red square"}
+    result = retina("predict", images, "-w", tiny_run, "--classes", "blue circel")
+    assert result.code == 2
+    assert result.err == "retina: --classes: unknown class 'blue circel'; did you mean blue circle?\n"
+
+
+def test_an_unreadable_file_is_named_and_the_rest_go_on(images: Path, tiny_run: Path):
+    (images / "a text.png").write_text("no picture")
+    result = retina("predict", images, "-w", tiny_run, "--json", *SCORE)
+    assert result.code == 1
+    assert "a text.png: not an image" in result.err and result.err.count("\n") == 1
+    assert len(json.loads(result.out)["images"]) == 2
+
+
+def test_coco_results_and_table(images: Path, tiny_run: Path, tmp_path: Path):
+    result = retina("predict", images, "-w", tiny_run, "--save-coco", tmp_path / "results.json", *SCORE)
+    assert result.code == 0
+    assert "Detections" in result.out and "x1" in result.out
+    saved = json.loads((tmp_path / "results.json").read_text())
+    assert len(saved) == 6
+    assert {Path(item["file_name"]).name for item in saved} == {"0.png", "1.png"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["x.jpg", "-w", "RUN"], 1, "retina: x.jpg: no such file or folder, and no file matches it as a pattern\n"),
+        (["empty", "-w", "RUN"], 1, "retina: empty: holds no image (.jpg, .jpeg, .png, .bmp, .webp, .tif, .tiff)\n"),
+    ],
+)
+def test_refusals(tmp_path: Path, tiny_run: Path, arguments, code, message):
+    (tmp_path / "empty").mkdir()
+    arguments = [str(tiny_run) if argument == "RUN" else argument for argument in arguments]
+    result = retina("predict", *arguments, cwd=tmp_path)
+    assert (result.code, result.out, result.err) == (code, "", message)
+
+
+def test_the_library_gives_what_the_command_gives(images: Path, tiny_run: Path):
+    import retinanet
+
+    detector = retinanet.load(tiny_run, score_threshold=0.0001, max_detections=3)
+    found = detector.predict(images / "0.png")
+    again = detector.predict(np.asarray(Image.open(images / "0.png")))
+    document = json.loads(retina("predict", images / "0.png", "-w", tiny_run, "--json", *SCORE).out)
+    told = document["images"][0]["detections"]
+    assert [detector.classes[label] for label in found.labels] == [item["label"] for item in told]
+    assert found.scores.tolist() == pytest.approx([item["score"] for item in told], abs=1e-4)
+    assert (found.boxes == again.boxes).all()
+
+
+def write_thresholds(path: Path, **of_class: float) -> Path:
+    """A file by hand: what is not named (with _ for a space) is never reported."""
+    lines = (f"- {{label: {name}, threshold: {of_class.get(name.replace(' ', '_'), 1)}}}\n" for name in CLASSES)
+    path.write_text("classes:\n" + "".join(lines))
+    return path
+
+
+def test_a_threshold_for_each_class(images: Path, tiny_run: Path, tmp_path: Path):
+    def found(*options: object) -> list[list[dict]]:
+        result = retina("predict", images, "-w", tiny_run, "--json", *options)
+        assert result.code == 0, result.err
+        return [image["detections"] for image in json.loads(result.out)["images"]]
+
+    best = {item["label"] for image in found(*SCORE) for item in image}
+    [other, *_] = [name for name in CLASSES if name not in best]
+    alone = write_thresholds(tmp_path / "alone.yaml", **{other.replace(" ", "_"): 0.0001})
+    only = found("--thresholds", alone, "--max-detections", 3)
+    assert only == found(*SCORE, "--classes", other)  # no place goes to classes below their threshold
+    assert [len(image) for image in only] == [3, 3]
+
+
+def test_thresholds_hold_beside_the_classes_asked_for(images: Path, tiny_run: Path, tmp_path: Path):
+    import retinanet
+
+    picture = np.asarray(Image.open(images / "0.png"))
+    every = retinanet.load(tiny_run, score_threshold=0.0001).predict(picture)
+    middle = float(np.median(every.scores[every.labels == 0]))
+    both = write_thresholds(tmp_path / "both.yaml", red_circle=middle, blue_circle=0.0001)
+    detector = retinanet.load(tiny_run, thresholds=both)
+    found = detector.predict(picture)
+    assert set(found.labels.tolist()) == {0, 1} and (found.scores[found.labels == 0] > middle).all()
+    [blue] = detector.predict_batch([picture], [1, 3])
+    assert set(blue.labels.tolist()) == {1}
+
+
+def test_thresholds_of_the_library_and_the_file(tiny: Path, tiny_run: Path, images: Path, tmp_path: Path):
+    import retinanet
+    from retinanet.config_file import load_config
+    from retinanet.data import open_dataset
+    from retinanet.evaluation.evaluate import evaluate
+    from retinanet.evaluation.thresholds import choose_thresholds, save_thresholds
+
+    detector = retinanet.load(tiny_run, score_threshold=0.0001)
+    data = load_config(tiny / "tiny.yaml").data
+    dataset = open_dataset(data, "val")
+    results = evaluate(detector.model, dataset, data.short_side, data.long_side, detector.settings).results
+    chosen = choose_thresholds(dataset, results, lowest=0.0001, resamples=20)
+    file = tmp_path / "thresholds.yaml"
+    save_thresholds(file, chosen, len(dataset))
+    result = retina("predict", images, "-w", tiny_run, "--thresholds", file, "--json")
+    assert result.code == 0, result.err
+    loaded = retinanet.load(tiny_run, thresholds=file)
+    assert loaded.thresholds == tuple(each.threshold for each in chosen)
+    for image in json.loads(result.out)["images"]:
+        expected = loaded.predict(image["file"])
+        assert [item["score"] for item in image["detections"]] == pytest.approx(expected.scores.tolist(), abs=1e-4)
+        for item in image["detections"]:
+            assert item["score"] > loaded.thresholds[CLASSES.index(item["label"])] - 1e-5
+
+
+def test_faults_of_thresholds(images: Path, tiny_run: Path, tmp_path: Path):
+    (tmp_path / "t.yaml").write_text("classes: [{label: red circel, threshold: 0.5}]")
+    for options, code, message in [
+        (["--score", "0.3"], 2, "--score is for all classes, --thresholds for each: give one of them"),
+        ([], 1, "t.yaml: classes, entry 1: unknown class 'red circel'; did you mean red circle?"),
+    ]:
+        result = retina("predict", images, "-w", tiny_run, "--thresholds", "t.yaml", *options, cwd=tmp_path)
+        assert (result.code, result.out, result.err) == (code, "", f"retina: {message}\n")

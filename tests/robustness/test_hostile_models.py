@@ -1,0 +1,302 @@
+"""Broken and malicious checkpoints, exported models, foreign weights and thresholds."""
+
+import io
+import json
+import os
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.hostile_input import (
+    MODEL,
+    PREDICT,
+    Case,
+    checkpoint,
+    claim,
+    header_of,
+    judge,
+    metadata,
+    pipe,
+    put,
+    safetensors,
+    sparse,
+    text,
+)
+
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning", "error::UserWarning")
+
+
+def described(what: str, spoil: Callable[[Path], object], words: str, command: str = PREDICT) -> Case:
+    return Case(f"checkpoint: {what}", spoil, command, words)
+
+
+def moved(header: dict[str, Any]) -> None:
+    """The first tensor's bytes lie beyond the end."""
+    name = next(name for name in header if name != "__metadata__")
+    header[name]["data_offsets"] = [2**40, 2**40 + 4]
+
+
+def overlapping(header: dict[str, Any]) -> None:
+    first, second = [name for name in header if name != "__metadata__"][:2]
+    header[first]["data_offsets"] = header[second]["data_offsets"]
+
+
+def endless(header: dict[str, Any]) -> None:
+    name = next(name for name in header if name != "__metadata__")
+    header[name]["shape"] = [2**62, 2**62]
+
+
+def lost(header: dict[str, Any]) -> None:
+    """A tensor has another name."""
+    header["model.unheard.of"] = header.pop("model.fpn.p7.bias")
+
+
+def flipped(place: Path) -> None:
+    content = bytearray((place / MODEL).read_bytes())
+    content[-5] ^= 1
+    put(place / MODEL, bytes(content))
+
+
+def cut(place: Path) -> None:
+    put(place / MODEL, (place / MODEL).read_bytes()[:-100])
+
+
+class Ran:
+    """Makes a file when it is unpickled."""
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, ("outside/ran",)
+
+
+CODE = pickle.dumps({"model": {"head.cls_score.weight": Ran()}})
+LARGE = {"fpn_channels": 4096, "head_channels": 4096, "head_depth": 16}
+FIT, DAMAGED, UNREADABLE = (
+    "does not fit its own config: ",
+    "its metadata is damaged: ",
+    f"{MODEL}: is not a readable safetensors file: ",
+)
+
+CHECKPOINTS = [
+    *(
+        described(f"{what}", text(MODEL, content), UNREADABLE)
+        for what, content in {
+            "no bytes": b"",
+            "seven bytes": b"x" * 7,
+            "text": b"epochs: 12\n" * 20,
+            "a header of 2^63 bytes": struct.pack("<Q", 2**63) + b"{}",
+            "a header beyond its end": struct.pack("<Q", 10_000) + b"{}",
+            "a header of 99 MB of nothing": struct.pack("<Q", 99_000_000) + b"{}",
+            "a header that is a list": safetensors([], b""),
+            "a header without end": safetensors(b"{" * 100, b""),
+            "a deep header": safetensors(b'{"a":' + b"[" * 100_000, b""),
+            "a pickle that runs code": CODE,
+            "no text": b"\xff" * 100,
+        }.items()
+    ),
+    described("cut", cut, UNREADABLE),
+    described("offsets beyond its end", checkpoint(moved), UNREADABLE),
+    described("overlapping tensors", checkpoint(overlapping), UNREADABLE),
+    described("an endless shape", checkpoint(endless), UNREADABLE),
+    described("too large", sparse(MODEL, 2**35 + 1), "expected at most 34,359,738,368"),
+    described("a pipe", pipe(MODEL), "no such file or folder"),
+    described("another program's", metadata(format="pt"), "is a safetensors file of another program"),
+    described("a later version", metadata(version="2" * 1000), "has format version 222"),
+    described("without metadata", checkpoint(lambda header: header.pop("__metadata__")), "of another program"),
+    described("config of 19 GB", claim("model", **LARGE), FIT),
+    described("config of a larger trunk", claim("model", backbone="resnet152"), FIT),
+    described("config of 1000 anchors", claim("anchors", scales=[1.0] * 333), FIT),
+    described("config of another trunk", claim("model", backbone="resnet19"), "unknown trunk 'resnet19'"),
+    described("classes without end", metadata(classes=json.dumps(["x"] * 10**6)), DAMAGED),
+    described(
+        "a million classes",
+        metadata(classes=json.dumps(["x"] * 10**6), category_ids=json.dumps(list(range(10**6)))),
+        FIT,
+    ),
+    described("a lost tensor", checkpoint(lost), f"{FIT}fpn.p7.bias is absent, expected (16,)"),
+    described("a flipped bit", flipped, "is damaged: its checksum differs"),
+    described("no classes", metadata(classes="[]", category_ids="[]"), DAMAGED),
+    described("classes that are a number", metadata(classes="7"), DAMAGED),
+    described("half a letter", metadata(classes='["\\ud800", "b", "c", "d", "e", "f"]'), DAMAGED),
+    described("infinite ids", metadata(category_ids="[Infinity, 1, 2, 3, 4, 5]"), DAMAGED),
+    described("ids that repeat", metadata(category_ids="[1, 1, 2, 3, 4, 5]"), DAMAGED),
+    described("ids of 70 bits", metadata(category_ids=f"[{2**70}, 1, 2, 3, 4, 5]"), DAMAGED),
+    described("no config", metadata(config=None), DAMAGED),
+    described("config that is no JSON", metadata(config="{"), DAMAGED),
+    described("a deep config", metadata(config="[" * 100_000), DAMAGED),
+    described("config that is a list", metadata(config="[]"), "its config is not readable: "),
+    described("images of a billion pixels", claim("data", short_side=10**9), "data.short_side is 1000000000, expected"),
+    described("to be measured", claim("model", **LARGE), FIT, f"eval {MODEL} --report out"),
+    described("to be exported", claim("model", **LARGE), FIT, f"export {MODEL} --to onnx"),
+    described("to be drawn", claim("model", **LARGE), FIT, f"loss-plot --cdf {MODEL}"),
+    described("to begin with", claim("model", **LARGE), FIT, f"train coco.yaml -o out --set train.init={MODEL}"),
+    described("to be timed", flipped, "its checksum differs", f"bench {MODEL}"),
+    described(
+        "to be imported", lambda place: None, "cannot be read as weights: ", f"import {MODEL} -o new.safetensors"
+    ),
+]
+
+
+def onnx_file(inputs: tuple[str, ...], outputs: tuple[str, ...], ours: bool, external: bool = False) -> Callable:
+    """A model that hands numbers through, with the metadata of the checkpoint or without."""
+
+    def spoil(place: Path) -> None:
+        import onnx
+        from onnx import TensorProto, helper
+
+        ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in (*inputs, *outputs)]
+        nodes = [helper.make_node("Identity", [inputs[0]], [name]) for name in outputs]
+        weights = []
+        if external:
+            tensor = helper.make_tensor("w", TensorProto.UINT8, [9], bytes(9), raw=True)
+            onnx.external_data_helper.set_external_data(tensor, "../outside/secret")
+            tensor.ClearField("raw_data")
+            tensor.data_location = TensorProto.EXTERNAL
+            weights.append(tensor)
+            nodes[0] = helper.make_node("Identity", ["w"], [outputs[0]])
+        graph = helper.make_graph(nodes, "g", ends[: len(inputs)], ends[len(inputs) :], weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+        if ours:
+            header, _ = header_of((place / MODEL).read_bytes())
+            helper.set_model_props(model, header["__metadata__"])
+        (place / "sub").mkdir()
+        (place / "sub" / "bad.onnx").write_bytes(model.SerializeToString())
+
+    return spoil
+
+
+def openvino_file(ours: bool) -> Callable:
+    def spoil(place: Path) -> None:
+        import openvino
+        from openvino import opset13
+
+        given = opset13.parameter([1, 3], np.float32, "images")
+        model = openvino.Model([opset13.relu(given)], [given], "m")
+        if ours:
+            for key, value in header_of((place / MODEL).read_bytes())[0]["__metadata__"].items():
+                model.set_rt_info(value, ["retina", key])
+        openvino.save_model(model, place / "bad.xml")
+        (place / "bad.bin").write_bytes((place / "bad.bin").read_bytes() or b"\0")
+
+    return spoil
+
+
+def xml(content: bytes) -> Callable:
+    def spoil(place: Path) -> None:
+        (place / "bad.xml").write_bytes(content)
+        (place / "bad.bin").write_bytes(b"\0" * 64)
+
+    return spoil
+
+
+INPUTS = ("images", "sizes", "original_sizes", "score_threshold", "iou_threshold", "max_detections")
+OUTPUTS = ("boxes", "scores", "labels", "count")
+ONNX, OPENVINO = "predict photos/a.png -w sub/bad.onnx", "predict photos/a.png -w bad.xml"
+BOMB = b'<!DOCTYPE a [<!ENTITY a "ha">' + b'<!ENTITY b "&a;&a;&a;">' * 9 + b"]><net>&b;</net>"
+
+EXPORTED = [
+    Case("ONNX: absent", lambda place: None, ONNX, "no such file; expected a model that retina export wrote"),
+    *(
+        Case(f"ONNX: {what}", text("bad.onnx", content), "predict photos/a.png -w bad.onnx", "is not a readable ONNX")
+        for what, content in {"no bytes": b"", "text": b"text" * 99, "no text": b"\xff" * 99}.items()
+    ),
+    Case("ONNX: another program's", onnx_file(INPUTS, OUTPUTS, False), ONNX, "is a model of another program"),
+    Case("ONNX: other names", onnx_file(("x",), ("y",), True), ONNX, "has no boxes, count, images, iou_threshold"),
+    Case("ONNX: other numbers", onnx_file(INPUTS, OUTPUTS, True), ONNX, "does not run as one of retina export's"),
+    Case("ONNX: reads outside", onnx_file(INPUTS, OUTPUTS, True, True), ONNX, "is not a readable ONNX file"),
+    Case("ONNX: too large", sparse("bad.onnx", 2**31 + 1), "predict photos/a.png -w bad.onnx", "expected at most"),
+    Case("OpenVINO: alone", text("bad.xml", "<net/>"), OPENVINO, "its weights, bad.bin, do not lie beside it"),
+    Case("OpenVINO: no XML", xml(b"{}"), OPENVINO, "is not a readable OpenVINO model"),
+    Case("OpenVINO: entity bomb", xml(BOMB), OPENVINO, "is not a readable OpenVINO model"),
+    Case("OpenVINO: no net", xml(b'<net name="x" version="11"/>'), OPENVINO, "bad.xml: is "),
+    Case("OpenVINO: another program's", openvino_file(False), OPENVINO, "is a model of another program"),
+    Case("OpenVINO: other names", openvino_file(True), OPENVINO, "bad.xml: has no boxes, count"),
+]
+
+
+def zipped(method: int) -> bytes:
+    """What torch takes for its own, with a part of 64 MB in some 60 KB."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", method) as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}." + bytes(2**26))
+    return made.getvalue()
+
+
+def of_torch(held: Callable[[], object]) -> Callable:
+    def spoil(place: Path) -> None:
+        import torch
+
+        torch.save(held(), place / "bad.pth")
+
+    return spoil
+
+
+def heads(**tensors: object) -> dict[str, object]:
+    return {"head.classification_head.cls_logits.weight": tensors["weight"], **tensors}
+
+
+def foreign(what: str, spoil: Callable[[Path], object], words: str, name: str = "bad.pth") -> Case:
+    return Case(f"weights: {what}", spoil, f"import {name} -o new.safetensors", words)
+
+
+def wide() -> object:
+    import torch
+
+    return heads(weight=torch.zeros(1).expand(10**9, 10**3))
+
+
+def flat() -> object:
+    import torch
+
+    return heads(weight=torch.tensor(1.0)) | {"head.classification_head.cls_logits.bias": torch.tensor(1.0)}
+
+
+READ = "cannot be read as weights: "
+FOREIGN = [
+    foreign("code in a pickle", text("bad.pkl", CODE), READ, "bad.pkl"),
+    foreign("code in torch's archive", of_torch(Ran), READ),
+    foreign("a memo of 60 GB", text("bad.pkl", b"\x80\x02Nr\xff\xff\xff\xff."), "holds NoneType", "bad.pkl"),
+    foreign("text of 16 EB", text("bad.pkl", b"\x80\x04\x8d" + b"\xff" * 7 + b"\x7f."), READ, "bad.pkl"),
+    foreign("numbers of 2 GB", text("bad.pkl", b"\x80\x02\x8b\xff\xff\xff\x7f."), READ, "bad.pkl"),
+    foreign("a frame of 1 EB", text("bad.pkl", b"\x80\x04\x95" + b"\0" * 7 + b"\x10N."), "holds NoneType", "bad.pkl"),
+    foreign("a packed archive", text("bad.pth", zipped(zipfile.ZIP_DEFLATED)), "it claims 67,108,868 bytes in a file"),
+    foreign("an archive of another kind", text("bad.pth", zipped(zipfile.ZIP_STORED)), READ),
+    foreign("a start of an archive", text("bad.pth", b"PK\x03\x04" + b"\0" * 100), READ),
+    foreign("views of 4 TB", of_torch(wide), "it claims 8,000,000,000,000 bytes in a file of"),
+    foreign("numbers without shape", of_torch(flat), "is no RetinaNet that is known here"),
+    foreign("text", text("bad.pth", "no weights"), READ),
+    foreign("too large", sparse("bad.pth", 2**32 + 1), "expected at most 4,294,967,296"),
+    foreign("a pipe", pipe("bad.pth"), "no such file; expected weights of"),
+    foreign("escapes in a name", of_torch(lambda: {"\x1b[2J\n": np.zeros(1)}), READ),
+]
+
+CUT = f"{PREDICT} --thresholds thresholds.yaml"
+THRESHOLDS = [
+    Case(f"thresholds: {what}", text("thresholds.yaml", content), CUT, words)
+    for what, content, words in (
+        ("empty", "", "holds nothing, expected a mapping with a list `classes`"),
+        ("alias bomb", "a: &a [1]\n" + f"b: &b [{'*a, ' * 900}]\nc: &c [{'*b, ' * 900}]", "too many"),
+        ("alias of itself", "classes: &a [*a]", "an alias stands inside what it names"),
+        ("huge", f"classes: [{{label: red circle, threshold: 0x{'f' * 5000}}}]", "a number has 5,002 digits"),
+        ("NaN", "classes: [{label: red circle, threshold: .nan}]", "threshold is nan, expected a number in 0..1"),
+        ("escapes", 'classes: [{label: "\\e[2J", threshold: 1}]', "unknown class '\\x1b[2J'"),
+        ("no text", b"\xff\xfe\xfa", "is not readable YAML"),
+        ("one class", "classes: [{label: red circle, threshold: 1}]", "has no threshold for blue circle"),
+    )
+] + [
+    Case("thresholds: too large", sparse("thresholds.yaml", 2_000_000), CUT, "expected at most 1,000,000"),
+    Case("thresholds: a pipe", pipe("thresholds.yaml"), CUT, "is a device or a pipe, expected a file"),
+]
+
+
+@pytest.mark.parametrize("case", [*CHECKPOINTS, *EXPORTED, *FOREIGN, *THRESHOLDS], ids=repr)
+def test_one_line(case: Case, place: Path, in_process):
+    if case.what.startswith("ONNX"):
+        pytest.importorskip("onnxruntime")
+    if case.what.startswith("OpenVINO"):
+        pytest.importorskip("openvino")
+    judge(case, place, in_process)

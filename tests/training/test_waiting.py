@@ -1,0 +1,56 @@
+"""What a training step asks the device for: each such question makes the host wait for all that was begun on a GPU."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.support import write_coco
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from retinanet.config.parsing import config_from_dict
+from retinanet.losses import matching
+from retinanet.training.events import Progress
+from retinanet.training.train import Run
+
+WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "unique")
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operators whose result the host must know."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.__name__.split(".")[0]
+        if name in WAITS:
+            self.seen.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("normalizer", ["image", "exponential"])
+def test_a_step_waits_once(tmp_path: Path, monkeypatch, normalizer):
+    # as on a GPU: all objects are near, and whether one is a crowd is not asked
+    monkeypatch.setattr(matching, "_near", lambda anchors, gt_boxes: torch.arange(len(gt_boxes)))
+    monkeypatch.setattr(matching, "_any", lambda crowd: True)
+    write_coco(tmp_path, "train", 8)
+    narrow = {"fpn_channels": 16, "head_channels": 16, "head_depth": 1}
+    values = {
+        "data": {"root": str(tmp_path), "train": "train", "short_side": 64, "long_side": 64, "workers": 0},
+        "model": {"backbone": "resnet18", "pretrained": False, "trunk_norm": "frozen_bn", **narrow},
+        "loss": {"normalizer": normalizer},
+        "train": {"epochs": 1, "batch_size": 2, "clip_norm": 1.0, "ema": 0.9, "device": "cpu", "log_every": 1},
+    }
+    run = Run(config_from_dict(values, "test"), tmp_path / "run", resume=False, force=False)
+    counts, steps = [], 0
+    with closing(run.folder), Waits() as waits:
+        for record in run.train_epoch(stop=lambda: False):
+            counts.append((type(record), list(waits.seen)))
+            waits.seen.clear()
+            steps += isinstance(record, Progress)
+    assert steps == 4
+    # records are told a step late: between the second and the third stands one whole step
+    between = [seen for kind, seen in counts if kind is Progress][1:]
+    assert between[:2] == [["nonzero"], ["nonzero"]]
