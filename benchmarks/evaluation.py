@@ -16,7 +16,7 @@ import numpy as np
 sys.path.append(str(Path(__file__).parents[1]))
 from scoring_cases import large_case  # what the tests compare, too
 
-from retinanet.benchmark.random_detector import save_stand_in
+from retinanet.benchmark.random_detector import save_random_detector
 from retinanet.checkpoints.pretrained import open_model
 from retinanet.config.schema import DataConfig, DetectConfig
 from retinanet.data.formats.recognise import open_split
@@ -36,7 +36,7 @@ def now() -> np.ndarray:
     return np.array([time.perf_counter(), sum(os.times()[:4])])
 
 
-class Clock:
+class Throughput:
     """Sums the wall and processor seconds of the functions that it times."""
 
     def __init__(self) -> None:
@@ -78,9 +78,9 @@ def stages(root: Path) -> None:
     dataset = open_split(root, images="train2017", annotations=str(annotations.relative_to(root)))
     dataset = dataset.take(np.arange(IMAGES))
     with tempfile.TemporaryDirectory() as folder:
-        save_stand_in(Path(folder) / "r50.safetensors", 50, dataset.image(0), DataConfig())
+        save_random_detector(Path(folder) / "r50.safetensors", 50, dataset.image(0), DataConfig())
         model, _ = open_model(Path(folder) / "r50.safetensors")
-    network, decoding = Clock(), Clock()
+    network, decoding = Throughput(), Throughput()
     RetinaNet.forward = network.timed(RetinaNet.forward)  # type: ignore[method-assign]
     evaluation.detect_stages = decoding.timed(evaluation.detect_stages)
 

@@ -112,7 +112,7 @@ def scoring(images: int = 625, classes: int = 80) -> Run:
         image_ids=np.arange(images),
         sizes=np.full((images, 2), 640, np.int32),
         sizes_annotated=True,
-        starts=np.arange(0, len(boxes) + 1, 7),
+        first_object=np.arange(0, len(boxes) + 1, 7),
         boxes=boxes,
         areas=boxes[:, 2] * boxes[:, 3],
         labels=labels,

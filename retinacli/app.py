@@ -154,7 +154,7 @@ def eval_(
     from retinacli.commands import evaluate as evaluation
 
     source = evaluation.Source(data, split, set_ or [], batch_size, device, engine_precision)
-    wanted = evaluation.Wanted(funnel, diagnose, precision, thresholds, report, reference, save_coco)
+    wanted = evaluation.EvalOutputs(funnel, diagnose, precision, thresholds, report, reference, save_coco)
     evaluation.check(weights, compare, wanted, source)
     if compare:
         evaluation.compare(weights, source, json_)
@@ -190,13 +190,13 @@ def predict(
     """Find objects in pictures."""
     options.check_predict(weights, score, thresholds, precision is not None, device)
     from retinacli import console as render
-    from retinanet.detections import SHOWN
+    from retinanet.detections import DEFAULT_SCORE_THRESHOLD
     from retinanet.inference import predict as prediction
     from retinanet.inference import results as detection_results
     from retinanet.inference.detector import load
     from retinanet.io.atomic import write_text
 
-    lowest = SHOWN if score is None else score
+    lowest = DEFAULT_SCORE_THRESHOLD if score is None else score
     place = options.device(weights, device)
     numbers: Literal["fp32", "bf16"] = "bf16" if precision is options.Precision.BF16 else "fp32"
     detector = load(weights, place, lowest, max_detections, thresholds, numbers)
@@ -334,7 +334,7 @@ def bench_(
     ] = None,
     image: Annotated[Path | None, typer.Option(metavar="FILE", help="A picture in place of the drawn one.")] = None,
     against: Annotated[
-        bench.Peer | None, typer.Option(help="Run this detector of torchvision's in turns with it.")
+        bench.Baseline | None, typer.Option(help="Run this detector of torchvision's in turns with it.")
     ] = None,
     depth: Annotated[
         list[int] | None, typer.Option(metavar="N...", help="Table 1e: ResNets of so many layers, such as 50 101.")

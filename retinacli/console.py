@@ -64,7 +64,7 @@ class TrainingOutcome:
     best: "Evaluation | None"
 
 
-def training(run: "Iterable[records.Record]", stop: Stop) -> TrainingOutcome:
+def training(run: "Iterable[records.Event]", stop: Stop) -> TrainingOutcome:
     """Show a run while it goes: a live line on a terminal, one line per interval elsewhere. stop: what the run asks."""
     from retinanet.training import events as records
 

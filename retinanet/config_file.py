@@ -86,9 +86,9 @@ def _with_checkpoint(values: dict[str, Any]) -> dict[str, Any]:
     train = values.get("train")
     if not isinstance(train, dict) or not isinstance(train.get("init"), str):
         return values
-    from retinanet.checkpoints.checkpoint import described
+    from retinanet.checkpoints.checkpoint import read_checked_metadata
 
-    origin = config_to_dict(described(train["init"]).config)
+    origin = config_to_dict(read_checked_metadata(train["init"]).config)
     merged = dict(values)
     for section in ("model", "anchors"):
         said = values.get(section, {})

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SHOWN = 0.3  # people are shown detections that score higher, where nothing else is said
-NEVER = 1.0  # a threshold that no score exceeds
+DEFAULT_SCORE_THRESHOLD = 0.3  # people are shown detections that score higher, where nothing else is said
+ABOVE_ALL_SCORES = 1.0  # a threshold that no score exceeds
 
 
 @dataclass(frozen=True)
@@ -23,4 +23,4 @@ class Detections:
         return len(self.scores)
 
 
-NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+NO_DETECTIONS = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))

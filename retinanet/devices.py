@@ -29,7 +29,7 @@ def pick_device(name: str) -> "torch.device":
     return device
 
 
-def most_exact(device: "torch.device") -> "torch.dtype":
+def highest_precision_dtype(device: "torch.device") -> "torch.dtype":
     """Its floating-point type of most digits."""
     import torch
 

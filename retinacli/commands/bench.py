@@ -25,14 +25,14 @@ class Engine(StrEnum):
     OPENVINO = "openvino"
 
 
-class Peer(StrEnum):
+class Baseline(StrEnum):
     TORCHVISION = "torchvision"
     FASTER_RCNN = "faster-rcnn"
     SSD = "ssd"
 
 
 @dataclass(frozen=True)
-class Asked:
+class BenchRequest:
     """Each as the option of its name; precision: "fp32" or "bf16"."""
 
     weights: str | None
@@ -58,7 +58,7 @@ def asked(
     repeats: int | None,
     image: Path | None,
     device: str | None,
-) -> Asked:
+) -> BenchRequest:
     """With what was not given: the engine of the weights, fp32, the device, as many repeats as take some seconds.
 
     Fails where one option excludes another.
@@ -80,13 +80,15 @@ def asked(
     if weights is None:
         render.message("no WEIGHTS: a RetinaNet with random weights stands in")
     usual = REPEATS_CPU if str(place) == "cpu" else REPEATS_GPU
-    return Asked(weights, size, chosen.value, precision.value if precision else "fp32", repeats or usual, image, place)
+    return BenchRequest(
+        weights, size, chosen.value, precision.value if precision else "fp32", repeats or usual, image, place
+    )
 
 
 def check(
     weights: str | None,
     size: int | None,
-    against: Peer | None,
+    against: Baseline | None,
     depth: Sequence[int],
     scale: Sequence[int],
     data: str | None,
@@ -105,7 +107,7 @@ def check(
         options.fail("--data is where the table's AP is measured; it needs WEIGHTS and --scale", 2)
 
 
-def stages(a: Asked, json_: bool) -> None:
+def stages(a: BenchRequest, json_: bool) -> None:
     """From the image file to its objects."""
     from retinacli import console as render
     from retinacli.render import bench as render_bench
@@ -121,20 +123,20 @@ def stages(a: Asked, json_: bool) -> None:
         render_bench.stages_table(about, work, speed)
 
 
-def race(a: Asked, peer: Peer, depth: int, json_: bool) -> None:
+def race(a: BenchRequest, peer: Baseline, depth: int, json_: bool) -> None:
     """Beside one of torchvision's."""
     from retinacli import console as render
     from retinacli.render import bench as render_bench
     from retinanet.benchmark import timing as bench
     from retinanet.benchmark.random_detector import CANDIDATES
-    from retinanet.benchmark.torchvision_detectors import make_peer
+    from retinanet.benchmark.torchvision_detectors import make_baseline
 
     with a.opened(depth, a.size) as subject, render.counter("pairs") as progress:
         work = bench.work(subject.detector, subject.image)
         detector = subject.detector
         sides = detector.data.short_side, detector.data.long_side
         candidates = CANDIDATES if work.candidates is None else max(1, work.candidates)
-        other = make_peer(peer.value, len(detector.classes), subject.image, *sides, candidates, a.device)
+        other = make_baseline(peer.value, len(detector.classes), subject.image, *sides, candidates, a.device)
         found = bench.race(detector, other.predict, subject.image, a.repeats, progress)
         about = render_bench.about(a, subject)
     if json_:
@@ -143,7 +145,7 @@ def race(a: Asked, peer: Peer, depth: int, json_: bool) -> None:
         render_bench.race_table(about, work, other, found)
 
 
-def table(a: Asked, depths: Sequence[int], scales: Sequence[int], data: str | None, json_: bool) -> None:
+def table(a: BenchRequest, depths: Sequence[int], scales: Sequence[int], data: str | None, json_: bool) -> None:
     """Table 1e. Each row of random weights has its own: at another scale far more or fewer scores would pass."""
     from retinacli import console as render
     from retinacli.render import bench as render_bench
@@ -166,7 +168,7 @@ def table(a: Asked, depths: Sequence[int], scales: Sequence[int], data: str | No
         render_bench.table(about, found)
 
 
-def _with_ap(rows: "list[Row]", path: str, a: Asked, data: str | None) -> "list[Row]":
+def _with_ap(rows: "list[Row]", path: str, a: BenchRequest, data: str | None) -> "list[Row]":
     """The rows as they are, with a message, where the weights' own data is not at hand."""
     from retinacli import console as render
     from retinanet.errors import ConfigError, DataError

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class EvalOutputs:
     """Beyond the numbers; each as the option of its name."""
 
     funnel: bool
@@ -44,7 +44,7 @@ class Source:
     engine_precision: options.Precision | None
 
 
-def check(weights: list[str], compare: bool, wanted: Wanted, source: Source) -> None:
+def check(weights: list[str], compare: bool, wanted: EvalOutputs, source: Source) -> None:
     """Fail where one option needs or excludes another."""
     from retinanet.inference.exported_model import is_exported
 
@@ -65,7 +65,7 @@ def check(weights: list[str], compare: bool, wanted: Wanted, source: Source) -> 
         options.fail(f"--funnel needs every score; {weights[0]} gives only the best: name its checkpoint", 2)
 
 
-def measure(weights: str, source: Source, wanted: Wanted, json_: bool) -> None:
+def measure(weights: str, source: Source, wanted: EvalOutputs, json_: bool) -> None:
     """One detector."""
     from retinanet.evaluation.error_analysis import diagnose
     from retinanet.evaluation.thresholds import choose_thresholds
@@ -145,7 +145,7 @@ def _evaluate(
 def _write(
     weights: str,
     source: Source,
-    wanted: Wanted,
+    wanted: EvalOutputs,
     found: "Evaluation",
     chosen: "list[ClassThreshold] | None",
     diagnosis: "Diagnosis | None",
@@ -163,7 +163,7 @@ def _write(
         render.message(f"report: {write_report(wanted.report, found, diagnosis, chosen, about)}")
 
 
-def _judge(wanted: Wanted, found: "Evaluation", chosen: "list[ClassThreshold] | None") -> None:
+def _judge(wanted: EvalOutputs, found: "Evaluation", chosen: "list[ClassThreshold] | None") -> None:
     """Fail where the evaluation is not what it was to be."""
     if different := render_evaluation.differing(found):
         options.fail(f"--reference: pycocotools has another {', '.join(different)}", 3)

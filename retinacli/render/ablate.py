@@ -11,15 +11,15 @@ from retinacli.stop_signals import Stop
 if TYPE_CHECKING:
     from retinanet.paper.ablation import Outcome
     from retinanet.paper.tables import Row
-    from retinanet.training.events import Record
+    from retinanet.training.events import Event
 
 DASH = "\u2013"
 
 
-def run_of(rows: "Sequence[Row]", seeds: int, stop: Stop) -> "Callable[[Row, int, Iterable[Record]], object]":
+def run_of(rows: "Sequence[Row]", seeds: int, stop: Stop) -> "Callable[[Row, int, Iterable[Event]], object]":
     """Shows one run of `ablate`, headed by where it stands among all."""
 
-    def show(current: "Row", seed: int, records: "Iterable[Record]") -> None:
+    def show(current: "Row", seed: int, records: "Iterable[Event]") -> None:
         number = rows.index(current) * seeds + seed - current.config.train.seed + 1
         message(f"run {number} of {len(rows) * seeds}: table {current.table}, {current.value}, seed {seed}")
         training(records, stop)

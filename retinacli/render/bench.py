@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from retinacli import console as render
 
 if TYPE_CHECKING:
-    from retinacli.commands.bench import Asked
+    from retinacli.commands.bench import BenchRequest
     from retinanet.benchmark.subject import Subject
-    from retinanet.benchmark.timing import Race, Speed, Work
-    from retinanet.benchmark.torchvision_detectors import PeerDetector
+    from retinanet.benchmark.timing import PairedTiming, Speed, Work
+    from retinanet.benchmark.torchvision_detectors import BaselineDetector
     from retinanet.paper.speed_table import Row
 
 PACKAGES = {"torch": ("torch", "torchvision"), "onnx": ("onnxruntime",), "openvino": ("openvino",)}
@@ -27,7 +27,7 @@ STAGES = {
 }
 
 
-def about(asked: "Asked", subject: "Subject") -> dict[str, Any]:
+def about(asked: "BenchRequest", subject: "Subject") -> dict[str, Any]:
     """What was measured, and on what."""
     from retinanet.benchmark.timing import describe_machine
 
@@ -89,7 +89,9 @@ def stages_table(about: dict[str, Any], work: "Work", speed: "Speed") -> None:
     print(_machine(about))
 
 
-def race_document(about: dict[str, Any], work: "Work", other: "PeerDetector", race: "Race") -> dict[str, Any]:
+def race_document(
+    about: dict[str, Any], work: "Work", other: "BaselineDetector", race: "PairedTiming"
+) -> dict[str, Any]:
     height, width = other.padded
     return about | {
         "work": _work(work),
@@ -105,7 +107,7 @@ def race_document(about: dict[str, Any], work: "Work", other: "PeerDetector", ra
     }
 
 
-def race_table(about: dict[str, Any], work: "Work", other: "PeerDetector", race: "Race") -> None:
+def race_table(about: dict[str, Any], work: "Work", other: "BaselineDetector", race: "PairedTiming") -> None:
     title = f"From pixels to objects, in turns: {_medians(about)}"
     made = render.table(title, "detector", "classes", "network sees", "detections", "ms")
     render.row(made, _detector(about), about["classes"], _size(work.padded), work.detections, _ms(race.ours))
@@ -150,7 +152,7 @@ def table(about: dict[str, Any], rows: "Sequence[Row]") -> None:
     print(f"{_weights(about)}; {_arithmetic(about)}; {_machine(about)}")
 
 
-def _notes(about: dict[str, Any], work: "Work", other: "PeerDetector") -> list[str]:
+def _notes(about: dict[str, Any], work: "Work", other: "BaselineDetector") -> list[str]:
     """What to know before the two are compared."""
     from retinanet.benchmark.torchvision_detectors import THRESHOLD
 

@@ -18,7 +18,7 @@ CANDIDATES = 3000  # scores above the threshold in one image
 LOGIT_DEVIATION, DELTA_DEVIATION = 1.0, 0.2
 
 
-def save_stand_in(file: Path, depth: int, image: np.ndarray, data: DataConfig) -> None:
+def save_random_detector(file: Path, depth: int, image: np.ndarray, data: DataConfig) -> None:
     """Write a checkpoint of the paper's RetinaNet with a trunk of `depth` layers; the same at every call.
 
     image: (H, W, 3) uint8 RGB, in which CANDIDATES scores exceed the threshold; of a model as it begins none would.

@@ -80,11 +80,11 @@ def _sized(data: DataConfig, short_side: int) -> DataConfig:
 
 
 def _stand_in(folder: Path, depth: int, image: np.ndarray, short_side: int | None) -> str:
-    from retinanet.benchmark.random_detector import save_stand_in
+    from retinanet.benchmark.random_detector import save_random_detector
 
     file = folder / "stand-in.safetensors"
     data = DataConfig()
-    save_stand_in(file, depth, image, data if short_side is None else _sized(data, short_side))
+    save_random_detector(file, depth, image, data if short_side is None else _sized(data, short_side))
     return str(file)
 
 

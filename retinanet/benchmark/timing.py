@@ -52,7 +52,7 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Race:
+class PairedTiming:
     """Two ways to the same in turns: medians of several runs in ms. ratio: the median of each pair's theirs / ours."""
 
     ours: float
@@ -82,12 +82,12 @@ def race(
     image: np.ndarray,
     repeats: int,
     progress: Progress = lambda done, total: None,
-) -> Race:
+) -> PairedTiming:
     """Both on the same (H, W, 3) uint8 RGB in turns, since a machine's load changes. A pair more warms up."""
     both = (detector.predict, other)
     runs = _repeat(lambda: [_seconds(detector, find, image) for find in both], repeats, progress)
     ours, theirs = runs.T
-    return Race(float(np.median(ours)), float(np.median(theirs)), float(np.median(theirs / ours)))
+    return PairedTiming(float(np.median(ours)), float(np.median(theirs)), float(np.median(theirs / ours)))
 
 
 def staged(detector: Detector, file: Path) -> tuple[Detections, list[float]]:

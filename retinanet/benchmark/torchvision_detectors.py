@@ -10,12 +10,12 @@ from torchvision.models import detection
 
 from retinanet.benchmark.random_detector import spread
 
-Peer = Literal["torchvision", "faster-rcnn", "ssd"]
+Baseline = Literal["torchvision", "faster-rcnn", "ssd"]
 THRESHOLD = 0.05  # of RetinaNet's scores, torchvision's default
 
 
 @dataclass(frozen=True)
-class PeerDetector:
+class BaselineDetector:
     """name: of the function that makes it. padded: (height, width) of what its network sees. detections: how many.
 
     classes: without the background. candidates: scores above RetinaNet's threshold; None of the others.
@@ -33,15 +33,15 @@ class PeerDetector:
         return {name: tensor.cpu().numpy() for name, tensor in _run(self.model, image).items()}
 
 
-def make_peer(
-    peer: Peer,
+def make_baseline(
+    peer: Baseline,
     classes: int,
     image: np.ndarray,
     short_side: int,
     long_side: int,
     candidates: int,
     device: torch.device | str,
-) -> PeerDetector:
+) -> BaselineDetector:
     """The same at every call, in evaluation mode.
 
     classes: without the background. image: (H, W, 3) uint8 RGB, in which `candidates` scores exceed RetinaNet's
@@ -66,7 +66,7 @@ def make_peer(
     passing = candidates if peer == "torchvision" else None
     images, _ = model.transform(_tensors(image, device))
     height, width = images.tensors.shape[-2:]
-    return PeerDetector(make.__name__, model, (height, width), len(_run(model, image)["boxes"]), classes, passing)
+    return BaselineDetector(make.__name__, model, (height, width), len(_run(model, image)["boxes"]), classes, passing)
 
 
 @torch.inference_mode()

@@ -70,7 +70,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def described(path: str | Path) -> Metadata:
+def read_checked_metadata(path: str | Path) -> Metadata:
     """As `read_metadata`, of a file that holds the tensors of the model that its config describes, as its header tells.
 
     No memory is taken for the model, which a config may claim to be of any size. Raises: CheckpointError.
@@ -101,7 +101,7 @@ def load_model(path: str | Path) -> tuple[RetinaNet, Metadata]:
     Raises: CheckpointError.
     """
     file = resolve(path)
-    metadata = described(file)
+    metadata = read_checked_metadata(file)
     tensors = weights(read_tensors(file))
     model = _make(metadata)
     model.load_state_dict(tensors)
@@ -111,10 +111,10 @@ def load_model(path: str | Path) -> tuple[RetinaNet, Metadata]:
 def weights(tensors: dict[str, T]) -> dict[str, T]:
     """The model's tensors of a checkpoint under the model's names; the averaged ones where there are any."""
     prefix = AVERAGE if any(name.startswith(AVERAGE) for name in tensors) else MODEL
-    return with_prefix(tensors, prefix)
+    return strip_prefix(tensors, prefix)
 
 
-def with_prefix(tensors: dict[str, T], prefix: str) -> dict[str, T]:
+def strip_prefix(tensors: dict[str, T], prefix: str) -> dict[str, T]:
     """Those tensors whose names begin with `prefix`, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 

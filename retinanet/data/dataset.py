@@ -65,7 +65,7 @@ class Dataset:
     classes: K names. category_ids: (K,), the id that each label has outside (COCO's have gaps).
     folder: where `files` lie. image_ids: (N,) int64. sizes: (N, 2) int32, height and width.
     sizes_annotated: whether `sizes` were written by the annotator, which decides how EXIF orientation is read.
-    starts: (N + 1,) int64; objects starts[i]:starts[i + 1] belong to image i.
+    first_object: (N + 1,) int64; objects first_object[i]:first_object[i + 1] belong to image i.
     boxes: (M, 4) float64, xywh pixels as annotated, 0-based. areas: (M,) float64, square pixels (COCO's mask area where given).
     labels: (M,) int32. crowd: (M,) bool. annotation_ids: (M,) int64.
     notes: what a reader of the data should know, one line each. skipped: the objects left out, one entry per fault.
@@ -79,7 +79,7 @@ class Dataset:
     image_ids: np.ndarray
     sizes: np.ndarray
     sizes_annotated: bool
-    starts: np.ndarray
+    first_object: np.ndarray
     boxes: np.ndarray
     areas: np.ndarray
     labels: np.ndarray
@@ -90,24 +90,24 @@ class Dataset:
     max_pixels: int = DataConfig.max_pixels
 
     @property
-    def owners(self) -> np.ndarray:
+    def image_index(self) -> np.ndarray:
         """(M,) int64, the index of each object's image."""
-        return np.repeat(np.arange(len(self)), np.diff(self.starts))
+        return np.repeat(np.arange(len(self)), np.diff(self.first_object))
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     def take(self, indices: np.ndarray) -> "Dataset":
         """The images `indices` (n,) with their objects, in that order, each as often as it is named. Without notes."""
-        counts = np.diff(self.starts)[indices]
+        counts = np.diff(self.first_object)[indices]
         ends = np.cumsum(counts)
-        rows = np.arange(counts.sum()) + np.repeat(self.starts[indices] - (ends - counts), counts)
+        rows = np.arange(counts.sum()) + np.repeat(self.first_object[indices] - (ends - counts), counts)
         return replace(
             self,
             files=Strings(self.files[index] for index in indices.tolist()),
             image_ids=self.image_ids[indices],
             sizes=self.sizes[indices],
-            starts=np.concatenate([[0], ends]),
+            first_object=np.concatenate([[0], ends]),
             boxes=self.boxes[rows],
             areas=self.areas[rows],
             labels=self.labels[rows],
@@ -129,7 +129,7 @@ class Dataset:
     def __getitem__(self, index: int) -> Sample:
         image = self.image(index)
         height, width = image.shape[:2]
-        objects = slice(self.starts[index], self.starts[index + 1])
+        objects = slice(self.first_object[index], self.first_object[index + 1])
         x, y, w, h = self.boxes[objects].T
         boxes = np.stack([x, y, x + w, y + h], axis=1)
         return Sample(

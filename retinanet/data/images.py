@@ -93,7 +93,7 @@ def image_size(
         return size
 
 
-def oddities(path: Path | str) -> tuple[str | None, bool]:
+def format_and_frames(path: Path | str) -> tuple[str | None, bool]:
     """What the header of an image file tells beside its size. Raises: DataError.
 
     Returns: the format, such as "PNG", where the file's name ends in another's suffix; and whether the file is animated

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from retinanet.data.dataset import Sample
-from retinanet.data.sampler import TrainOrder
+from retinanet.data.sampler import AspectRatioBatchSampler
 from retinanet.data.transforms import pad
-from retinanet.data.views import EvalView, TrainView
+from retinanet.data.views import EvalSamples, TrainSamples
 from retinanet.errors import DataError
 
 PR_SET_PDEATHSIG = 1  # Linux: the signal that a process gets when the one that made it dies
@@ -62,12 +62,14 @@ class Loader(DataLoader):
             raise DataError(str(error).rstrip().rpartition("retinanet.errors.DataError: ")[2]) from None
 
 
-def train_loader(view: TrainView, order: TrainOrder, workers: int, pin_memory: bool = False) -> DataLoader:
+def train_loader(
+    view: TrainSamples, order: AspectRatioBatchSampler, workers: int, pin_memory: bool = False
+) -> DataLoader:
     """Batches in `order`, made by `workers` processes (0: by this one)."""
     return _loader(view, workers, pin_memory, batch_sampler=order)
 
 
-def eval_loader(view: EvalView, batch_size: int, workers: int, pin_memory: bool = False) -> DataLoader:
+def eval_loader(view: EvalSamples, batch_size: int, workers: int, pin_memory: bool = False) -> DataLoader:
     """Every image once; images of like shape share a batch, so that little is padding."""
     shapes = view.dataset.sizes.astype(np.float64)
     order = np.argsort(shapes[:, 0] / np.maximum(shapes[:, 1], 1), kind="stable")
@@ -90,7 +92,7 @@ def collate(items: Sequence[tuple[Sample, list[str]]]) -> Batch:
     )
 
 
-def _loader(view: TrainView | EvalView, workers: int, pin_memory: bool, batch_sampler) -> DataLoader:
+def _loader(view: TrainSamples | EvalSamples, workers: int, pin_memory: bool, batch_sampler) -> DataLoader:
     # forked workers share the data set's columns; they never touch the device
     fork = workers and "fork" in multiprocessing.get_all_start_methods()
     return Loader(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 
-class TrainOrder:
+class AspectRatioBatchSampler:
     """Batches of (epoch, index) keys, a function of (seed, epoch) alone, from a given position on.
 
     Batches hold images of one aspect (wide or tall) but for at most two an epoch; an incomplete last batch is left out.

@@ -72,7 +72,7 @@ def open_shapes(split: str, seed: int = 0) -> Dataset:
         image_ids=np.arange(count, dtype=np.int64),
         sizes=np.full((count, 2), SIDE, np.int32),
         sizes_annotated=True,
-        starts=np.array(starts, np.int64),
+        first_object=np.array(starts, np.int64),
         boxes=np.stack([x1, y1, x2 - x1, y2 - y1], axis=1),
         areas=areas,
         labels=labels.astype(np.int32),

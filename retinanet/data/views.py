@@ -8,7 +8,7 @@ from retinanet.data.transforms import Resize, augment, resize
 from retinanet.errors import DataError
 
 
-class TrainView:
+class TrainSamples:
     """A data set seen through resize and random transforms, keyed by (seed, epoch, image) so that workers change nothing."""
 
     def __init__(
@@ -33,7 +33,7 @@ class TrainView:
         return resize(sample, short_side, self.long_side, self.method), faults
 
 
-class EvalView:
+class EvalSamples:
     """A data set resized, in its own order; an image that cannot be read is a blank one without a size of its own."""
 
     def __init__(self, dataset: Dataset, short_side: int, long_side: int, method: Resize = "opencv"):

@@ -99,7 +99,7 @@ def resized_objects(dataset: Dataset, short_sides: Sequence[int], long_side: int
     kept = np.flatnonzero(~dataset.crowd)
     if not len(kept):
         raise DataError(f"{dataset.folder}: none of its {len(dataset)} images has an object; coverage needs objects")
-    images = dataset.owners[kept]
+    images = dataset.image_index[kept]
     x, y, w, h = dataset.boxes[kept].T
     height, width = dataset.sizes[images].T
     boxes = np.clip(np.stack([x, y, x + w, y + h], axis=1), 0, np.stack([width, height, width, height], axis=1))

@@ -26,7 +26,7 @@ def in_annotations(split: Split) -> Iterator[Finding]:
         text = f"{part(len(crowds), len(data.boxes), 'object')} {'is a crowd' if len(crowds) == 1 else 'are crowds'}, or marked as difficult"
         advice = "nothing: training ignores the anchors on them, and evaluation what is found there"
         yield split.objects(crowds, "info", "crowds", text, advice)
-    if empty := np.flatnonzero(np.diff(data.starts) == 0).tolist():
+    if empty := np.flatnonzero(np.diff(data.first_object) == 0).tolist():
         text = f"{part(len(empty), len(data), 'image')} {have(len(empty))} no objects"
         advice = "nothing, if they show none: they teach the background; data.skip_empty leaves them out"
         yield split.images(empty, "info", "empty-images", text, advice)
@@ -65,7 +65,7 @@ def _dropped(split: Split) -> Iterator[Finding]:
 def _clipped(split: Split) -> Iterator[Finding]:
     data = split.data
     x, y, w, h = data.boxes.T
-    height, width = data.sizes[data.owners].T
+    height, width = data.sizes[data.image_index].T
     beyond = np.max([-x, -y, x + w - width, y + h - height], axis=0)
     if len(rows := np.flatnonzero(beyond > BEYOND)):
         text = (
@@ -78,7 +78,7 @@ def _clipped(split: Split) -> Iterator[Finding]:
 
 def _duplicates(split: Split) -> Iterator[Finding]:
     data = split.data
-    columns = np.column_stack([data.owners, data.labels, data.boxes])  # (M, 6)
+    columns = np.column_stack([data.image_index, data.labels, data.boxes])  # (M, 6)
     order = np.lexsort(columns.T)
     same = (columns[order[1:]] == columns[order[:-1]]).all(axis=1)
     if len(rows := np.sort(order[1:][same])):  # a stable sort: the first of each stays

@@ -117,7 +117,7 @@ def _summary(data: Dataset) -> Summary:
         images=len(data),
         objects=len(data.boxes),
         crowds=int(data.crowd.sum()),
-        empty_images=int((np.diff(data.starts) == 0).sum()),
+        empty_images=int((np.diff(data.first_object) == 0).sum()),
         dropped_boxes=sum(len(skipped.annotation_ids) for skipped in data.skipped),
         classes=dict(zip(data.classes, counts.tolist(), strict=True)),
     )
@@ -129,7 +129,7 @@ def _same_annotations(train: Dataset, val: Dataset) -> bool:
         and np.array_equal(train.files.bytes, val.files.bytes)
         and all(
             np.array_equal(getattr(train, column), getattr(val, column))
-            for column in ("image_ids", "starts", "annotation_ids", "labels", "boxes")
+            for column in ("image_ids", "first_object", "annotation_ids", "labels", "boxes")
         )
     )
 

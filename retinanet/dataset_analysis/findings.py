@@ -42,7 +42,7 @@ class Split:
     def objects(self, rows: np.ndarray, level: Level, code: str, text: str, advice: str) -> Finding:
         """A finding about the objects `rows`, indices into the data set's columns."""
         first = rows[:FIRST]
-        images = np.searchsorted(self.data.starts, first, side="right") - 1
+        images = np.searchsorted(self.data.first_object, first, side="right") - 1
         ids = tuple(self.data.annotation_ids[first].tolist())
         names = unique(self.data.files[index] for index in images.tolist())
         return Finding(level, code, self.name, len(rows), "annotation", ids, names, text, advice)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from retinanet.data.dataset import Dataset
-from retinanet.data.images import image_size, oddities
+from retinanet.data.images import format_and_frames, image_size
 from retinanet.errors import DataError
 
 CHUNK = 64  # images that an interrupt waits for
@@ -32,7 +32,7 @@ def missing(dataset: Dataset) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Looked:
+class FileFaults:
     """What was seen in image files, by image index.
 
     faults: why training cannot use it. renamed: the format of its content, where the name says another. frames: those
@@ -50,9 +50,9 @@ def look(
     decode: bool,
     workers: int,
     progress: Callable[[int], object] = lambda done: None,
-) -> Looked:
+) -> FileFaults:
     """Read the image files of `indices`. decode: all pixels, not the header alone."""
-    seen = Looked()
+    seen = FileFaults()
 
     def look_at(index: int) -> tuple[DataError | None, str | None, bool]:
         path = dataset.folder / dataset.files[index]
@@ -61,7 +61,7 @@ def look(
                 dataset.image(index)
             else:
                 image_size(path, dataset.annotated_size(index), dataset.max_pixels)
-            return None, *oddities(path)
+            return None, *format_and_frames(path)
         except DataError as error:
             return error, None, False
 

@@ -79,7 +79,7 @@ def coco_eval(dataset: Dataset, results: np.ndarray) -> COCOeval:
     ground_truth = COCO.from_arrays(
         images,
         categories,
-        numbers[dataset.owners],
+        numbers[dataset.image_index],
         np.asarray(dataset.category_ids, dtype=np.int64)[dataset.labels],
         dataset.boxes,
         ids=np.arange(1, len(dataset.boxes) + 1),

@@ -12,16 +12,16 @@ from retinanet.config.schema import DetectConfig
 from retinanet.data.dataset import Dataset, Sample
 from retinanet.data.loader import eval_loader
 from retinanet.data.transforms import Resize
-from retinanet.data.views import EvalView
-from retinanet.detections import NOTHING, Detections
+from retinanet.data.views import EvalSamples
+from retinanet.detections import NO_DETECTIONS, Detections
 from retinanet.evaluation.coco_metrics import METRICS, ClassResult, score
 from retinanet.evaluation.detector_and_data import checkpoint_and_data, exported_and_data
 from retinanet.evaluation.missed_objects import Funnel, MissedObjects
 from retinanet.evaluation.pycocotools_metrics import pycocotools_stats
 from retinanet.inference.exported_model import ExportedModel, Precision, check_engine, is_exported
 from retinanet.inference.results import coco_rows
-from retinanet.inference.torch_model import Watch, detect_batch
-from retinanet.model.batchnorm_folding import fold_once
+from retinanet.inference.torch_model import StageObserver, detect_batch
+from retinanet.model.batchnorm_folding import fold_for_inference
 from retinanet.model.retinanet import RetinaNet
 
 
@@ -144,20 +144,20 @@ def detections(
     settings: DetectConfig,
     batch_size: int = 1,
     workers: int = 0,
-    watch: Watch | None = None,
+    watch: StageObserver | None = None,
     method: Resize = "opencv",
 ) -> Iterator[tuple[Sample, Detections, str | None]]:
     """Each image of `dataset`, without pixels, what was found in it, and why it could not be read, if so.
 
     Images of like shape follow each other.
     """
-    view = EvalView(dataset, short_side, long_side, method)
+    view = EvalSamples(dataset, short_side, long_side, method)
     on_gpu = False
     if not isinstance(model, ExportedModel):
-        on_gpu, model = model.pixel_mean.device.type == "cuda", fold_once(copy.deepcopy(model))
+        on_gpu, model = model.pixel_mean.device.type == "cuda", fold_for_inference(copy.deepcopy(model))
     for batch in eval_loader(view, batch_size, workers, pin_memory=on_gpu):
         found = detect_batch(model, batch, settings, watch=watch)
         faults = iter(batch.faults)
         for sample, detected in zip(batch.samples, found, strict=True):
             readable = sample.original_size != (0, 0)
-            yield (sample, detected, None) if readable else (sample, NOTHING, next(faults))
+            yield (sample, detected, None) if readable else (sample, NO_DETECTIONS, next(faults))

@@ -23,7 +23,7 @@ class Boxes:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ImageErrors:
     """Image `index` of a data set.
 
     right: detections that COCO's matching gives an object at IoU 0.5. wrong: those it gives none. missed: objects that
@@ -40,7 +40,7 @@ class Verdict:
         return len(self.wrong) + len(self.missed)
 
 
-def verdicts(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float]) -> list[Verdict]:
+def verdicts(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float]) -> list[ImageErrors]:
     """One for each image of `dataset`. results: (D, 7). thresholds: K, which a detection's score has to exceed."""
     found = above(dataset, results, thresholds)
     objects = matches(coco_eval(dataset, found), len(found))
@@ -51,12 +51,12 @@ def verdicts(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float])
     parts = (
         _by_image(len(dataset), images, objects >= 0, *seen),
         _by_image(len(dataset), images, objects == WRONG, *seen),
-        _by_image(len(dataset), dataset.owners, missed, *truth),
+        _by_image(len(dataset), dataset.image_index, missed, *truth),
     )
-    return [Verdict(index, *of_image) for index, of_image in enumerate(zip(*parts, strict=True))]
+    return [ImageErrors(index, *of_image) for index, of_image in enumerate(zip(*parts, strict=True))]
 
 
-def worst(of_images: Sequence[Verdict], most: int) -> list[Verdict]:
+def worst(of_images: Sequence[ImageErrors], most: int) -> list[ImageErrors]:
     """Up to `most` of those with a fault, most faults first, equal ones in their order."""
     return sorted((each for each in of_images if each.faults), key=lambda each: -each.faults)[:most]
 

@@ -99,7 +99,7 @@ class MissedObjects:
         """Note what is missed in a batch. sizes: (height, width) of each resized image without padding."""
         for i, (size, sample, found) in enumerate(zip(sizes, samples, stages, strict=True)):
             index = self.index[sample.image_id]
-            objects = np.arange(self.dataset.starts[index], self.dataset.starts[index + 1])
+            objects = np.arange(self.dataset.first_object[index], self.dataset.first_object[index + 1])
             if sample.original_size == (0, 0):
                 self.stages[objects[self.counted[objects]]] = UNREADABLE
             elif len(missed := self._missed(objects, found.detections)):
@@ -108,7 +108,7 @@ class MissedObjects:
     def funnel(self, results: np.ndarray, ap50: Callable[[np.ndarray], float]) -> Funnel:
         """What became of all. results: (D, 7), the detections as they were scored. ap50: scores such."""
         data = self.dataset
-        owners = data.owners
+        owners = data.image_index
         lost = []
         for number, stage in enumerate(STAGES):
             rows = np.flatnonzero(self.stages == number)

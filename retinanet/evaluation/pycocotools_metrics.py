@@ -19,7 +19,7 @@ def pycocotools_stats(dataset: Dataset, results: np.ndarray) -> list[float]:
         results: (D, 7) float64, columns image_id, x, y, w, h, score, category_id.
     """
     sizes, image_ids = dataset.sizes.tolist(), dataset.image_ids.tolist()
-    owners = dataset.image_ids[dataset.owners].tolist()
+    owners = dataset.image_ids[dataset.image_index].tolist()
     # annotations are numbered anew: pycocotools takes what is matched to annotation 0 for unmatched
     objects = zip(owners, dataset.labels, dataset.boxes.tolist(), dataset.areas.tolist(), dataset.crowd, strict=True)
     truth, found = COCO(), COCO()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from retinanet.data.dataset import Dataset
-from retinanet.detections import NEVER
+from retinanet.detections import ABOVE_ALL_SCORES
 from retinanet.evaluation.coco_metrics import UNCOUNTED, coco_eval, ignored, images_of, matches
 
 
@@ -15,18 +15,18 @@ class Ranking:
 
     Cut c, 0..C, accepts the first ends[c] detections; scores[c] is the highest score that it leaves out.
 
-    owners: (D,) index of their images. right: (D,) bool. ends: (C + 1,) from 0 to D. scores: (C + 1,) float32, falling,
+    image_index: (D,) index of their images. right: (D,) bool. ends: (C + 1,) from 0 to D. scores: (C + 1,) float32, falling,
     the last the threshold that the detections were found with. objects: (M,) index of each object's image.
     """
 
-    owners: np.ndarray
+    image_index: np.ndarray
     right: np.ndarray
     ends: np.ndarray
     scores: np.ndarray
     objects: np.ndarray
 
     def threshold(self, cut: int) -> float:
-        return between(self.scores[cut], self.scores[cut - 1]) if cut else NEVER
+        return between(self.scores[cut], self.scores[cut - 1]) if cut else ABOVE_ALL_SCORES
 
 
 def make_rankings(dataset: Dataset, results: np.ndarray, lowest: float) -> list[Ranking]:
@@ -36,24 +36,24 @@ def make_rankings(dataset: Dataset, results: np.ndarray, lowest: float) -> list[
     counted = (found != UNCOUNTED) & (scores > np.float32(lowest))
     images, right = images_of(dataset, results), found >= 0
     objects = ~ignored(dataset.areas, dataset.crowd)
-    owners, labels = dataset.owners[objects], dataset.labels[objects]
+    image_index, labels = dataset.image_index[objects], dataset.labels[objects]
     rankings = []
     for label, category_id in enumerate(dataset.category_ids):
         rows = np.flatnonzero(counted & (results[:, 6] == category_id))
         rows = rows[np.argsort(-scores[rows])]
         steps = np.append(scores[rows], np.float32(lowest))  # (D + 1,)
         ends = np.flatnonzero(np.diff(steps, prepend=np.inf))  # (C + 1,)
-        rankings.append(Ranking(images[rows], right[rows], ends, steps[ends], owners[labels == label]))
+        rankings.append(Ranking(images[rows], right[rows], ends, steps[ends], image_index[labels == label]))
     return rankings
 
 
-def tallies(ranking: Ranking, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def cumulative_counts(ranking: Ranking, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """At each cut of each resample, how many detections above it are right, how many there are; and objects.
 
     counts: (S, N) int32, how often each resample has each image. Returns: (S, C + 1), (S, C + 1), (S,).
     """
-    found = np.zeros((len(counts), len(ranking.owners) + 1), np.int32)
-    found[:, 1:] = counts.take(ranking.owners, axis=1)
+    found = np.zeros((len(counts), len(ranking.image_index) + 1), np.int32)
+    found[:, 1:] = counts.take(ranking.image_index, axis=1)
     right = np.zeros_like(found)
     np.multiply(found[:, 1:], ranking.right, out=right[:, 1:])
     for array in (found, right):
@@ -63,7 +63,7 @@ def tallies(ranking: Ranking, counts: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def best_cuts(right: np.ndarray, found: np.ndarray, objects: np.ndarray, precision: float | None) -> np.ndarray:
-    """(S,) which of the cuts 0..C: 0 where none is of use. Arguments: as `tallies` returns them."""
+    """(S,) which of the cuts 0..C: 0 where none is of use. Arguments: as `cumulative_counts` returns them."""
     if precision is None:
         worth = 2 * right / np.maximum(found + objects[:, None], 1)  # equal fractions are equal floats
     else:

@@ -8,9 +8,9 @@ import numpy as np
 import yaml
 
 from retinanet.data.dataset import Dataset
-from retinanet.detections import SHOWN
+from retinanet.detections import DEFAULT_SCORE_THRESHOLD
 from retinanet.evaluation.coco_metrics import IOU
-from retinanet.evaluation.score_cutoffs import Ranking, best_cuts, make_rankings, tallies
+from retinanet.evaluation.score_cutoffs import Ranking, best_cuts, cumulative_counts, make_rankings
 from retinanet.io.atomic import write_text
 
 BOUNDS = (0.025, 0.975)
@@ -24,7 +24,7 @@ class ClassThreshold:
     Each interval holds 95 % of bootstrap resamples of the images: of the threshold that each of them would choose, and
     of precision and recall at `threshold`. It is too narrow for a class with objects in only a few images.
 
-    objects: how many count. With none, nothing can be told: the threshold is SHOWN, its interval all of 0..1.
+    objects: how many count. With none, nothing can be told: the threshold is DEFAULT_SCORE_THRESHOLD, its interval all of 0..1.
     precision: None where no detection is above. reached: False if no threshold gives what is wanted; the threshold is
     then 1, and nothing is reported.
     """
@@ -65,10 +65,10 @@ def choose_thresholds(
         raise ValueError(f"precision is {precision}, expected a number above 0 and at most 1")
     rankings = make_rankings(dataset, results, lowest)
     whole = np.ones((1, len(dataset)), np.int32)
-    cuts = [int(best_cuts(*tallies(ranking, whole), precision)[0]) for ranking in rankings]
+    cuts = [int(best_cuts(*cumulative_counts(ranking, whole), precision)[0]) for ranking in rankings]
     samples = np.empty((len(rankings), resamples, 3))
     rng, images = np.random.default_rng(seed), len(dataset)
-    step = max(1, CHUNK // max(images, *(len(ranking.owners) for ranking in rankings)))
+    step = max(1, CHUNK // max(images, *(len(ranking.image_index) for ranking in rankings)))
     for start in range(0, resamples, step):
         part = slice(start, min(start + step, resamples))
         counts = rng.multinomial(images, np.full(images, 1 / images), part.stop - part.start).astype(np.int32)
@@ -106,7 +106,7 @@ def save_thresholds(
 
 def _resampled(ranking: Ranking, counts: np.ndarray, cut: int, precision: float | None) -> np.ndarray:
     """(S, 3) best cut, precision and recall at `cut` of each resample; nan where undefined."""
-    right, found, objects = tallies(ranking, counts)
+    right, found, objects = cumulative_counts(ranking, counts)
     cuts = np.where(objects > 0, best_cuts(right, found, objects, precision), np.nan)
     with np.errstate(invalid="ignore"):
         return np.column_stack([cuts, right[:, cut] / found[:, cut], right[:, cut] / objects])
@@ -115,7 +115,9 @@ def _resampled(ranking: Ranking, counts: np.ndarray, cut: int, precision: float 
 def _threshold(label: str, category_id: int, ranking: Ranking, cut: int, sample: np.ndarray) -> ClassThreshold:
     objects = len(ranking.objects)
     if not objects:
-        return ClassThreshold(label, category_id, 0, SHOWN, (0.0, 1.0), None, None, None, None, None, True)
+        return ClassThreshold(
+            label, category_id, 0, DEFAULT_SCORE_THRESHOLD, (0.0, 1.0), None, None, None, None, None, True
+        )
     found, right = int(ranking.ends[cut]), int(ranking.right[: ranking.ends[cut]].sum())
     cuts, precisions, recalls = (_interval(column) for column in sample.T)
     return ClassThreshold(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from retinanet.config.schema import DetectConfig
 from retinanet.data.transforms import PAD_MULTIPLE
 from retinanet.model.anchors import STRIDES, cell_anchors
-from retinanet.model.batchnorm_folding import fold_once
+from retinanet.model.batchnorm_folding import fold_for_inference
 from retinanet.model.boxes import MAX_LOG_SCALE
 from retinanet.model.retinanet import RetinaNet
 
@@ -60,7 +60,7 @@ class _Network(nn.Module):
 
 def _with_fixed_padding(model: RetinaNet) -> RetinaNet:
     """A copy whose trunk pads as TensorFlow does by numbers: sides are even wherever a stride is 2."""
-    model = fold_once(copy.deepcopy(model))
+    model = fold_for_inference(copy.deepcopy(model))
     model.anchors = types.MethodType(lambda *_: [], model)  # type: ignore[method-assign]
     for module in model.trunk.modules():
         if type(module).__name__ == "Conv2dSame":  # timm's

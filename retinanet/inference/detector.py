@@ -12,7 +12,7 @@ from retinanet.config.schema import DetectConfig
 from retinanet.data.dataset import Sample, blank_sample
 from retinanet.data.images import read_image
 from retinanet.data.transforms import pad, resize
-from retinanet.detections import NEVER, Detections
+from retinanet.detections import ABOVE_ALL_SCORES, Detections
 from retinanet.inference.exported_model import ExportedModel, Precision, check_engine, is_exported, open_exported
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Detector:
         thresholds = self.thresholds
         if labels is not None:
             own = [self.settings.score_threshold] * len(self.classes) if thresholds is None else thresholds
-            thresholds = [own[label] if label in labels else NEVER for label in range(len(own))]
+            thresholds = [own[label] if label in labels else ABOVE_ALL_SCORES for label in range(len(own))]
         if isinstance(self.model, ExportedModel):
             together, sizes = pad([sample.image for sample in samples])
             original_sizes = [sample.original_size for sample in samples]
@@ -92,10 +92,10 @@ def load(
         import torch
 
         from retinanet.checkpoints.pretrained import open_model
-        from retinanet.model.batchnorm_folding import fold_once
+        from retinanet.model.batchnorm_folding import fold_for_inference
 
         model, metadata = open_model(path)
-        model = fold_once(model).to(device).to(memory_format=torch.channels_last)
+        model = fold_for_inference(model).to(device).to(memory_format=torch.channels_last)
     settings: DetectConfig = metadata.config.detect
     if score_threshold is not None:
         settings = replace(settings, score_threshold=score_threshold)

@@ -11,7 +11,7 @@ import numpy as np
 from retinanet.checkpoints.metadata import Metadata, from_record
 from retinanet.config.schema import DetectConfig
 from retinanet.data.transforms import Resize
-from retinanet.detections import NEVER, Detections
+from retinanet.detections import ABOVE_ALL_SCORES, Detections
 from retinanet.errors import CheckpointError, ConfigError
 from retinanet.io.size_limits import check_size
 from retinanet.messages import one_line
@@ -79,7 +79,7 @@ class ExportedModel:
         thresholds: Sequence[float] | None = None,
     ) -> dict[str, np.ndarray]:
         """What `run` takes, of what `detect` takes."""
-        of_class = np.full(self.classes, NEVER, np.float32)
+        of_class = np.full(self.classes, ABOVE_ALL_SCORES, np.float32)
         of_class[self.kept] = settings.score_threshold if thresholds is None else thresholds
         return {
             "images": images.astype(self.pixels, copy=False),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from retinanet.data.images import SUFFIXES
-from retinanet.detections import NOTHING, Detections
+from retinanet.detections import NO_DETECTIONS, Detections
 from retinanet.errors import DataError
 from retinanet.inference.detector import Detector
 from retinanet.inference.drawing import draw_detections
@@ -24,7 +24,7 @@ class Prediction:
     """
 
     file: Path
-    detections: Detections = NOTHING
+    detections: Detections = NO_DETECTIONS
     size: tuple[int, int] = (0, 0)
     image: np.ndarray | None = None
     fault: str | None = None

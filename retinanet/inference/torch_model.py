@@ -13,7 +13,7 @@ from retinanet.model.postprocess import Stages, detect_stages
 from retinanet.model.retinanet import Predictions, RetinaNet
 
 # told of each batch: predictions, (height, width) of each resized image, samples, what passed each stage
-Watch = Callable[[Predictions, Sequence[tuple[int, int]], Sequence[Sample], Sequence[Stages]], object]
+StageObserver = Callable[[Predictions, Sequence[tuple[int, int]], Sequence[Sample], Sequence[Stages]], object]
 
 
 @torch.inference_mode()
@@ -22,7 +22,7 @@ def detect_batch(
     batch: Batch,
     settings: DetectConfig,
     thresholds: Sequence[float] | None = None,
-    watch: Watch | None = None,
+    watch: StageObserver | None = None,
 ) -> list[Detections]:
     """Objects in each image of a batch, in pixels of the original images.
 

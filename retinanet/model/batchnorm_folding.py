@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from retinanet.devices import most_exact
+from retinanet.devices import highest_precision_dtype
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -26,7 +26,7 @@ class _Folded:
     def weight_and_bias(self) -> tuple[Tensor, Tensor]:
         norm = self.norm
         assert norm.running_mean is not None and norm.running_var is not None
-        exact = most_exact(norm.weight.device)  # what is off here is off in a whole channel
+        exact = highest_precision_dtype(norm.weight.device)  # what is off here is off in a whole channel
         scale = norm.weight.to(exact) * torch.rsqrt(norm.running_var.to(exact) + norm.eps)  # (C,)
         bias = norm.bias.to(exact) - norm.running_mean.to(exact) * scale
         weight = self.conv.weight
@@ -58,7 +58,7 @@ def fold(body: nn.Module) -> None:
 
 
 @torch.no_grad()
-def fold_once(model: M) -> M:
+def fold_for_inference(model: M) -> M:
     """The model itself, in which the weights that `fold` scales at every pass are scaled now, once for all.
 
     For evaluation alone from now on: its tensors are no checkpoint's.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from retinanet.config.schema import AnchorConfig, ModelConfig
 from retinanet.model.anchors import image_anchors
-from retinanet.model.backbone import Trunk, group_norm, make_trunk
+from retinanet.model.backbone import Backbone, group_norm, make_backbone
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class RetinaNet(nn.Module):
 
     def __init__(
         self,
-        trunk: Trunk,
+        trunk: Backbone,
         classes: int,
         fpn_channels: int = 256,
         head_channels: int = 256,
@@ -170,12 +170,12 @@ class RetinaNet(nn.Module):
 def make_model(model: ModelConfig, anchors: AnchorConfig, classes: int, pretrained: bool | None = None) -> RetinaNet:
     """RetinaNet as configured. `pretrained` overrides the configuration where the weights come from elsewhere.
 
-    Raises: ConfigError as `make_trunk` does.
+    Raises: ConfigError as `make_backbone` does.
     """
     norm = model.trunk_norm or ("frozen_bn" if model.pretrained else "bn")
     frozen = model.freeze_stages if model.freeze_stages is not None else 2 * model.pretrained
     from_imagenet = model.pretrained if pretrained is None else pretrained
-    trunk = make_trunk(model.backbone, from_imagenet, norm, frozen, model.stride_in_1x1)
+    trunk = make_backbone(model.backbone, from_imagenet, norm, frozen, model.stride_in_1x1)
     return RetinaNet(
         trunk,
         classes,

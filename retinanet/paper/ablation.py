@@ -15,7 +15,7 @@ from retinanet.io.atomic import write_text
 from retinanet.io.safe_yaml import read_mapping
 from retinanet.io.size_limits import read_bytes
 from retinanet.paper.tables import METRICS, PAPER, TABLES, Row
-from retinanet.training.events import Record
+from retinanet.training.events import Event
 from retinanet.training.run_folder import LOG
 from retinanet.training.train import train
 
@@ -46,7 +46,7 @@ def ablate(
     rows: Sequence[Row],
     output: Path,
     seeds: int = 1,
-    show: Callable[[Row, int, Iterable[Record]], object] = lambda row, seed, records: deque(records, maxlen=0),
+    show: Callable[[Row, int, Iterable[Event]], object] = lambda row, seed, records: deque(records, maxlen=0),
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outcome]:
     """Train each row with each of `seeds` seeds, counted from its own, all else equal; what is finished is not repeated.
@@ -91,7 +91,7 @@ def _run(
     row: Row,
     output: Path,
     seed: int,
-    show: Callable[[Row, int, Iterable[Record]], object],
+    show: Callable[[Row, int, Iterable[Event]], object],
     stop: Callable[[], bool],
 ) -> dict[str, Any] | None:
     """Train one row with one seed, or read what came of it. None: stopped."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from retinanet.data.loader import eval_loader
-from retinanet.data.views import EvalView
+from retinanet.data.views import EvalSamples
 from retinanet.errors import DataError
 from retinanet.evaluation.detector_and_data import checkpoint_and_data
 from retinanet.losses.focal import focal
@@ -108,7 +108,7 @@ def loss_distribution(
         UniformSample(FOREGROUND_SAMPLES, np.random.default_rng([seed, 0])),
         UniformSample(BACKGROUND_SAMPLES, np.random.default_rng([seed, 1])),
     )
-    view = EvalView(dataset, d.short_side, d.long_side, d.resize)
+    view = EvalSamples(dataset, d.short_side, d.long_side, d.resize)
     notes = draw(model, view, a.foreground_iou, a.background_iou, *samples, d.workers, progress)
     for kind, sample in zip(("foreground", "background"), samples, strict=True):
         if not sample.seen:
@@ -122,7 +122,7 @@ def loss_distribution(
 @torch.inference_mode()
 def draw(
     model: RetinaNet,
-    view: EvalView,
+    view: EvalSamples,
     foreground_iou: float,
     background_iou: float,
     foreground: UniformSample,

@@ -8,14 +8,14 @@ import numpy as np
 
 from retinanet.data.dataset import Dataset
 from retinanet.errors import DataError
-from retinanet.evaluation.image_errors import Boxes, Verdict
+from retinanet.evaluation.image_errors import Boxes, ImageErrors
 from retinanet.report.html import Html, html, shortened
 
 KINDS = ("missed", "wrong", "right")
 LONG_SIDE, QUALITY = 640, 80  # of the JPEGs
 
 
-def gallery(dataset: Dataset, names: Sequence[str], shown: Sequence[Verdict]) -> Html:
+def gallery(dataset: Dataset, names: Sequence[str], shown: Sequence[ImageErrors]) -> Html:
     """A picture for each of `shown`, on top what shows and hides each kind of box. names: K."""
     switches = "".join(
         f'<label><input type="checkbox" id="show-{kind}" checked>{_sample(kind)} {kind}</label>\n' for kind in KINDS
@@ -24,7 +24,7 @@ def gallery(dataset: Dataset, names: Sequence[str], shown: Sequence[Verdict]) ->
     return Html(f'<div class="gallery">\n{switches}<div class="pictures">\n{pictures}</div></div>\n')
 
 
-def _picture(dataset: Dataset, names: Sequence[str], verdict: Verdict) -> str:
+def _picture(dataset: Dataset, names: Sequence[str], verdict: ImageErrors) -> str:
     file = html(dataset.files[verdict.index])
     counts = f"{len(verdict.missed)} missed, {len(verdict.wrong)} wrong, {len(verdict.right)} right"
     caption = f"<figcaption><strong>{file}</strong>: {counts}</figcaption>"
@@ -42,7 +42,7 @@ def _picture(dataset: Dataset, names: Sequence[str], verdict: Verdict) -> str:
     )
 
 
-def _marks(names: Sequence[str], verdict: Verdict, size: tuple[int, int], letter: float) -> Iterator[str]:
+def _marks(names: Sequence[str], verdict: ImageErrors, size: tuple[int, int], letter: float) -> Iterator[str]:
     """Large boxes first, so that the pointer reaches small ones; the faults' names on top."""
     width, height = size
     of_kind: dict[str, Boxes] = {kind: getattr(verdict, kind) for kind in KINDS}

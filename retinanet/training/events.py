@@ -86,7 +86,7 @@ class Stopped:
     step: int
 
 
-Record = Plan | Progress | Validation | Note | Done | Stopped
+Event = Plan | Progress | Validation | Note | Done | Stopped
 
 
 def step_record(progress: Progress) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class State:
     """How far a run has come; travels in the checkpoint.
 
     batch: batches of `epoch` already done. log_bytes: of LOG. replaced: images that could not be read, each time.
-    data: `data_key` of what it is trained on.
+    data: `dataset_fingerprint` of what it is trained on.
     """
 
     epoch: int = 0
@@ -42,7 +42,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Saved:
+class LoadedCheckpoint:
     """A checkpoint that was read whole. faults: why a newer one was not taken."""
 
     file: Path
@@ -75,7 +75,7 @@ def pack(
 
 
 def unpack(
-    saved: Saved,
+    saved: LoadedCheckpoint,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: WeightAverage | None,
@@ -84,14 +84,14 @@ def unpack(
     """Fill the run's parts from a checkpoint. Returns: how far the run had come. Raises: CheckpointError."""
     tensors, progress = saved.tensors, dict(saved.metadata.progress)
     try:
-        model.load_state_dict(checkpoint.with_prefix(tensors, MODEL))
+        model.load_state_dict(checkpoint.strip_prefix(tensors, MODEL))
         updates = progress.pop("average_updates", None)
         if average is not None:
-            averaged = checkpoint.with_prefix(tensors, AVERAGE)
+            averaged = checkpoint.strip_prefix(tensors, AVERAGE)
             for name, tensor in average.tensors.items():
                 tensor.copy_(averaged[name])
             average.updates = updates
-        _load_optimizer(optimizer, checkpoint.with_prefix(tensors, OPTIMIZER))
+        _load_optimizer(optimizer, checkpoint.strip_prefix(tensors, OPTIMIZER))
         scaler.load_state_dict(progress.pop("scaler"))
         state = State(**progress)
         torch.set_rng_state(tensors[RANDOM])
@@ -103,7 +103,7 @@ def unpack(
     return state
 
 
-def newest(folder: Path) -> Saved | None:
+def newest(folder: Path) -> LoadedCheckpoint | None:
     """The checkpoint to go on from: `last`, or `previous` where `last` is damaged or absent. None: not one yet.
 
     Raises: CheckpointError if all are damaged.
@@ -115,7 +115,7 @@ def newest(folder: Path) -> Saved | None:
             continue
         try:
             tensors = checkpoint.read_tensors(file)  # first, as it compares the checksum of all
-            return Saved(file, checkpoint.read_metadata(file), tensors, faults)
+            return LoadedCheckpoint(file, checkpoint.read_metadata(file), tensors, faults)
         except CheckpointError as error:
             faults.append(str(error))
     if faults:
@@ -140,10 +140,10 @@ FREE = (  # keys that may differ when a run goes on: its end, what it tells, and
 )
 
 
-def check_same(saved: Saved, config: Config, classes: tuple[str, ...], data: str, force: bool) -> list[str]:
+def check_same(saved: LoadedCheckpoint, config: Config, classes: tuple[str, ...], data: str, force: bool) -> list[str]:
     """What differs from the run that `saved` is of, one line.
 
-    classes, data: of the training data, as `data_key` has it. force: also where a difference makes it another run.
+    classes, data: of the training data, as `dataset_fingerprint` has it. force: also where a difference makes it another run.
 
     Raises: CheckpointError.
     """
@@ -163,9 +163,9 @@ def check_same(saved: Saved, config: Config, classes: tuple[str, ...], data: str
     return [f"changed since the checkpoint: {'; '.join(held + free)}"] if held or free else []
 
 
-def data_key(dataset: Dataset) -> str:
+def dataset_fingerprint(dataset: Dataset) -> str:
     """A hash of a data set's file names and annotations, without the images' pixels."""
     digest = hashlib.sha256(dataset.files.bytes.tobytes())
-    for column in (dataset.image_ids, dataset.starts, dataset.boxes, dataset.labels, dataset.crowd):
+    for column in (dataset.image_ids, dataset.first_object, dataset.boxes, dataset.labels, dataset.crowd):
         digest.update(column.tobytes())
     return digest.hexdigest()

@@ -18,7 +18,7 @@ CLS, BOX, EXPECTED, FOREGROUND = 0, 1, 2, slice(3, None)  # columns of a batch's
 
 
 @dataclass(frozen=True)
-class Seen:
+class BatchMetrics:
     """What a batch is told by.
 
     numbers: (8,) float32, on the device; columns as CLS, BOX, EXPECTED (the "cls" of fresh subnets; nan but at the first
@@ -30,14 +30,14 @@ class Seen:
     boxes: list[Tensor]
 
     @classmethod
-    def of(cls, losses: dict[str, Tensor], expected: Tensor, matched: Sequence[Tensor], batch: Batch) -> "Seen":
+    def of(cls, losses: dict[str, Tensor], expected: Tensor, matched: Sequence[Tensor], batch: Batch) -> "BatchMetrics":
         """losses: "cls" and "box". matched: per level P3..P7, (B, R_l) from `match`."""
         values = losses["cls"], losses["box"], expected, *((level >= 0).sum() for level in matched)
         return cls(torch.stack([value.detach().float() for value in values]), batch.samples, batch.boxes)
 
 
 @dataclass(frozen=True)
-class Taken:
+class StepMetrics:
     """An optimizer step whose numbers are on their way from the device.
 
     numbers: (N, 8), of the N batches `seen`. arrived: what to wait for before they are read; None: they are there.
@@ -47,12 +47,12 @@ class Taken:
     step: int
     lr: float
     rate: float
-    seen: list[Seen]
+    seen: list[BatchMetrics]
     numbers: Tensor
     arrived: torch.cuda.Event | None
 
     @classmethod
-    def of(cls, seen: list[Seen], epoch: int, step: int, lr: float, rate: float) -> "Taken":
+    def of(cls, seen: list[BatchMetrics], epoch: int, step: int, lr: float, rate: float) -> "StepMetrics":
         """rate: images per second."""
         together = torch.stack([batch.numbers for batch in seen])
         numbers = together.to("cpu", non_blocking=together.is_cuda)  # into pinned memory
@@ -101,7 +101,7 @@ class Taken:
         return Note(f"{text}; foreground anchors on P3..P7: {', '.join(map(str, self.foreground()))}")
 
 
-class Clock:
+class Throughput:
     """Images per second, smoothed over the last steps."""
 
     def __init__(self) -> None:

@@ -15,8 +15,8 @@ from retinanet.checkpoints import checkpoint
 from retinanet.checkpoints.checkpoint import BEST, MODEL, Metadata
 from retinanet.config.schema import Config, loss_settings
 from retinanet.data.loader import Batch, train_loader
-from retinanet.data.sampler import TrainOrder
-from retinanet.data.views import TrainView
+from retinanet.data.sampler import AspectRatioBatchSampler
+from retinanet.data.views import TrainSamples
 from retinanet.devices import check_precision, describe_device, peak_memory, pick_device
 from retinanet.evaluation.evaluate import evaluate
 from retinanet.losses.criterion import make_detection_loss, running_normalizer
@@ -25,12 +25,12 @@ from retinanet.model.retinanet import RetinaNet, make_model
 from retinanet.training import resume as resumption
 from retinanet.training import system_errors as mishaps
 from retinanet.training.compilation import compile_network, compiling
-from retinanet.training.events import Done, Note, Plan, Progress, Record, Stopped, Validation, step_record
+from retinanet.training.events import Done, Event, Note, Plan, Progress, Stopped, Validation, step_record
 from retinanet.training.optimizer import WeightAverage, lr_factor, make_optimizer
-from retinanet.training.resume import Saved, State, check_same, data_key
+from retinanet.training.resume import LoadedCheckpoint, State, check_same, dataset_fingerprint
 from retinanet.training.run_folder import LOG, RunFolder, check_begun, check_new, holds_checkpoint
 from retinanet.training.setup import fine_tune, open_train_and_val
-from retinanet.training.step_metrics import Clock, Seen, Taken
+from retinanet.training.step_metrics import BatchMetrics, StepMetrics, Throughput
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -41,7 +41,7 @@ def train(
     resume: bool = False,
     force: bool = False,
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Record]:
+) -> Iterator[Event]:
     """Train as `config` says into the folder `output`; the run happens as the records are drawn.
 
     Writes config.yaml, metrics.jsonl, curves.png, last.safetensors and, with data.val, best.safetensors.
@@ -105,11 +105,11 @@ class Run:
         self.base_lr = self.optimizer.param_groups[0]["lr"]
         self.average = WeightAverage(self.model, t.ema) if t.ema else None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=t.precision == "fp16")
-        self.order = TrainOrder(self.dataset.sizes, t.batch_size, t.seed)
+        self.order = AspectRatioBatchSampler(self.dataset.sizes, t.batch_size, t.seed)
         self.steps_per_epoch = math.ceil(len(self.order) / t.accumulate)
         self.steps = t.steps or t.epochs * self.steps_per_epoch
         self.epochs = math.ceil(self.steps / self.steps_per_epoch)
-        self.clock = Clock()
+        self.clock = Throughput()
         self.told: set[str] = set()  # images that cannot be read
         self.folder = RunFolder(output, resume)
         try:
@@ -156,8 +156,8 @@ class Run:
         self.order.epoch, self.order.start = state.epoch, state.batch
         loader = train_loader(self._view(), self.order, self.config.data.workers, self.device.type == "cuda")
         self.clock.restart()
-        pending: list[Seen] = []  # of the batches of this optimizer step
-        taken: Taken | None = None  # told one step later: the device is not waited for
+        pending: list[BatchMetrics] = []  # of the batches of this optimizer step
+        taken: StepMetrics | None = None  # told one step later: the device is not waited for
         for batch in loader:
             yield from self._replaced(batch.faults)
             state.batch += 1
@@ -241,12 +241,12 @@ class Run:
             compile_network(model)
         return model
 
-    def _view(self) -> TrainView:
+    def _view(self) -> TrainSamples:
         c = self.config
         d = c.data
-        return TrainView(self.dataset, d.short_side, d.long_side, c.train.augment, c.train.seed, d.resize)
+        return TrainSamples(self.dataset, d.short_side, d.long_side, c.train.augment, c.train.seed, d.resize)
 
-    def _forward(self, batch: Batch, model: RetinaNet | None = None) -> tuple[dict[str, Tensor], Seen]:
+    def _forward(self, batch: Batch, model: RetinaNet | None = None) -> tuple[dict[str, Tensor], BatchMetrics]:
         """Losses "cls" and "box"."""
         a = self.config.anchors
         with self._autocast(), compiling(self.config.train.compile):
@@ -273,7 +273,7 @@ class Run:
             constant = torch.full_like(logits, math.log(prior / (1 - prior)), requires_grad=False)
             expected = self.detection_loss(constant, torch.zeros_like(deltas), *targets, normalizer=normalizer)["cls"]
         levels = matched.split([len(level) for level in predictions.anchors], dim=1)
-        return losses, Seen.of(losses, expected, levels, batch)
+        return losses, BatchMetrics.of(losses, expected, levels, batch)
 
     def _autocast(self):
         precision = self.config.train.precision
@@ -286,7 +286,7 @@ class Run:
         with compiling(self.config.train.compile):
             self.scaler.scale(total / parts).backward()
 
-    def _step(self, seen: list[Seen]) -> Taken:
+    def _step(self, seen: list[BatchMetrics]) -> StepMetrics:
         """One optimizer step after the backward passes of the batches `seen`."""
         t, state = self.config.train, self.state
         lr = self.base_lr * lr_factor(state.step, self.steps, t.schedule, t.milestones, t.warmup_steps)
@@ -302,9 +302,9 @@ class Run:
         if self.average is not None:
             self.average.update(self.model)
         rate = self.clock.rate(sum(len(batch.samples) for batch in seen))
-        return Taken.of(seen, state.epoch + 1, state.step, lr, rate)
+        return StepMetrics.of(seen, state.epoch + 1, state.step, lr, rate)
 
-    def _tell(self, taken: Taken) -> Iterator[Progress | Note]:
+    def _tell(self, taken: StepMetrics) -> Iterator[Progress | Note]:
         """The records of a step. Raises: DivergenceError if a loss is not finite."""
         taken.wait()
         taken.check_finite()
@@ -323,7 +323,7 @@ class Run:
                 self.told.add(fault)
                 yield Note(f"{fault}; it is replaced by the next image")
 
-    def _progress(self, taken: Taken) -> Progress:
+    def _progress(self, taken: StepMetrics) -> Progress:
         t, step = self.config.train, taken.step
         cls, box = taken.losses()
         return Progress(
@@ -369,7 +369,7 @@ class Run:
 
     def _begin(self, resume: bool, force: bool) -> None:
         """From the folder's newest checkpoint; a run that was ended before its first one starts afresh."""
-        data = data_key(self.dataset)
+        data = dataset_fingerprint(self.dataset)
         saved = resumption.newest(self.output) if resume else None
         if saved is not None:
             self._restore(saved, data, force)
@@ -381,7 +381,7 @@ class Run:
             path = self.folder.log.path
             self.messages.append(f"warning: {path}: its end is missing; the run goes on without those lines")
 
-    def _restore(self, saved: Saved, data: str, force: bool) -> None:
+    def _restore(self, saved: LoadedCheckpoint, data: str, force: bool) -> None:
         for fault in saved.faults:
             self.messages.append(f"warning: {fault}; the run goes on from {saved.file.name}")
         self.messages.extend(check_same(saved, self.config, self.dataset.classes, data, force))

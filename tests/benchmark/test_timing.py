@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from retinanet.benchmark import timing as bench
-from retinanet.benchmark.random_detector import save_stand_in
+from retinanet.benchmark.random_detector import save_random_detector
 from retinanet.benchmark.subject import Subject, opened, sized
-from retinanet.benchmark.timing import EXPORTED_STAGES, STAGES, Race, measure, race, staged, time_predict, work
-from retinanet.benchmark.torchvision_detectors import make_peer
+from retinanet.benchmark.timing import EXPORTED_STAGES, STAGES, PairedTiming, measure, race, staged, time_predict, work
+from retinanet.benchmark.torchvision_detectors import make_baseline
 from retinanet.checkpoints.checkpoint import read_tensors
 from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.schema import Config, DataConfig
@@ -98,7 +98,7 @@ def test_race_runs_both_in_turns_and_pairs_them(exported: Detector, clock):
     found = race(
         exported, lambda image: order.append("theirs"), image, 3, lambda done, total: seen.append((done, total))
     )
-    assert found == Race(ours=2000, theirs=2000, ratio=2)  # the median of 2, 1 and 3
+    assert found == PairedTiming(ours=2000, theirs=2000, ratio=2)  # the median of 2, 1 and 3
     assert order == ["ours", "theirs"] * 4
     assert seen == [(0, 4), (1, 4), (2, 4), (3, 4)]
 
@@ -129,7 +129,7 @@ def test_a_new_model_has_no_candidates(subject: Subject):
 
 def test_the_stand_in_is_always_the_same_and_takes_no_random_numbers(subject: Subject, tmp_path: Path):
     state = torch.get_rng_state()
-    save_stand_in(tmp_path / "again.safetensors", 18, subject.image, subject.detector.data)
+    save_random_detector(tmp_path / "again.safetensors", 18, subject.image, subject.detector.data)
     assert torch.equal(torch.get_rng_state(), state)
     again, once = read_tensors(tmp_path / "again.safetensors"), read_tensors(Path(subject.path))
     assert again.keys() == once.keys() and all(torch.equal(again[name], once[name]) for name in again)
@@ -176,7 +176,7 @@ def test_table_1e_gains_accuracy_and_takes_longer_with_scale_and_depth():
 
 
 def test_torchvisions_retinanet_gets_as_many_candidates(subject: Subject):
-    peer = make_peer("torchvision", 80, subject.image, 64, 107, 700, "cpu")
+    peer = make_baseline("torchvision", 80, subject.image, 64, 107, 700, "cpu")
     logits = []
     peer.model.head.register_forward_hook(lambda module, inputs, output: logits.append(output["cls_logits"]))
     found = peer.predict(subject.image)
@@ -186,5 +186,5 @@ def test_torchvisions_retinanet_gets_as_many_candidates(subject: Subject):
 
 
 def test_ssd_has_its_own_size(subject: Subject):
-    peer = make_peer("ssd", 80, subject.image, 64, 107, 700, "cpu")
+    peer = make_baseline("ssd", 80, subject.image, 64, 107, 700, "cpu")
     assert peer.name == "ssd300_vgg16" and peer.padded == (300, 300)

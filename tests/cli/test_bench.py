@@ -149,11 +149,11 @@ def test_table_1e_of_a_run_has_its_ap(here, tiny_run: Path):
 
 
 def test_table_1e_without_data(here, tiny: Path, tmp_path: Path):
-    from retinanet.benchmark.random_detector import save_stand_in
+    from retinanet.benchmark.random_detector import save_random_detector
     from retinanet.config.schema import DataConfig
 
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    save_stand_in(tmp_path / "r.safetensors", 18, image, DataConfig(short_side=64, long_side=107))
+    save_random_detector(tmp_path / "r.safetensors", 18, image, DataConfig(short_side=64, long_side=107))
     result = here("r.safetensors", "--scale", 64, "--repeats", 1)
     assert result.code == 0
     assert result.err.startswith("no AP without data; --data CONFIG names some: data.val is not set")

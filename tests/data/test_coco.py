@@ -65,7 +65,7 @@ def test_columns(read):
     assert dataset.category_ids == (2, 18, 90)
     assert dataset.image_ids.tolist() == [7, 3, 9]
     assert [dataset.files[i] for i in range(3)] == ["street.jpg", "sub/road.jpg", "empty.jpg"]
-    assert dataset.starts.tolist() == [0, 1, 3, 3]
+    assert dataset.first_object.tolist() == [0, 1, 3, 3]
     assert dataset.annotation_ids.tolist() == [41, 40, 42]
     assert dataset.labels.tolist() == [0, 1, 2]
     assert dataset.boxes.tolist() == [[0, 0, 5, 5], [1, 2, 3, 4], [15.5, 5, 10, 10]]
@@ -232,7 +232,7 @@ def test_coco128(shared_data):
     assert len(dataset) == 128
     assert len(dataset.boxes) == 939
     assert dataset.crowd.sum() == 10
-    assert dataset.image_ids[np.diff(dataset.starts) == 0].tolist() == [250, 508]
+    assert dataset.image_ids[np.diff(dataset.first_object) == 0].tolist() == [250, 508]
     assert (len(dataset.classes), dataset.category_ids[0], dataset.category_ids[-1]) == (80, 1, 90)
     assert (dataset.classes[0], dataset.classes[-1]) == ("person", "toothbrush")
     assert dataset.notes == []
@@ -249,9 +249,9 @@ def test_split_given_by_its_paths(shared_data):
         skip_empty=True,
     )
     assert dataset.category_ids == (18, 1)
-    assert len(dataset.starts) == len(dataset) + 1 < 128
-    assert np.diff(dataset.starts).min() == 1
-    first = slice(*dataset.starts[:2])
+    assert len(dataset.first_object) == len(dataset) + 1 < 128
+    assert np.diff(dataset.first_object).min() == 1
+    first = slice(*dataset.first_object[:2])
     assert set(dataset.labels[first].tolist()) <= {0, 1}
 
 

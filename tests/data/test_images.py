@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from retinanet.data.images import image_size, oddities, read_image
+from retinanet.data.images import format_and_frames, image_size, read_image
 from retinanet.errors import DataError
 
 GREY = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
@@ -147,7 +147,7 @@ def test_what_only_looks_at_the_header_has_no_limit_of_its_own(tmp_path):
     path = tmp_path / "image.png"
     path.write_bytes(png_header(13_378, 13_377))
     assert image_size(path, max_pixels=180_000_000) == (13_377, 13_378)
-    assert oddities(path) == (None, False)
+    assert format_and_frames(path) == (None, False)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp", "tif", "gif"])

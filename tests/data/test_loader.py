@@ -11,9 +11,9 @@ import torch
 from retinanet.config.schema import AugmentConfig
 from retinanet.data.dataset import Dataset, Sample
 from retinanet.data.loader import collate, eval_loader, train_loader
-from retinanet.data.sampler import TrainOrder
+from retinanet.data.sampler import AspectRatioBatchSampler
 from retinanet.data.shapes import open_shapes
-from retinanet.data.views import EvalView, TrainView
+from retinanet.data.views import EvalSamples, TrainSamples
 from retinanet.errors import DataError
 
 WIDE, TALL = [100, 200], [200, 100]
@@ -25,7 +25,7 @@ def val():
     return open_shapes("val")
 
 
-def batches(order: TrainOrder, epoch: int = 0, start: int = 0) -> list[list[tuple[int, int]]]:
+def batches(order: AspectRatioBatchSampler, epoch: int = 0, start: int = 0) -> list[list[tuple[int, int]]]:
     order.epoch, order.start = epoch, start
     return list(order)
 
@@ -35,57 +35,57 @@ def indices(some) -> list[int]:
 
 
 def test_the_order_is_a_function_of_seed_and_epoch():
-    order = TrainOrder(MIXED, 4, seed=3)
+    order = AspectRatioBatchSampler(MIXED, 4, seed=3)
     first = batches(order, 0)
-    assert batches(TrainOrder(MIXED, 4, seed=3), 0) == first
+    assert batches(AspectRatioBatchSampler(MIXED, 4, seed=3), 0) == first
     second = batches(order, 1)
-    assert indices(second) != indices(first) != indices(batches(TrainOrder(MIXED, 4, seed=4), 0))
+    assert indices(second) != indices(first) != indices(batches(AspectRatioBatchSampler(MIXED, 4, seed=4), 0))
     assert {epoch for batch in second for epoch, _ in batch} == {1}
     assert batches(order, 0) == first  # whatever came between
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 51])
 def test_an_epoch_repeats_no_image_and_leaves_out_less_than_a_batch(batch_size):
-    order = TrainOrder(MIXED, batch_size, seed=0)
+    order = AspectRatioBatchSampler(MIXED, batch_size, seed=0)
     drawn = indices(batches(order))
     assert len(drawn) == len(set(drawn)) == len(order) * batch_size > 51 - batch_size
     assert all(len(batch) == batch_size for batch in batches(order))
 
 
 def test_a_batch_larger_than_the_data_is_all_of_it():
-    order = TrainOrder(MIXED, 64, seed=0)
+    order = AspectRatioBatchSampler(MIXED, 64, seed=0)
     assert (len(order), order.batch_size) == (1, 51)
     assert sorted(indices(batches(order))) == list(range(51))
 
 
 def test_every_image_is_drawn_within_a_few_epochs():
-    order = TrainOrder(MIXED, 16, seed=0)  # three images are left out of each
+    order = AspectRatioBatchSampler(MIXED, 16, seed=0)  # three images are left out of each
     drawn = {index for epoch in range(10) for index in indices(batches(order, epoch))}
     assert drawn == set(range(51))
 
 
 def test_the_images_left_out_are_of_either_aspect():
-    order = TrainOrder(MIXED, 16, seed=0)
+    order = AspectRatioBatchSampler(MIXED, 16, seed=0)
     left_out = {index for epoch in range(10) for index in set(range(51)) - set(indices(batches(order, epoch)))}
     assert {bool(order.wide[index]) for index in left_out} == {True, False}
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_nearly_all_batches_hold_one_aspect(seed):
-    order = TrainOrder(MIXED, 4, seed)
+    order = AspectRatioBatchSampler(MIXED, 4, seed)
     aspects = [{bool(order.wide[index]) for _, index in batch} for batch in batches(order)]
     assert sum(len(aspect) == 2 for aspect in aspects) <= 2  # at the two borders between wide and tall
     assert sum(before != after for before, after in pairwise(aspects)) > 3  # and they take turns
 
 
 def test_a_position_continues_where_it_stopped():
-    order = TrainOrder(MIXED, 4, seed=0)
+    order = AspectRatioBatchSampler(MIXED, 4, seed=0)
     whole = batches(order, epoch=2)
     assert [batches(order, epoch=2, start=start) for start in (0, 5, 12)] == [whole, whole[5:], []]
 
 
 def test_ranks_share_the_images():
-    ranks = [TrainOrder(MIXED, 4, seed=0, rank=rank, world=3) for rank in range(3)]
+    ranks = [AspectRatioBatchSampler(MIXED, 4, seed=0, rank=rank, world=3) for rank in range(3)]
     assert [len(order) for order in ranks] == [4, 4, 4]
     drawn = [set(indices(batches(order))) for order in ranks]
     assert [len(part) for part in drawn] == [16, 16, 16]
@@ -154,9 +154,9 @@ def content(batch):
 
 def test_workers_change_nothing(val):
     def loaded(workers):
-        order = TrainOrder(val.sizes, 4, seed=1)
+        order = AspectRatioBatchSampler(val.sizes, 4, seed=1)
         order.epoch, order.start = 3, 70  # the last five batches
-        return [content(b) for b in train_loader(TrainView(val, 64, 128, AUGMENTED, seed=1), order, workers)]
+        return [content(b) for b in train_loader(TrainSamples(val, 64, 128, AUGMENTED, seed=1), order, workers)]
 
     alone = loaded(0)
     assert len(alone) == 5
@@ -165,12 +165,12 @@ def test_workers_change_nothing(val):
 
 
 def test_chance_is_that_of_seed_epoch_and_image(val):
-    view = TrainView(val, 64, 128, AUGMENTED, seed=1)
+    view = TrainSamples(val, 64, 128, AUGMENTED, seed=1)
     pixels = view[0, 5][0].image.tobytes()
     view[0, 6]
     assert view[0, 5][0].image.tobytes() == pixels
     assert view[1, 5][0].image.tobytes() != pixels
-    assert TrainView(val, 64, 128, AUGMENTED, seed=2)[0, 5][0].image.tobytes() != pixels
+    assert TrainSamples(val, 64, 128, AUGMENTED, seed=2)[0, 5][0].image.tobytes() != pixels
 
 
 def torn(dataset: Dataset, *broken: int) -> Dataset:
@@ -188,17 +188,17 @@ def torn(dataset: Dataset, *broken: int) -> Dataset:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_unreadable_image_is_replaced_by_the_next_and_reported(val, workers):
-    view = TrainView(torn(val, 3, 4, 299), 64, 64, AugmentConfig(flip=0), seed=0)
+    view = TrainSamples(torn(val, 3, 4, 299), 64, 64, AugmentConfig(flip=0), seed=0)
     [batch] = train_loader(view, [[(0, 2), (0, 3), (0, 299)]], workers)
     assert [s.image_id for s in batch.samples] == [2, 5, 0]
     assert torch.equal(batch.images[1], torch.from_numpy(view[0, 5][0].image).permute(2, 0, 1))
-    assert len(batch.boxes[1]) == np.diff(val.starts)[5]
+    assert len(batch.boxes[1]) == np.diff(val.first_object)[5]
     assert batch.faults == [f"shapes-val-{i:05}.png: cannot be read" for i in (3, 4, 299)]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_without_a_readable_image_training_ends_in_one_line(val, workers):
-    view = TrainView(torn(val, *range(300)), 64, 64, AugmentConfig(), seed=0)
+    view = TrainSamples(torn(val, *range(300)), 64, 64, AugmentConfig(), seed=0)
     with pytest.raises(DataError) as error:
         list(train_loader(view, [[(0, 7)]], workers))
     first = "shapes-val-00007.png: cannot be read"
@@ -208,7 +208,7 @@ def test_without_a_readable_image_training_ends_in_one_line(val, workers):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_evaluation_sees_an_unreadable_image_as_a_blank_one_and_reports_it(val, workers):
     some = dataclasses.replace(val, image_ids=val.image_ids[:3], sizes=val.sizes[:3])
-    [batch] = eval_loader(EvalView(torn(some, 1), 64, 64), 3, workers)
+    [batch] = eval_loader(EvalSamples(torn(some, 1), 64, 64), 3, workers)
     assert batch.faults == ["shapes-val-00001.png: cannot be read"]
     assert [s.image_id for s in batch.samples] == [0, 1, 2]
     assert [s.original_size for s in batch.samples] == [(128, 128), (0, 0), (128, 128)]
@@ -219,6 +219,6 @@ def test_an_evaluation_sees_an_unreadable_image_as_a_blank_one_and_reports_it(va
 def test_an_evaluation_sees_every_image_once_with_like_shapes_together(val):
     sizes = np.array([[128, 128 + 10 * (i * 7 % 30)] for i in range(60)], np.int32)
     some = dataclasses.replace(val, sizes=sizes, image_ids=val.image_ids[:60])
-    seen = [[s.image_id for s in batch.samples] for batch in eval_loader(EvalView(some, 32, 32), 8, 0)]
+    seen = [[s.image_id for s in batch.samples] for batch in eval_loader(EvalSamples(some, 32, 32), 8, 0)]
     assert sorted(sum(seen, [])) == list(range(60)) and [len(ids) for ids in seen] == [8] * 7 + [4]
     assert max(np.ptp(sizes[ids, 1]) for ids in seen) <= 40  # of 290

@@ -39,7 +39,7 @@ def test_samples_keep_the_promised_sizes_and_counts(val):
     assert val.files[7] == "shapes-val-00007.png"
     assert val.category_ids == (1, 2, 3, 4, 5, 6)
     assert val[7].image.shape == (128, 128, 3) and val[7].image.dtype == np.uint8
-    counts = np.diff(val.starts)
+    counts = np.diff(val.first_object)
     assert set(counts) == {1, 2, 3, 4, 5, 6}
     assert val.boxes[:, :2].min() >= 0 and (val.boxes[:, :2] + val.boxes[:, 2:]).max() <= 128
     assert val.boxes[:, 2:].min() >= 10 and val.boxes[:, 2:].max() <= 64

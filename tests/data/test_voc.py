@@ -49,7 +49,7 @@ def test_columns(voc):
     assert dataset.category_ids == (1, 2, 3)
     assert [dataset.files[i] for i in range(3)] == ["b.png", "a.png", "b.png"]
     assert dataset.image_ids.tolist() == [1, 2, 3]
-    assert dataset.starts.tolist() == [0, 2, 2, 3]
+    assert dataset.first_object.tolist() == [0, 2, 2, 3]
     assert dataset.boxes.tolist() == [[0, 0, 20, 10], [2, 3, 3, 3], [1.5, 0, 2.5, 2]]
     assert dataset.areas.tolist() == [200, 9, 5]
     assert dataset.labels.tolist() == [2, 1, 2]
@@ -155,7 +155,7 @@ def test_bccd(shared_data, split, n_images, n_boxes, notes):
 def test_bccd_skips_the_second_box_too(shared_data):
     dataset = open_split(shared_data / "bccd", name="trainval", classes=["RBC"])
     index = [dataset.files[i] for i in range(len(dataset))].index("BloodImage_00343.jpg")
-    objects = slice(*dataset.starts[index : index + 2])
+    objects = slice(*dataset.first_object[index : index + 2])
     assert 3197 not in dataset.annotation_ids[objects]
     assert dataset.boxes[objects.start].tolist() == [483, 194, 130, 109]  # xmin 484, ymin 195, xmax 613, ymax 303
     assert (dataset.classes, dataset.category_ids) == (("RBC",), (2,))

@@ -37,7 +37,7 @@ def test_columns(tmp_path):
     assert dataset.folder == tmp_path / "images/train"
     assert dataset.image_ids.tolist() == [1, 2, 3]
     assert (dataset.sizes.tolist(), dataset.sizes_annotated) == ([[20, 10], [10, 20], [10, 20]], False)
-    assert dataset.starts.tolist() == [0, 2, 4, 4]
+    assert dataset.first_object.tolist() == [0, 2, 4, 4]
     assert dataset.labels.tolist() == [1, 0, 1, 0]
     assert dataset.annotation_ids.tolist() == [1, 2, 3, 4]
     assert dataset.boxes.ravel() == pytest.approx([2.5, 0, 5, 20] + [1, 4, 2, 8] + [5, 0, 10, 10] + [2, 2, 4, 4])
@@ -78,7 +78,7 @@ def test_split_given_by_its_paths(tmp_path, names):
     dataset = open_split(tmp_path, images="photos", annotations="labels", classes=["dog"])
     assert (dataset.classes, dataset.category_ids) == (("dog",), (1,))
     assert files(dataset) == ["c.jpg", "deep/a.b.jpg"]
-    assert dataset.starts.tolist() == [0, 0, 1]
+    assert dataset.first_object.tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torchvision.ops import box_iou
 from retinanet.data.dataset import Dataset, Strings
 from retinanet.data.loader import collate
 from retinanet.data.shapes import open_shapes
-from retinanet.data.views import EvalView
+from retinanet.data.views import EvalSamples
 from retinanet.dataset_analysis.anchor_coverage import (
     anchor_shapes,
     best_anchors,
@@ -40,7 +40,7 @@ def one_image(size: tuple[int, int], boxes: list[list[float]], crowd: list[bool]
         image_ids=np.array([1]),
         sizes=np.array([size], np.int32),
         sizes_annotated=True,
-        starts=np.array([0, count]),
+        first_object=np.array([0, count]),
         boxes=columns,
         areas=columns[:, 2] * columns[:, 3],
         labels=np.zeros(count, np.int32),
@@ -158,9 +158,9 @@ def test_objects_are_those_of_the_loader():
     dataset = open_shapes("val")
     dataset = dataclasses.replace(dataset, boxes=dataset.boxes + (-3.3, 5.7, 0, 0))  # some beyond the image's edges
     objects = resized_objects(dataset, (100, 144), 150)
-    view = EvalView(dataset, 144, 150)
+    view = EvalSamples(dataset, 144, 150)
     batches = [collate([view[index]]) for index in range(20)]
-    half, count = len(objects.boxes) // 2, int(dataset.starts[20])
+    half, count = len(objects.boxes) // 2, int(dataset.first_object[20])
     loaded = torch.cat([batch.boxes[0] for batch in batches]).double().numpy()
     np.testing.assert_array_equal(objects.boxes[half : half + count], loaded)
     owners = objects.images[half : half + count]

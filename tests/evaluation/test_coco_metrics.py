@@ -48,7 +48,7 @@ def test_the_numbers_equal_pycocotools_to_the_last_bit(seed):
 
 def as_found(truth: Dataset) -> np.ndarray:
     """Every object that is no crowd, found exactly."""
-    owners = np.repeat(truth.image_ids, np.diff(truth.starts))
+    owners = np.repeat(truth.image_ids, np.diff(truth.first_object))
     ids = np.array(truth.category_ids)[truth.labels]
     return np.column_stack([owners, truth.boxes, np.full(len(owners), 0.9), ids])[~truth.crowd]
 

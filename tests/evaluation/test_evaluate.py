@@ -19,10 +19,10 @@ from retinanet.model.retinanet import Predictions
 def shapes() -> Dataset:
     """The first 20 images of the embedded data set."""
     val, some = open_shapes("val"), 20
-    end = val.starts[some]
+    end = val.first_object[some]
     of_images = {name: getattr(val, name)[:some] for name in ("image_ids", "sizes")}
     of_objects = {name: getattr(val, name)[:end] for name in ("boxes", "areas", "labels", "crowd", "annotation_ids")}
-    return dataclasses.replace(val, starts=val.starts[: some + 1], **of_images, **of_objects)
+    return dataclasses.replace(val, first_object=val.first_object[: some + 1], **of_images, **of_objects)
 
 
 class Oracle(torch.nn.Module):
@@ -71,7 +71,7 @@ def test_the_objects_of_an_unreadable_image_are_missed(shapes):
 
     torn.image = image
     got = evaluate(Oracle(shapes), torn, 128, 128, DetectConfig(nms_iou=1))
-    assert len(got.results) == len(shapes.boxes) - (shapes.starts[4] - shapes.starts[3])
+    assert len(got.results) == len(shapes.boxes) - (shapes.first_object[4] - shapes.first_object[3])
     assert 3 not in got.results[:, 0]
     [note] = got.notes
     assert note.startswith("shapes-val-00003.png: cannot be read") and "missed" in note
@@ -93,7 +93,7 @@ def test_with_funnel_and_reference_the_results_are_the_same(shapes):
         np.testing.assert_array_equal(plain.results, told.results)
         assert plain.metrics == told.metrics == told.reference
         counts = {at.stage: at.missed for at in told.funnel.lost}
-        assert counts["unreadable image"] == shapes.starts[4] - shapes.starts[3]
+        assert counts["unreadable image"] == shapes.first_object[4] - shapes.first_object[3]
         assert told.funnel.objects == len(shapes.boxes)
     assert (
         counts["no anchor"] == told.funnel.missed - counts["unreadable image"] > 10

@@ -44,7 +44,7 @@ def test_they_are_those_of_cocos_matching(seed):
     truth, rows = random_case(seed)
     thresholds = [0.3, 0.1, 0.5, 0]
     for image, found in enumerate(verdicts(truth, rows, thresholds)):
-        objects = np.arange(truth.starts[image], truth.starts[image + 1])
+        objects = np.arange(truth.first_object[image], truth.first_object[image + 1])
         right, wrong, missed = [], [], objects[~truth.crowd[objects]].tolist()
         for label, category_id in enumerate(truth.category_ids):
             mine = objects[truth.labels[objects] == label]

@@ -203,7 +203,7 @@ def test_found_with_the_score_that_its_class_had():
 def test_the_matching_is_pycocotools(seed):
     truth, rows = random_case(seed)
     truth.areas[:2] = -1, 1e11  # areas that do not count
-    owners = np.repeat(truth.image_ids, np.diff(truth.starts))
+    owners = np.repeat(truth.image_ids, np.diff(truth.first_object))
     matches, ignored = 0, 0
     for item in pycocotools_evaluation(truth, rows).evalImgs:
         if item is None or item["aRng"] != [0, 1e10]:

@@ -45,7 +45,7 @@ def test_coco128(shared_data):
     root = shared_data / "coco128"
     [annotations] = root.rglob("*.json")
     truth = open_split(root, images="train2017", annotations=str(annotations.relative_to(root)))
-    assert truth.crowd.sum() == 10 and (np.diff(truth.starts) == 0).sum() == 2
+    assert truth.crowd.sum() == 10 and (np.diff(truth.first_object) == 0).sum() == 2
     assert min(assert_equal(truth, jittered(truth, 0, copies=8)).values()) > 0
 
 

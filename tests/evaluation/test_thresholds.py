@@ -148,7 +148,7 @@ def loop(ranking, images, wanted, cut, resamples, seed):
     cuts, precisions, recalls = [], [], []
     for _ in range(resamples):
         counts = rng.multinomial(images, np.full(images, 1 / images))
-        weights, objects = counts[ranking.owners], counts[ranking.objects].sum()
+        weights, objects = counts[ranking.image_index], counts[ranking.objects].sum()
         found = np.array([weights[:end].sum() for end in ranking.ends])
         right = np.array([(weights * ranking.right)[:end].sum() for end in ranking.ends])
         if objects == 0:

@@ -9,7 +9,7 @@ import pytest
 
 from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.parsing import config_from_dict
-from retinanet.detections import NOTHING
+from retinanet.detections import NO_DETECTIONS
 from retinanet.errors import CheckpointError, ConfigError, VerificationError
 from retinanet.export.agreement import Agreement, verify
 from retinanet.export.export import SUFFIX, export
@@ -147,7 +147,7 @@ def test_verification_counts_what_is_missing(tiny_run: Path):
     agreement = verify(detector, detector, images, Path("x"))
     assert agreement == Agreement(agreement.detections, 0, 0, 0) and agreement.detections >= 20
     none = load(tiny_run)
-    none.predict_batch = lambda images, labels=None: [NOTHING] * len(images)
+    none.predict_batch = lambda images, labels=None: [NO_DETECTIONS] * len(images)
     with pytest.raises(VerificationError):
         verify(detector, none, images, Path("x"))
 

@@ -35,7 +35,7 @@ from retinanet.config.schema import Config
 from retinanet.config_file import load_config
 from retinanet.data.formats.coco import read_coco
 from retinanet.data.formats.recognise import open_split
-from retinanet.data.images import image_size, oddities, read_image
+from retinanet.data.images import format_and_frames, image_size, read_image
 from retinanet.dataset_analysis.annotations import in_annotations, in_classes
 from retinanet.dataset_analysis.findings import Split
 from retinanet.errors import RetinaNetError
@@ -230,7 +230,7 @@ def read_labels(content: bytes) -> None:
 def read_picture(content: bytes) -> None:
     path = file("a.jpg", content)
     with suppress(RetinaNetError):
-        oddities(path)
+        format_and_frames(path)
     with suppress(RetinaNetError):
         size = image_size(path, max_pixels=MAX_PIXELS)
         with suppress(RetinaNetError):

@@ -23,7 +23,7 @@ def dataset(counts, boxes, labels, crowd=None, areas=None, image_ids=None, categ
         image_ids=np.arange(len(counts)) if image_ids is None else image_ids,
         sizes=np.tile(np.array([480, 640], np.int32), (len(counts), 1)),
         sizes_annotated=True,
-        starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        first_object=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         boxes=boxes,
         areas=boxes[:, 2] * boxes[:, 3] if areas is None else areas,
         labels=np.asarray(labels, np.int32),
@@ -67,7 +67,7 @@ def random_case(seed: int) -> tuple[Dataset, np.ndarray]:
 def jittered(truth: Dataset, seed: int, copies: int) -> np.ndarray:
     """Each object several times, less and less exact, with tied scores, some under another class; and boxes anywhere."""
     rng = np.random.default_rng(seed)
-    owners = np.repeat(np.arange(len(truth)), np.diff(truth.starts))
+    owners = np.repeat(np.arange(len(truth)), np.diff(truth.first_object))
     ids, image_ids = np.array(truth.category_ids), truth.image_ids
     rows = []
     for spread in np.linspace(0, 0.3, copies):
@@ -112,7 +112,7 @@ def large_case() -> tuple[Dataset, np.ndarray]:
 
 def pycocotools_evaluation(truth: Dataset, rows: np.ndarray) -> COCOeval:
     """pycocotools after its `evaluate`."""
-    owners = np.repeat(truth.image_ids, np.diff(truth.starts)).tolist()
+    owners = np.repeat(truth.image_ids, np.diff(truth.first_object)).tolist()
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = {

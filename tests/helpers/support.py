@@ -44,8 +44,8 @@ def write_coco(folder: Path, split: str, images: int) -> None:
     shapes = open_shapes(split)
     (folder / split).mkdir(parents=True)
     (folder / "annotations").mkdir(exist_ok=True)
-    objects = int(shapes.starts[images])
-    owners = [i for i in range(images) for _ in range(shapes.starts[i + 1] - shapes.starts[i])]
+    objects = int(shapes.first_object[images])
+    owners = [i for i in range(images) for _ in range(shapes.first_object[i + 1] - shapes.first_object[i])]
     for i in range(images):
         Image.fromarray(shapes.image(i)).save(folder / split / f"{i}.png")
     document = {

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from retinanet.model.backbone import Trunk, make_trunk
-from retinanet.model.batchnorm_folding import fold_once
+from retinanet.model.backbone import Backbone, make_backbone
+from retinanet.model.batchnorm_folding import fold_for_inference
 
 IMAGES = torch.randn(2, 3, 64, 96, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
-def trunk_of(name: str, norm: str = "frozen_bn", **settings) -> Trunk:
+def trunk_of(name: str, norm: str = "frozen_bn", **settings) -> Backbone:
     """In double precision, with statistics, scales and shifts that are not those of a fresh one."""
     torch.manual_seed(0)
-    trunk = make_trunk(name, False, norm, 1, **settings).double()
+    trunk = make_backbone(name, False, norm, 1, **settings).double()
     for module in trunk.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, std=0.2)
@@ -25,14 +25,14 @@ def trunk_of(name: str, norm: str = "frozen_bn", **settings) -> Trunk:
     return trunk
 
 
-def unfolded(trunk: Trunk) -> Trunk:
+def unfolded(trunk: Backbone) -> Backbone:
     trunk = copy.deepcopy(trunk)
     for module in trunk.modules():
         vars(module).pop("forward", None)
     return trunk
 
 
-def normalisations_run(trunk: Trunk) -> int:
+def normalisations_run(trunk: Backbone) -> int:
     """Of how many the layer itself computes something, which leaves its output another than its input."""
     changed = []
 
@@ -101,7 +101,7 @@ def test_learning_statistics_are_not_folded():
 
 def test_folded_once_it_is_the_same_function():
     trunk = trunk_of("resnet50").train()
-    once = fold_once(copy.deepcopy(trunk))
+    once = fold_for_inference(copy.deepcopy(trunk))
     assert trunk.training and not once.training
     for ours, theirs in zip(once(IMAGES), unfolded(trunk)(IMAGES), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)

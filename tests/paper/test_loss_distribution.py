@@ -8,7 +8,7 @@ import torch
 
 from retinanet.config.schema import AnchorConfig, ModelConfig
 from retinanet.data.shapes import open_shapes
-from retinanet.data.views import EvalView
+from retinanet.data.views import EvalSamples
 from retinanet.losses.matching import BACKGROUND, IGNORE
 from retinanet.model.retinanet import make_model
 from retinanet.paper import loss_distribution as lossdistribution
@@ -102,7 +102,7 @@ def test_a_fresh_detector_gives_every_anchor_the_prior():
     foreground, background = (UniformSample(size, np.random.default_rng(0)) for size in (10, 1000))
     told = []
     notes = draw(
-        model, EvalView(dataset, 128, 128), 0.5, 0.4, foreground, background, progress=lambda *n: told.append(n)
+        model, EvalSamples(dataset, 128, 128), 0.5, 0.4, foreground, background, progress=lambda *n: told.append(n)
     )
     assert notes == [] and told == [(1, 3), (2, 3), (3, 3)]
     anchors = 9 * (16**2 + 8**2 + 4**2 + 2**2 + 1)

@@ -95,7 +95,7 @@ def lost(count: int) -> Funnel:
 def shapes(images: int) -> Dataset:
     """The first of the embedded ones, under names that no page must obey."""
     whole = open_shapes("val")
-    objects = int(whole.starts[images])
+    objects = int(whole.first_object[images])
     columns = {name: getattr(whole, name)[:objects] for name in ("boxes", "areas", "labels", "crowd", "annotation_ids")}
     return replace(
         whole,
@@ -104,7 +104,7 @@ def shapes(images: int) -> Dataset:
         files=Strings(f"{i}<img src=x onerror=alert(2)>\udcff.png" for i in range(images)),
         image_ids=whole.image_ids[:images],
         sizes=whole.sizes[:images],
-        starts=whole.starts[: images + 1],
+        first_object=whole.first_object[: images + 1],
     )
 
 

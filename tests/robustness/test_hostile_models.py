@@ -31,7 +31,7 @@ from helpers.hostile_input import (
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning", "error::UserWarning")
 
 
-def described(what: str, spoil: Callable[[Path], object], words: str, command: str = PREDICT) -> Case:
+def read_checked_metadata(what: str, spoil: Callable[[Path], object], words: str, command: str = PREDICT) -> Case:
     return Case(f"checkpoint: {what}", spoil, command, words)
 
 
@@ -83,7 +83,7 @@ FIT, DAMAGED, UNREADABLE = (
 
 CHECKPOINTS = [
     *(
-        described(f"{what}", text(MODEL, content), UNREADABLE)
+        read_checked_metadata(f"{what}", text(MODEL, content), UNREADABLE)
         for what, content in {
             "no bytes": b"",
             "seven bytes": b"x" * 7,
@@ -98,44 +98,50 @@ CHECKPOINTS = [
             "no text": b"\xff" * 100,
         }.items()
     ),
-    described("cut", cut, UNREADABLE),
-    described("offsets beyond its end", checkpoint(moved), UNREADABLE),
-    described("overlapping tensors", checkpoint(overlapping), UNREADABLE),
-    described("an endless shape", checkpoint(endless), UNREADABLE),
-    described("too large", sparse(MODEL, 2**35 + 1), "expected at most 34,359,738,368"),
-    described("a pipe", pipe(MODEL), "no such file or folder"),
-    described("another program's", metadata(format="pt"), "is a safetensors file of another program"),
-    described("a later version", metadata(version="2" * 1000), "has format version 222"),
-    described("without metadata", checkpoint(lambda header: header.pop("__metadata__")), "of another program"),
-    described("config of 19 GB", claim("model", **LARGE), FIT),
-    described("config of a larger trunk", claim("model", backbone="resnet152"), FIT),
-    described("config of 1000 anchors", claim("anchors", scales=[1.0] * 333), FIT),
-    described("config of another trunk", claim("model", backbone="resnet19"), "unknown trunk 'resnet19'"),
-    described("classes without end", metadata(classes=json.dumps(["x"] * 10**6)), DAMAGED),
-    described(
+    read_checked_metadata("cut", cut, UNREADABLE),
+    read_checked_metadata("offsets beyond its end", checkpoint(moved), UNREADABLE),
+    read_checked_metadata("overlapping tensors", checkpoint(overlapping), UNREADABLE),
+    read_checked_metadata("an endless shape", checkpoint(endless), UNREADABLE),
+    read_checked_metadata("too large", sparse(MODEL, 2**35 + 1), "expected at most 34,359,738,368"),
+    read_checked_metadata("a pipe", pipe(MODEL), "no such file or folder"),
+    read_checked_metadata("another program's", metadata(format="pt"), "is a safetensors file of another program"),
+    read_checked_metadata("a later version", metadata(version="2" * 1000), "has format version 222"),
+    read_checked_metadata(
+        "without metadata", checkpoint(lambda header: header.pop("__metadata__")), "of another program"
+    ),
+    read_checked_metadata("config of 19 GB", claim("model", **LARGE), FIT),
+    read_checked_metadata("config of a larger trunk", claim("model", backbone="resnet152"), FIT),
+    read_checked_metadata("config of 1000 anchors", claim("anchors", scales=[1.0] * 333), FIT),
+    read_checked_metadata("config of another trunk", claim("model", backbone="resnet19"), "unknown trunk 'resnet19'"),
+    read_checked_metadata("classes without end", metadata(classes=json.dumps(["x"] * 10**6)), DAMAGED),
+    read_checked_metadata(
         "a million classes",
         metadata(classes=json.dumps(["x"] * 10**6), category_ids=json.dumps(list(range(10**6)))),
         FIT,
     ),
-    described("a lost tensor", checkpoint(lost), f"{FIT}fpn.p7.bias is absent, expected (16,)"),
-    described("a flipped bit", flipped, "is damaged: its checksum differs"),
-    described("no classes", metadata(classes="[]", category_ids="[]"), DAMAGED),
-    described("classes that are a number", metadata(classes="7"), DAMAGED),
-    described("half a letter", metadata(classes='["\\ud800", "b", "c", "d", "e", "f"]'), DAMAGED),
-    described("infinite ids", metadata(category_ids="[Infinity, 1, 2, 3, 4, 5]"), DAMAGED),
-    described("ids that repeat", metadata(category_ids="[1, 1, 2, 3, 4, 5]"), DAMAGED),
-    described("ids of 70 bits", metadata(category_ids=f"[{2**70}, 1, 2, 3, 4, 5]"), DAMAGED),
-    described("no config", metadata(config=None), DAMAGED),
-    described("config that is no JSON", metadata(config="{"), DAMAGED),
-    described("a deep config", metadata(config="[" * 100_000), DAMAGED),
-    described("config that is a list", metadata(config="[]"), "its config is not readable: "),
-    described("images of a billion pixels", claim("data", short_side=10**9), "data.short_side is 1000000000, expected"),
-    described("to be measured", claim("model", **LARGE), FIT, f"eval {MODEL} --report out"),
-    described("to be exported", claim("model", **LARGE), FIT, f"export {MODEL} --to onnx"),
-    described("to be drawn", claim("model", **LARGE), FIT, f"loss-plot --cdf {MODEL}"),
-    described("to begin with", claim("model", **LARGE), FIT, f"train coco.yaml -o out --set train.init={MODEL}"),
-    described("to be timed", flipped, "its checksum differs", f"bench {MODEL}"),
-    described(
+    read_checked_metadata("a lost tensor", checkpoint(lost), f"{FIT}fpn.p7.bias is absent, expected (16,)"),
+    read_checked_metadata("a flipped bit", flipped, "is damaged: its checksum differs"),
+    read_checked_metadata("no classes", metadata(classes="[]", category_ids="[]"), DAMAGED),
+    read_checked_metadata("classes that are a number", metadata(classes="7"), DAMAGED),
+    read_checked_metadata("half a letter", metadata(classes='["\\ud800", "b", "c", "d", "e", "f"]'), DAMAGED),
+    read_checked_metadata("infinite ids", metadata(category_ids="[Infinity, 1, 2, 3, 4, 5]"), DAMAGED),
+    read_checked_metadata("ids that repeat", metadata(category_ids="[1, 1, 2, 3, 4, 5]"), DAMAGED),
+    read_checked_metadata("ids of 70 bits", metadata(category_ids=f"[{2**70}, 1, 2, 3, 4, 5]"), DAMAGED),
+    read_checked_metadata("no config", metadata(config=None), DAMAGED),
+    read_checked_metadata("config that is no JSON", metadata(config="{"), DAMAGED),
+    read_checked_metadata("a deep config", metadata(config="[" * 100_000), DAMAGED),
+    read_checked_metadata("config that is a list", metadata(config="[]"), "its config is not readable: "),
+    read_checked_metadata(
+        "images of a billion pixels", claim("data", short_side=10**9), "data.short_side is 1000000000, expected"
+    ),
+    read_checked_metadata("to be measured", claim("model", **LARGE), FIT, f"eval {MODEL} --report out"),
+    read_checked_metadata("to be exported", claim("model", **LARGE), FIT, f"export {MODEL} --to onnx"),
+    read_checked_metadata("to be drawn", claim("model", **LARGE), FIT, f"loss-plot --cdf {MODEL}"),
+    read_checked_metadata(
+        "to begin with", claim("model", **LARGE), FIT, f"train coco.yaml -o out --set train.init={MODEL}"
+    ),
+    read_checked_metadata("to be timed", flipped, "its checksum differs", f"bench {MODEL}"),
+    read_checked_metadata(
         "to be imported", lambda place: None, "cannot be read as weights: ", f"import {MODEL} -o new.safetensors"
     ),
 ]

@@ -21,7 +21,7 @@ from retinanet.config.schema import Config
 from retinanet.config_file import load_config
 from retinanet.errors import CheckpointError, DivergenceError
 from retinanet.training import run_folder as runfolder
-from retinanet.training.events import Done, Note, Progress, Record, Stopped, Validation
+from retinanet.training.events import Done, Event, Note, Progress, Stopped, Validation
 from retinanet.training.run_folder import LOG, RunFolder
 from retinanet.training.train import Run, train
 
@@ -48,7 +48,7 @@ def plain(tiny: Path) -> Config:
     return load_config(tiny / "tiny.yaml", SMALL)
 
 
-def steps(records: Iterator[Record]) -> Iterator[Progress]:
+def steps(records: Iterator[Event]) -> Iterator[Progress]:
     return (record for record in records if isinstance(record, Progress))
 
 

@@ -27,7 +27,7 @@ def build(
     image_ids: np.ndarray,
     sizes: np.ndarray,
     sizes_annotated: bool,
-    owners: np.ndarray,
+    image_index: np.ndarray,
     boxes: np.ndarray,
     areas: np.ndarray,
     labels: np.ndarray,
@@ -40,7 +40,7 @@ def build(
         source: the annotations' name in notes. names, category_ids: all K classes.
         classes: the names to keep, in their new order; None keeps all.
         sizes: (N, 2), height and width; `header_sizes` where not annotated.
-        owners: (M,), index of each object's image. boxes: (M, 4) xywh. areas: (M,), NaN where not annotated.
+        image_index: (M,), index of each object's image. boxes: (M, 4) xywh. areas: (M,), NaN where not annotated.
         labels: (M,), index into `names`.
     Raises: DataError if `classes` has an unknown name, or one twice.
     """
@@ -53,9 +53,9 @@ def build(
         labels = new_labels[labels]
         names, category_ids = classes, [category_ids[index] for index in kept]
 
-    good, notes, skipped = _good_boxes(source, files, image_ids, sizes, owners, boxes, labels >= 0, annotation_ids)
+    good, notes, skipped = _good_boxes(source, files, image_ids, sizes, image_index, boxes, labels >= 0, annotation_ids)
     order = np.flatnonzero(good)
-    order = order[np.argsort(owners[order], kind="stable")]
+    order = order[np.argsort(image_index[order], kind="stable")]
     boxes, areas = boxes[order], areas[order]
     return Dataset(
         classes=tuple(names),
@@ -65,7 +65,7 @@ def build(
         image_ids=image_ids.astype(np.int64),
         sizes=sizes.astype(np.int32),
         sizes_annotated=sizes_annotated,
-        starts=np.searchsorted(owners[order], np.arange(len(files) + 1)),
+        first_object=np.searchsorted(image_index[order], np.arange(len(files) + 1)),
         boxes=boxes,
         areas=np.where(np.isnan(areas), boxes[:, 2] * boxes[:, 3], areas),
         labels=labels[order].astype(np.int32),
@@ -83,14 +83,14 @@ def header_sizes(folder: Path, files: Sequence[str]) -> np.ndarray:
 
 def without_empty(dataset: Dataset) -> Dataset:
     """The data set without the images that have no objects."""
-    counts = np.diff(dataset.starts)
+    counts = np.diff(dataset.first_object)
     kept = np.flatnonzero(counts)
     return dataclasses.replace(
         dataset,
         files=Strings(dataset.files[index] for index in kept.tolist()),
         image_ids=dataset.image_ids[kept],
         sizes=dataset.sizes[kept],
-        starts=np.concatenate([[0], np.cumsum(counts[kept])]),
+        first_object=np.concatenate([[0], np.cumsum(counts[kept])]),
     )
 
 
@@ -116,7 +116,7 @@ def _good_boxes(
     files: Sequence[str],
     image_ids: np.ndarray,
     sizes: np.ndarray,
-    owners: np.ndarray,
+    image_index: np.ndarray,
     boxes: np.ndarray,
     chosen: np.ndarray,
     annotation_ids: np.ndarray,
@@ -124,7 +124,7 @@ def _good_boxes(
     """Which of the chosen boxes are sound, (M,) bool; a note and a record per kind of fault."""
     finite = (np.abs(boxes) < FARTHEST).all(axis=1)  # NaN is not
     x, y, w, h = np.where(finite[:, None], boxes, 0).T
-    height, width = sizes[owners].T
+    height, width = sizes[image_index].T
     area = (w > 0) & (h > 0)
     inside = (x < width) & (y < height) & (x + w > 0) & (y + h > 0)
     faults: list[tuple[Literal["not-finite", "no-area", "outside"], np.ndarray, Callable[[int], str]]] = [
@@ -154,10 +154,10 @@ def _good_boxes(
             first, *rest = where.tolist()
             ids = [str(annotation_ids[i]) for i in rest[:3]] + ["..."] * (len(rest) > 3)
             notes.append(
-                f"{source}: annotation {annotation_ids[first]} (image {image_ids[owners[first]]}, "
-                f'"{files[owners[first]]}") {describe(first)}. It was skipped'
+                f"{source}: annotation {annotation_ids[first]} (image {image_ids[image_index[first]]}, "
+                f'"{files[image_index[first]]}") {describe(first)}. It was skipped'
                 + (f"; {len(rest)} like it ({', '.join(ids)})." if rest else ".")
             )
-            bad_files = Strings(files[owner] for owner in owners[where].tolist())
-            skipped.append(Skipped(fault, annotation_ids[where], image_ids[owners[where]], bad_files))
+            bad_files = Strings(files[owner] for owner in image_index[where].tolist())
+            skipped.append(Skipped(fault, annotation_ids[where], image_ids[image_index[where]], bad_files))
     return chosen & finite & area & inside, notes, skipped

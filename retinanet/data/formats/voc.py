@@ -59,7 +59,7 @@ def read_voc(
         image_ids=np.arange(1, len(split) + 1),
         sizes=np.array([page.size for page in split]) if annotated else columns.header_sizes(images, files),
         sizes_annotated=annotated,
-        owners=np.repeat(np.arange(len(split)), counts),
+        image_index=np.repeat(np.arange(len(split)), counts),
         boxes=boxes,
         areas=np.full(len(objects), np.nan),
         labels=np.array([label_of[entry.name] for entry in objects], np.int64),

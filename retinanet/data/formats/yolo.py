@@ -57,7 +57,7 @@ def read_yolo(
         image_ids=np.arange(1, len(images) + 1),
         sizes=sizes,
         sizes_annotated=False,
-        owners=np.array(owners, np.int64),
+        image_index=np.array(owners, np.int64),
         boxes=boxes,
         areas=np.full(len(owners), np.nan),
         labels=np.array(indices, np.int64),
