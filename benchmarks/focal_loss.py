@@ -9,9 +9,10 @@ import torch
 from paired import compare, peak_memory
 from torchvision.ops import sigmoid_focal_loss as torchvision_focal_loss
 
-from retinanet.losses.criterion import detection_loss
+from retinanet.losses.criterion import Targets, detection_loss
 from retinanet.losses.focal import sigmoid_focal_loss
 from retinanet.losses.matching import BACKGROUND, IGNORE
+from retinanet.model.retinanet import Predictions
 
 IMAGES, ANCHORS, CLASSES = 2, 120_087, 80
 
@@ -45,8 +46,9 @@ def whole(logits, labels):
     anchors = torch.cat([corner, corner + 50], dim=1)
     matched = torch.where(labels >= 0, 0, labels).view(IMAGES, ANCHORS)
     deltas = torch.zeros(IMAGES, ANCHORS, 4, requires_grad=True)
-    objects = [anchors[:1] + 3] * IMAGES, [torch.tensor([5])] * IMAGES
-    losses = detection_loss(logits.view(IMAGES, ANCHORS, CLASSES), deltas, anchors, matched, *objects)
+    targets = Targets([anchors[:1] + 3] * IMAGES, [torch.tensor([5])] * IMAGES, [torch.tensor([False])] * IMAGES)
+    predictions = Predictions([logits.view(IMAGES, ANCHORS, CLASSES)], [deltas], [anchors])
+    losses = detection_loss(predictions, matched, targets)
     return losses["cls"] + losses["box"]
 
 

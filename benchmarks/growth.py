@@ -19,7 +19,7 @@ from torch import Tensor
 
 from retinanet.data.dataset import Dataset, Strings
 from retinanet.evaluation.coco_metrics import score
-from retinanet.losses.criterion import detection_loss
+from retinanet.losses.criterion import Targets, detection_loss
 from retinanet.losses.matching import match
 from retinanet.model.anchors import image_anchors
 from retinanet.model.postprocess import detect
@@ -74,10 +74,11 @@ def loss(anchors: int = 24_552, classes: int = 80) -> Run:
     logits = torch.randn(1, anchors, classes, generator=generator).mul_(1.5).sub_(4.6).requires_grad_()
     deltas = torch.zeros(1, anchors, 4, requires_grad=True)
     labels = torch.randint(classes, (20,), generator=generator)
+    targets = Targets([boxes], [labels], [torch.zeros(20, dtype=torch.bool)])
 
     def run():
         logits.grad = None
-        losses = detection_loss(logits, deltas, all_anchors, matched, [boxes], [labels])
+        losses = detection_loss(Predictions([logits], [deltas], [all_anchors]), matched, targets)
         (losses["cls"] + losses["box"]).backward()
 
     return run

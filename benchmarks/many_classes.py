@@ -17,8 +17,7 @@ from paired import compare, peak_memory
 from torchvision.models.detection import retinanet_resnet50_fpn
 
 from retinanet.config.schema import AnchorConfig, LossConfig, ModelConfig
-from retinanet.losses.criterion import make_detection_loss
-from retinanet.losses.matching import match
+from retinanet.losses.criterion import Targets, make_criterion
 from retinanet.model.retinanet import make_model
 
 CLASSES, SIZE, BATCH, STEPS = 2000, 256, 2, 10
@@ -107,16 +106,13 @@ def ours() -> Callable[[], object]:
     torch.manual_seed(0)
     model = make_model(ModelConfig(pretrained=False, p6_from="p5"), AnchorConfig(whole_pixels=True), CLASSES)
     model = model.to(memory_format=torch.channels_last).train()
-    loss = make_detection_loss(LossConfig(box="l1"), CLASSES)
+    criterion = make_criterion(LossConfig(box="l1"), AnchorConfig(force_best=True))
     images, boxes, labels = batch()
+    targets = Targets([boxes] * BATCH, [labels] * BATCH, [torch.zeros(OBJECTS, dtype=torch.bool)] * BATCH)
     images, sizes = images.to(memory_format=torch.channels_last), torch.full((BATCH, 2), SIZE)
 
     def losses():
-        predictions = model(images, sizes)
-        anchors = torch.cat(predictions.anchors)
-        matched = match(anchors, boxes, torch.zeros(OBJECTS, dtype=torch.bool), force_best=True)
-        outputs = (torch.cat(level, dim=1) for level in (predictions.logits, predictions.deltas))
-        return loss(*outputs, anchors, matched.expand(BATCH, -1), [boxes] * BATCH, [labels] * BATCH)
+        return criterion(model(images, sizes), targets)
 
     return stepper(model, losses)
 

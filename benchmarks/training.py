@@ -24,8 +24,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from retinanet.checkpoints.convert import import_weights
-from retinanet.losses.criterion import make_detection_loss
-from retinanet.losses.matching import match
+from retinanet.losses.criterion import Targets, make_criterion
 
 sys.path.append(str(Path(__file__).parents[1]))
 from torchvision_models import random_model
@@ -68,8 +67,7 @@ def ours(model: TorchvisionRetinaNet, precision: str) -> Step:
         torch.save(model.state_dict(), Path(folder) / "theirs.pth")
         own, metadata = import_weights(Path(folder) / "theirs.pth")
     own = own.train().to(memory_format=torch.channels_last)
-    optimizer, a = sgd(own), metadata.config.anchors
-    detection_loss = make_detection_loss(metadata.config.loss, CLASSES)
+    optimizer, criterion = sgd(own), make_criterion(metadata.config.loss, metadata.config.anchors)
     learning = [sum(p.numel() for p in m.parameters() if p.requires_grad) for m in (own, model)]
     assert learning[0] == learning[1]
 
@@ -77,11 +75,7 @@ def ours(model: TorchvisionRetinaNet, precision: str) -> Step:
         mixed = torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
         with mixed:
             predictions = own(images)
-        anchors = torch.cat(predictions.anchors)
-        ious = a.foreground_iou, a.background_iou, a.force_best
-        matched = torch.stack([match(anchors, b, torch.zeros(len(b), dtype=torch.bool), *ious) for b in boxes])
-        outputs = (torch.cat(levels, dim=1) for levels in (predictions.logits, predictions.deltas))
-        losses = detection_loss(*outputs, anchors, matched, boxes, labels)
+        losses = criterion(predictions, Targets(boxes, labels, [torch.zeros(len(b), dtype=torch.bool) for b in boxes]))
         return take(losses["cls"] + losses["box"], optimizer)
 
     return step

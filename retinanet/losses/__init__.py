@@ -1,1 +1,1 @@
-"""The losses of the paper (sections 3 and 4.1): focal loss, its rivals, the matching of anchors, and their sum over a batch."""
+"""The losses of the paper (sections 3, 4 and 4.1): matching of anchors, focal loss and its rivals, and their sum over a batch."""

@@ -1,6 +1,7 @@
-"""The paper's classification losses, the box losses and their sum over a batch (paper, sections 3 and 4.1)."""
+"""The loss of a batch: match anchors to objects, then add up classification and box losses (paper, sections 4 and 4.1)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from typing import Literal
@@ -10,22 +11,153 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
-from retinanet.config.schema import LossConfig, loss_settings
+from retinanet.config.schema import AnchorConfig, LossConfig, loss_settings
 from retinanet.devices import highest_precision_dtype
-from retinanet.errors import ConfigError
 from retinanet.losses.focal import sigmoid_cross_entropy, sigmoid_focal_loss, sigmoid_focal_star_loss
+from retinanet.losses.matching import match
 from retinanet.losses.ohem import hard_examples, hard_examples_1_3
 from retinanet.model.boxes import decode, encode
+from retinanet.model.retinanet import Predictions
+
+BoxLoss = Literal["smooth_l1", "l1", "giou"]
+Classification = Callable[[Tensor, Tensor], Tensor]  # (..., R, K) logits and (..., R) labels -> (...) summed loss
+Mining = Callable[[Tensor, Tensor, Tensor], Tensor]  # (R, K) logits, (R,) labels, (R, 4) boxes -> rows to train
 
 
-def box_loss(
-    deltas: Tensor, anchors: Tensor, gt_boxes: Tensor, kind: Literal["smooth_l1", "l1", "giou"], beta: float
-) -> Tensor:
-    """Regression loss: smooth L1 (Girshick 2015) or L1 of the offsets, summed, or GIoU (Rezatofighi et al. 2019).
+@dataclass(frozen=True)
+class Targets:
+    """The annotated objects of B images.
+
+    boxes: B tensors (M, 4) float32, xyxy pixels. labels: B tensors (M,) int64, 0..K-1. crowd: B tensors (M,) bool.
+    """
+
+    boxes: Sequence[Tensor]
+    labels: Sequence[Tensor]
+    crowd: Sequence[Tensor]
+
+
+@dataclass
+class Criterion:
+    """The training loss of a detector: `match` for each image, then `detection_loss`.
+
+    classification, mining, box, beta: the parameters of `detection_loss`.
+    foreground_iou, background_iou, force_best: the parameters of `match`.
+    normalizer: "image" divides the loss of an image by its number of foreground anchors (paper, section 4.1),
+        "exponential" divides that of the batch by `running_normalizer`, the only state of a criterion.
+    """
+
+    classification: Classification = sigmoid_focal_loss
+    mining: Mining | None = None
+    box: BoxLoss = "smooth_l1"
+    beta: float = 0.11
+    foreground_iou: float = 0.5
+    background_iou: float = 0.4
+    force_best: bool = False
+    normalizer: Literal["image", "exponential"] = "image"
+    running_normalizer: float | Tensor = 100.0  # at the first step; detectron2
+
+    def __call__(self, predictions: Predictions, targets: Targets) -> dict[str, Tensor]:
+        """The losses of a batch: {"cls": scalar, "box": scalar}. A running normaliser moves on by one step."""
+        return self.losses(predictions, self.match_anchors(predictions.anchors, targets), targets)
+
+    def match_anchors(self, anchors: Sequence[Tensor], targets: Targets) -> Tensor:
+        """The object of each anchor, BACKGROUND or IGNORE: (B, R).
+
+        anchors: one (R_l, 4) tensor for each level, xyxy pixels.
+        """
+        joined = torch.cat(list(anchors))  # (R, 4)
+        settings = self.foreground_iou, self.background_iou, self.force_best
+        objects = zip(targets.boxes, targets.crowd, strict=True)
+        return torch.stack([match(joined, boxes, crowd, *settings) for boxes, crowd in objects])
+
+    def losses(self, predictions: Predictions, matched: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """As a call of the criterion, for anchors that are matched already. matched: (B, R) from `match_anchors`."""
+        normalizer = None
+        if self.normalizer == "exponential":
+            normalizer = self.running_normalizer = next_running_normalizer(self.running_normalizer, matched)
+        parts = self.classification, self.mining, self.box, self.beta
+        return detection_loss(predictions, matched, targets, *parts, normalizer)
+
+
+def make_criterion(loss: LossConfig, anchors: AnchorConfig) -> Criterion:
+    """The training loss of a detector with this configuration."""
+    settings = loss_settings(loss)
+    mining = None
+    match loss.classification:
+        case "ohem" | "ohem_1_3" as name:
+            mining = partial(hard_examples if name == "ohem" else hard_examples_1_3, **settings)
+            classification: Classification = sigmoid_cross_entropy
+        case "ce" | "balanced_ce":
+            classification = partial(sigmoid_cross_entropy, **settings)
+        case "focal":
+            classification = partial(sigmoid_focal_loss, **settings)
+        case "focal_star":
+            classification = partial(sigmoid_focal_star_loss, **settings)
+    return Criterion(
+        classification=classification,
+        mining=mining,
+        box=loss.box,
+        beta=loss.beta,
+        foreground_iou=anchors.foreground_iou,
+        background_iou=anchors.background_iou,
+        force_best=anchors.force_best,
+        normalizer=loss.normalizer,
+    )
+
+
+def detection_loss(
+    predictions: Predictions,
+    matched: Tensor,
+    targets: Targets,
+    classification: Classification = sigmoid_focal_loss,
+    mining: Mining | None = None,
+    box: BoxLoss = "smooth_l1",
+    beta: float = 0.11,
+    normalizer: float | Tensor | None = None,
+) -> dict[str, Tensor]:
+    """The loss of a batch: for each image the sum over all anchors, divided by its foreground anchors; then the mean.
+
+    Paper, section 4.1; an image without foreground anchors is divided by 1. With `mining`, the classification loss is
+    that of the mined anchors, divided by their number (paper, section 5.1, OHEM); the box loss stays that of all
+    foreground anchors.
 
     Args:
-        deltas: (F, 4) predicted offsets. anchors, gt_boxes: (F, 4) xyxy pixels, area > 0.
-        beta: where smooth L1 turns from square to straight; 0 makes it L1.
+        predictions: of B images, R anchors over all levels. matched: (B, R) from `match`. targets: of the B images.
+        classification: a loss such as `sigmoid_focal_loss`. mining: a choice of anchors such as `hard_examples`.
+        box, beta: the parameters `kind` and `beta` of `box_loss`.
+        normalizer: a number that divides the sum over all images, in place of the images' own; see
+            `next_running_normalizer`.
+    Returns: {"cls": scalar, "box": scalar}.
+    """
+    logits, deltas = torch.cat(predictions.logits, dim=1), torch.cat(predictions.deltas, dim=1)  # (B, R, K), (B, R, 4)
+    anchors = torch.cat(predictions.anchors)  # (R, 4)
+    image, row = (matched >= 0).nonzero(as_tuple=True)  # (F,) each; the only line that waits for a GPU
+    first = torch.tensor([0, *accumulate(map(len, targets.boxes))]).to(matched.device, non_blocking=True)
+    objects = first[image] + matched[image, row]  # (F,), indices into the objects of all images
+    labels = matched.clone()  # (B, R): BACKGROUND and IGNORE stay
+    labels[image, row] = torch.cat(list(targets.labels))[objects]
+    gt_boxes = torch.cat(list(targets.boxes))[objects]  # (F, 4)
+    by_anchor = box_loss(deltas[image, row].float(), anchors[row], gt_boxes, box, beta)  # (F,)
+    by_image = by_anchor.new_zeros(len(matched)).index_add(0, image, by_anchor)  # (B,)
+    foreground = (matched >= 0).sum(dim=1).clamp(min=1)  # (B,)
+    divisor = len(matched) * foreground if normalizer is None else normalizer
+    if mining is None:
+        # all images at once: the gradient of a slice of one image would be as large as (B, R, K)
+        cls = (classification(logits, labels) / divisor).sum()
+    else:
+        boxes = decode(deltas.detach().float(), anchors)  # (B, R, 4)
+        mined = [mining(logits[i].detach(), labels[i], boxes[i]) for i in range(len(matched))]
+        parts = [classification(logits[i, rows], labels[i, rows]) / max(1, len(rows)) for i, rows in enumerate(mined)]
+        cls = torch.stack(parts).mean()
+    return {"cls": cls, "box": (by_image / divisor).sum()}
+
+
+def box_loss(deltas: Tensor, anchors: Tensor, gt_boxes: Tensor, kind: BoxLoss, beta: float) -> Tensor:
+    """Box loss of F anchors: smooth L1 (Girshick 2015) or L1 summed over the four deltas, or GIoU (Rezatofighi 2019).
+
+    Args:
+        deltas: (F, 4) predicted deltas. anchors, gt_boxes: (F, 4) xyxy pixels, area > 0.
+        beta: smooth L1 is quadratic below this difference and linear above; 0 makes it L1.
     Returns: (F,).
     """
     if kind == "giou":
@@ -34,77 +166,11 @@ def box_loss(
     return F.smooth_l1_loss(deltas, targets, beta=beta if kind == "smooth_l1" else 0.0, reduction="none").sum(dim=1)
 
 
-def detection_loss(
-    logits: Tensor,
-    deltas: Tensor,
-    anchors: Tensor,
-    matched: Tensor,
-    gt_boxes: Sequence[Tensor],
-    gt_labels: Sequence[Tensor],
-    classification: Callable[[Tensor, Tensor], Tensor] = sigmoid_focal_loss,
-    mining: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
-    box: Literal["smooth_l1", "l1", "giou"] = "smooth_l1",
-    beta: float = 0.11,
-    normalizer: float | Tensor | None = None,
-) -> dict[str, Tensor]:
-    """Loss of a batch: per image summed over all anchors, over its foreground anchors (at least 1), then the mean.
+def next_running_normalizer(before: float | Tensor, matched: Tensor) -> Tensor:
+    """detectron2's loss normaliser: the running mean (momentum 0.9) of the foreground anchors in a batch, at least 1.
 
-    Paper, section 4.1. With `mining` the classification loss is that of the mined anchors alone, over their number
-    (paper, section 5.1, OHEM); the box loss is that of all foreground anchors as ever.
-
-    Args:
-        logits: (B, R, K). deltas: (B, R, 4). anchors: (R, 4). matched: (B, R) from `match`.
-        gt_boxes: B tensors (M, 4) xyxy pixels. gt_labels: B tensors (M,) int64.
-        classification: (..., R, K) logits and (..., R) labels -> (...) summed loss, as `sigmoid_focal_loss`.
-        mining: (R, K) logits, (R,) labels and (R, 4) decoded boxes -> rows to train, as `hard_examples`.
-        normalizer: what the sum over all images is divided by in place of all that, as `running_normalizer` gives it.
-    Returns: {"cls": scalar, "box": scalar}.
-    """
-    image, row = (matched >= 0).nonzero(as_tuple=True)  # (F,) each; here alone a GPU is waited for
-    first = torch.tensor([0, *accumulate(map(len, gt_boxes))]).to(matched.device, non_blocking=True)  # of all objects
-    objects = first[image] + matched[image, row]
-    labels = matched.clone()  # (B, R): BACKGROUND and IGNORE stay
-    labels[image, row] = torch.cat(list(gt_labels))[objects]
-    by_box = box_loss(deltas[image, row].float(), anchors[row], torch.cat(list(gt_boxes))[objects], box, beta)
-    boxes = by_box.new_zeros(len(matched)).index_add(0, image, by_box)  # (B,)
-    foreground = (matched >= 0).sum(dim=1).clamp(min=1)  # (B,)
-    divisor = len(matched) * foreground if normalizer is None else normalizer
-    if mining is None:
-        # all at once: the gradient of one image's slice is as large as (B, R, K)
-        cls = (classification(logits, labels) / divisor).sum()
-    else:
-        every = decode(deltas.detach().float(), anchors)
-        mined = [mining(logits[i].detach(), labels[i], every[i]) for i in range(len(matched))]
-        parts = [classification(logits[i, rows], labels[i, rows]) / max(1, len(rows)) for i, rows in enumerate(mined)]
-        cls = torch.stack(parts).mean()
-    return {"cls": cls, "box": (boxes / divisor).sum()}
-
-
-def running_normalizer(before: float | Tensor, matched: Tensor) -> Tensor:
-    """detectron2's loss normaliser: the exponential mean, of momentum 0.9, of a batch's foreground anchors, from 100 on.
-
-    before: its value at the last step. matched: (B, R) from `match`. Returns: scalar, on the device of `matched`.
+    before: its value after the step before. matched: (B, R) from `match`. Returns: a scalar on the device of `matched`.
     """
     exact = highest_precision_dtype(matched.device)
-    before = torch.as_tensor(before, dtype=exact, device=matched.device)  # a checkpoint's is a plain number
+    before = torch.as_tensor(before, dtype=exact, device=matched.device)  # a checkpoint holds a plain number
     return 0.9 * before + 0.1 * (matched >= 0).sum().clamp(min=1).to(exact)
-
-
-def make_detection_loss(config: LossConfig, classes: int) -> Callable[..., dict[str, Tensor]]:
-    """`detection_loss` as configured. Raises: ConfigError if alpha is a list of another length than `classes`."""
-    settings = loss_settings(config)
-    alpha = settings.get("alpha")
-    if isinstance(alpha, tuple) and len(alpha) != classes:
-        raise ConfigError(f"loss.alpha has {len(alpha)} values, expected one number, or {classes}: one for each class")
-    mining = None
-    match config.classification:
-        case "ohem" | "ohem_1_3" as name:
-            mining = partial(hard_examples if name == "ohem" else hard_examples_1_3, **settings)
-            classification: Callable[[Tensor, Tensor], Tensor] = sigmoid_cross_entropy
-        case "ce" | "balanced_ce":
-            classification = partial(sigmoid_cross_entropy, **settings)
-        case "focal":
-            classification = partial(sigmoid_focal_loss, **settings)
-        case "focal_star":
-            classification = partial(sigmoid_focal_star_loss, **settings)
-    return partial(detection_loss, classification=classification, mining=mining, box=config.box, beta=config.beta)

@@ -1,7 +1,9 @@
-"""Losses of independent sigmoids, summed over a batch, with their derivatives in closed form.
+"""A loss of independent sigmoids, summed over a batch, and its gradient, in one pass over the logits.
 
-Each loss is written for z = -x_t, the logit of a wrong class or the negated logit of the right one (paper, equation 6):
-almost all of a detector's logits are of wrong classes. p = sigmoid(z) = 1 - p_t, and -log(p_t) = softplus(z).
+Loss and gradient need the same exponentials, so both are computed together, a chunk of rows at a time; only the gradient
+is kept for the backward pass. A formula is given for z = -x_t, as in `retinanet.losses.focal`. Almost all logits of a
+detector belong to wrong classes, so the formula is evaluated for all of them as if no class were right, and the one
+column of each row that belongs to its label is put right.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,106 +15,106 @@ from torch import Tensor
 from retinanet.losses.matching import IGNORE
 
 Alpha = float | Sequence[float] | None
-Pieces = Callable[[Tensor], tuple[Tensor, Callable[[], Tensor]]]  # z -> loss and, when called, its derivative by z
+LossAndSlope = tuple[Tensor, Callable[[], Tensor]]  # loss, and a function that returns its derivative by z
+Formula = Callable[[Tensor], LossAndSlope]  # z -> its loss and slope, elementwise
 
-# logits evaluated at once: on a CPU each temporary is 512 KiB, a few of which stay in the second-level cache (2^15 to 2^18
-# are equally fast within the noise of the timing); on a GPU 64 MiB
+# logits in a chunk. On a CPU a temporary is 512 KiB, so that a few of them stay in the second-level cache (2^15 to 2^18
+# are equally fast within the noise of the timing); on a GPU it is 64 MiB
 CPU_CHUNK, GPU_CHUNK = 1 << 17, 1 << 24
-AT_LABELS = 16  # chunks' rows at once where one class of each is evaluated; all at once: 14 MB more for 240,174 rows
+LABEL_CHUNKS = 16  # chunks whose label columns are evaluated together; all together need 14 MB more for 240,174 rows
 
 
-def weighted_sum(logits: Tensor, labels: Tensor, alpha: Alpha, pieces: Pieces) -> Tensor:
-    """The loss of every x_t in rows that are not ignored, times alpha_t, summed over N and K: (...), fp32 or fp64.
+def weighted_sum(logits: Tensor, labels: Tensor, alpha: Alpha, formula: Formula) -> Tensor:
+    """The sum of alpha_t times the loss over N and K, without the ignored rows: (...), float32 or float64.
 
-    Arguments as of `retinanet.losses.focal.sigmoid_focal_loss`, but alpha None weighs nothing.
+    Arguments and result are those of `retinanet.losses.focal.sigmoid_focal_loss`, except that alpha None means no weights.
     """
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     right = torch.as_tensor(1.0 if alpha is None else alpha, dtype=dtype)  # () or (K,)
     right = right.to(logits.device, non_blocking=True)
     wrong = right if alpha is None else 1 - right
     if torch.is_grad_enabled() and logits.requires_grad:
-        return _WeightedSum.apply(logits, labels, right, wrong, pieces)
-    return _evaluate(logits, labels, right, wrong, pieces, None)
+        return _WeightedSum.apply(logits, labels, right, wrong, formula)
+    return _sum_chunks(logits, labels, right, wrong, formula, None)
 
 
 class _WeightedSum(torch.autograd.Function):
-    """The gradient is made beside the sum: both need the same exponentials, and nothing else is kept for it.
+    """`weighted_sum` with its gradient, which is computed in the forward pass.
 
-    It is kept in fp32 for logits of half precision too, in which it would vanish before it is scaled.
+    The gradient of half-precision logits is kept in float32, since it would vanish in half precision before the loss
+    scale is applied.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, right: Tensor, wrong: Tensor, pieces: Pieces) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, labels: Tensor, right: Tensor, wrong: Tensor, formula: Formula) -> Tensor:
         ctx.save_for_backward(logits, labels, right, wrong)
-        ctx.pieces = pieces
+        ctx.formula = formula
         ctx.gradient = torch.empty(logits.shape, dtype=right.dtype, device=logits.device)
-        return _evaluate(logits, labels, right, wrong, pieces, ctx.gradient)
+        return _sum_chunks(logits, labels, right, wrong, formula, ctx.gradient)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # `once_differentiable` would let the gradient pass as a constant
-            raise RuntimeError(
-                "the loss can be differentiated once: create_graph=True has no second derivative to give"
-            )
+            raise RuntimeError("the loss can be differentiated once: it has no second derivative for create_graph=True")
         logits, labels, right, wrong = ctx.saved_tensors
-        gradient, ctx.gradient = ctx.gradient, None  # scaled in place, so it serves once
-        if gradient is None:  # a second backward of a graph that was retained
+        gradient, ctx.gradient = ctx.gradient, None  # scaled in place below, so it serves one backward pass
+        if gradient is None:  # a second backward pass, through a graph that was retained
             gradient = torch.empty(logits.shape, dtype=upstream.dtype, device=upstream.device)
-            _evaluate(logits, labels, right, wrong, ctx.pieces, gradient)
+            _sum_chunks(logits, labels, right, wrong, ctx.formula, gradient)
         return gradient.mul_(upstream[..., None, None]).to(logits.dtype), None, None, None, None
 
 
-def _evaluate(
-    logits: Tensor, labels: Tensor, right: Tensor, wrong: Tensor, pieces: Pieces, gradient: Tensor | None
+def _sum_chunks(
+    logits: Tensor, labels: Tensor, right: Tensor, wrong: Tensor, formula: Formula, gradient: Tensor | None
 ) -> Tensor:
-    """The sum (...), and into `gradient`, (..., N, K) if one is given, its derivative; nothing waits for a GPU.
+    """Returns the sum (...) and writes its derivative into `gradient`, (..., N, K), if that is given.
 
-    right, wrong: weights of the right class and of the wrong ones, () or (K,).
+    right, wrong: weights of the right class and of wrong classes, () or (K,). No line waits for a GPU.
     """
     rows, label = logits.flatten(0, -2), labels.reshape(-1, 1)  # (N, K) and (N, 1) from here on
     sums = torch.empty(len(rows), dtype=right.dtype, device=rows.device)
     step = max(1, (CPU_CHUNK if rows.device.type == "cpu" else GPU_CHUNK) // max(1, rows.shape[1]))
-    for part in _slices(len(rows), AT_LABELS * step):
+    for part in _slices(len(rows), LABEL_CHUNKS * step):
         into = None if gradient is None else gradient.flatten(0, -2)[part]
-        sums[part] = _of_rows(rows[part], label[part], right, wrong, pieces, step, into)
+        sums[part] = _sum_rows(rows[part], label[part], right, wrong, formula, step, into)
     return sums.view(labels.shape).sum(dim=-1)
 
 
-def _of_rows(
-    rows: Tensor, label: Tensor, right: Tensor, wrong: Tensor, pieces: Pieces, step: int, gradient: Tensor | None
+def _sum_rows(
+    rows: Tensor, label: Tensor, right: Tensor, wrong: Tensor, formula: Formula, step: int, gradient: Tensor | None
 ) -> Tensor:
-    """As `_evaluate`, of (N, K) logits and (N, 1) labels the sum of each row (N,); `step` rows at a time."""
+    """As `_sum_chunks`, for (N, K) logits and (N, 1) labels, `step` rows at a time. Returns: the sum of each row, (N,)."""
     kept, index = label != IGNORE, label.clamp(min=0)
-    right_loss, wrong_loss, slopes = _at_labels(rows, label, right, wrong, pieces, gradient is not None)
+    right_loss, wrong_loss, slopes = _at_labels(rows, label, right, wrong, formula, gradient is not None)
     sums = torch.empty(len(rows), dtype=right.dtype, device=rows.device)
     for part in _slices(len(rows), step):
-        loss, slope = pieces(rows[part].to(right.dtype))  # (n, K), as if no class were right
+        loss, slope = formula(rows[part].to(right.dtype))  # (n, K), as if no class were right
         if gradient is not None and slopes is not None:
             torch.mul(slope(), kept[part] * wrong, out=gradient[part]).scatter_(1, index[part], slopes[part])
-        # taken out of the sum of its row, not subtracted: the rest may be small beside it
+        # replaced before the sum, not subtracted after it: the rest of the row may be small beside it
         loss.scatter_(1, index[part], wrong_loss[part])
         torch.sum(loss * wrong if wrong.ndim else loss, dim=1, out=sums[part])
     total = (sums if wrong.ndim else sums * wrong) + right_loss.squeeze(1)
     return torch.where(kept.squeeze(1), total, 0)
 
 
-def _slices(length: int, step: int) -> Iterator[slice]:
-    return (slice(start, start + step) for start in range(0, length, step))
-
-
 def _at_labels(
-    rows: Tensor, label: Tensor, right: Tensor, wrong: Tensor, pieces: Pieces, derivative: bool
+    rows: Tensor, label: Tensor, right: Tensor, wrong: Tensor, formula: Formula, derivative: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """What is different in the column of each row's label; in rows without a right class, of column 0, nothing is.
+    """The values that belong into the column of each row's label; for rows without a right class, into column 0.
 
-    Returns: (N, 1) each: the weighted loss of the right class, the loss of a wrong one, 0 where the class is right, and
-        the weighted derivative of either by its logit, 0 in ignored rows.
+    Returns: (N, 1) each: the weighted loss of the right class, 0 without one; the loss as a wrong class, without its
+        weight, 0 where the class is right; if `derivative`, the weighted derivative by the logit, 0 in ignored rows.
     """
     foreground, index = label >= 0, label.clamp(min=0)
     x = rows.gather(1, index).to(right.dtype)
-    (right_loss, right_slope), (wrong_loss, wrong_slope) = pieces(-x), pieces(x)
+    (right_loss, right_slope), (wrong_loss, wrong_slope) = formula(-x), formula(x)
     right, wrong = (weight[index] if weight.ndim else weight for weight in (right, wrong))
     slopes = None
     if derivative:
         slopes = torch.where(foreground, -right * right_slope(), wrong * wrong_slope()) * (label != IGNORE)
     return torch.where(foreground, right * right_loss, 0), torch.where(foreground, 0, wrong_loss), slopes
+
+
+def _slices(length: int, step: int) -> Iterator[slice]:
+    return (slice(start, start + step) for start in range(0, length, step))

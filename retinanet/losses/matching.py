@@ -1,4 +1,4 @@
-"""Which object each anchor is to find (paper, section 4)."""
+"""The object that each anchor has to detect (paper, section 4)."""
 
 from collections.abc import Iterator
 
@@ -9,9 +9,9 @@ from retinanet.model.boxes import area, intersection
 
 BACKGROUND = -1
 IGNORE = -2
-CROWD_SHARE = 0.5  # of an anchor's own area inside one crowd box
-CHUNK = 1 << 21  # anchor-object pairs held at once on a GPU: 8 MiB for each temporary
-CPU_CHUNK = 1 << 18  # on a CPU: as fast as 2^16 and 2^20 or faster, and small enough to part from most objects
+CROWD_SHARE = 0.5  # part of an anchor's own area inside one crowd box, from which on the anchor is ignored
+CHUNK = 1 << 21  # anchor-object pairs in a chunk on a GPU: 8 MiB for each temporary
+CPU_CHUNK = 1 << 18  # pairs on a CPU: as fast as 2^16 and 2^20 or faster, and a chunk is far from most objects
 
 
 def match(
@@ -22,16 +22,18 @@ def match(
     background_iou: float = 0.4,
     force_best: bool = False,
 ) -> Tensor:
-    """Assign to each anchor the object it overlaps most, BACKGROUND or IGNORE.
+    """Assign to each anchor the object that it overlaps most, BACKGROUND or IGNORE (paper, section 4).
 
-    IoU >= `foreground_iou`: the object's index; < `background_iou`: BACKGROUND; between: IGNORE. An anchor that is not
-    foreground and has at least half of its own area inside one crowd box is IGNORE. Crowd boxes are matched to nothing.
-    Of equal IoUs the object of the lowest index wins. No anchor is forced onto an object but by `force_best`: the anchors
-    of an object's highest IoU are foreground, each of the object that it overlaps most itself, which may be another
-    (Faster R-CNN, as detectron2 and torchvision have it).
+    An anchor gets the index of the object if their IoU is at least `foreground_iou`; it is BACKGROUND below
+    `background_iou`, and IGNORE in between. Of equal IoUs the object with the lowest index wins. No anchor is matched to
+    a crowd box, but one that is not foreground and has at least half of its own area inside a crowd box is IGNORE.
 
     Args:
         anchors: (R, 4) xyxy pixels, area > 0. gt_boxes: (M, 4) xyxy pixels. crowd: (M,) bool.
+        foreground_iou, background_iou: thresholds, 0..1.
+        force_best: make the anchors that reach an object's highest IoU foreground, whatever that IoU is. Each of them
+            gets the object that it overlaps most itself, which may be another one (Faster R-CNN; so do detectron2 and
+            torchvision).
     Returns: (R,) int64: 0..M-1, BACKGROUND or IGNORE.
     """
     best_iou = anchors.new_zeros(len(anchors))
@@ -39,7 +41,7 @@ def match(
     in_crowd = torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
     forced = torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
     highest = anchors.new_zeros(len(gt_boxes))
-    areas, any_crowd = area(anchors), _any(crowd)
+    areas, any_crowd = area(anchors), _may_have_crowd(crowd)
     for part, near, shared in _intersections(anchors, gt_boxes):
         iou = _iou(shared, areas[part], gt_boxes[near])
         if any_crowd:
@@ -63,28 +65,29 @@ def match(
 
 
 def _intersections(anchors: Tensor, gt_boxes: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Some anchors at a time, the objects that may touch them, rising (m,), and the area that each two share (m, n).
+    """Chunks of n anchors, each with the m objects that may touch them and the area (m, n) that each pair shares.
 
-    Anchors beside each other in a list lie beside each other in the image: most objects are far from all of them.
+    The objects are indices (m,) in rising order. Anchors that are neighbours in the list are neighbours in the image, so
+    most objects are far from all anchors of a chunk.
     """
     on_cpu = anchors.device.type == "cpu"
     step = max(1, (CPU_CHUNK if on_cpu else CHUNK) // max(1, len(gt_boxes)))
-    near = torch.arange(len(gt_boxes), device=gt_boxes.device)  # all; to ask which would wait for a GPU
+    near = torch.arange(len(gt_boxes), device=gt_boxes.device)  # all: choosing would wait for a GPU
     for start in range(0, len(anchors), step):
         part = slice(start, start + step)
         if on_cpu:
-            near = _near(anchors[part], gt_boxes)
+            near = _objects_near(anchors[part], gt_boxes)
         if len(near):
             yield part, near, intersection(gt_boxes[near], anchors[part])
 
 
-def _any(crowd: Tensor) -> bool:
-    """Whether one may be a crowd; to ask a GPU would wait for it."""
+def _may_have_crowd(crowd: Tensor) -> bool:
+    """Whether any object may be a crowd; True on a GPU, since looking would wait for it."""
     return crowd.device.type != "cpu" or bool(crowd.any())
 
 
-def _near(anchors: Tensor, gt_boxes: Tensor) -> Tensor:
-    """(m,), rising, the objects that touch the box around all `anchors`."""
+def _objects_near(anchors: Tensor, gt_boxes: Tensor) -> Tensor:
+    """Indices (m,), in rising order, of the objects that touch the box around all `anchors`."""
     left, top, right, bottom = gt_boxes.unbind(dim=1)
     x1, y1, x2, y2 = anchors.unbind(dim=1)
     touched = (left < x2.max()) & (right > x1.min()) & (top < y2.max()) & (bottom > y1.min())
@@ -92,5 +95,5 @@ def _near(anchors: Tensor, gt_boxes: Tensor) -> Tensor:
 
 
 def _iou(shared: Tensor, areas: Tensor, gt_boxes: Tensor) -> Tensor:
-    """(m, n) of `shared` (m, n), the anchors' `areas` (n,) and `gt_boxes` (m, 4)."""
+    """IoUs (m, n) from the shared areas (m, n), the areas of the anchors (n,) and the objects' boxes (m, 4)."""
     return shared / (areas + area(gt_boxes)[:, None]).sub_(shared)

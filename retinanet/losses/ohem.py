@@ -1,4 +1,4 @@
-"""Online hard example mining: which anchors of an image are trained (paper, section 5.1; Shrivastava et al. 2016)."""
+"""Online hard example mining: train only some anchors of an image (paper, section 5.1; Shrivastava et al. 2016)."""
 
 import torch
 import torch.nn.functional as F
@@ -10,18 +10,19 @@ from retinanet.losses.matching import BACKGROUND, IGNORE
 
 @torch.no_grad()
 def hard_examples(logits: Tensor, labels: Tensor, boxes: Tensor, count: int = 128, nms_iou: float = 0.5) -> Tensor:
-    """The `count` anchors of the highest loss that survive class-agnostic NMS (paper, section 5.1, table 1d).
+    """The `count` anchors with the highest loss that remain after class-agnostic NMS (paper, section 5.1, table 1d).
 
-    An anchor's loss is the sum over the classes of sigmoid cross entropy; the NMS keeps the higher loss of two boxes
-    with IoU > `nms_iou`. Ignored anchors take no part.
+    The loss of an anchor is its sigmoid cross entropy, summed over the classes. Of two boxes with IoU > `nms_iou` the NMS
+    keeps the one with the higher loss. Ignored anchors are left out.
 
     Args:
         logits: (R, K). labels: (R,) int64, 0..K-1, BACKGROUND or IGNORE. boxes: (R, 4) decoded, xyxy pixels.
-    Returns: (n,) int64, rows by falling loss, n <= count.
+        count: > 0. nms_iou: 0..1.
+    Returns: (n,) int64, rows in the order of falling loss, n <= count.
     """
     order = _by_falling_loss(logits, labels)
-    # a box is suppressed by harder ones alone, so the first boxes' NMS is that of all: exact, and enough as soon as it
-    # leaves `count`
+    # a box is removed only by boxes with a higher loss, so the NMS of the first boxes gives what the NMS of all would
+    # give for them; it suffices as soon as it leaves `count`
     size = 8 * count
     while True:
         kept = nms(boxes[order[:size]], torch.arange(0.0, -min(size, len(order)), -1, device=boxes.device), nms_iou)
@@ -32,12 +33,13 @@ def hard_examples(logits: Tensor, labels: Tensor, boxes: Tensor, count: int = 12
 
 @torch.no_grad()
 def hard_examples_1_3(logits: Tensor, labels: Tensor, boxes: Tensor, count: int = 128, nms_iou: float = 0.5) -> Tensor:
-    """As `hard_examples`, but of all that survive the NMS the foreground and three times as many hardest background.
+    """As `hard_examples`, but three background anchors for each foreground anchor that remains after the NMS.
 
-    Paper, section 5.1, "OHEM 1:3", after SSD (Liu et al. 2016). Both together are at most `count`; foreground beyond a
-    quarter of it is left out, easiest first. Without foreground nothing is trained.
+    Paper, section 5.1, "OHEM 1:3", after SSD (Liu et al. 2016). The background anchors are those with the highest loss.
+    At most a quarter of `count` is foreground; the easiest foreground anchors beyond it are left out. An image without
+    foreground trains no anchor.
 
-    Returns: (n,) int64, rows, foreground first, each by falling loss.
+    Returns: (n,) int64, rows: first the foreground, then the background, each in the order of falling loss.
     """
     order = _by_falling_loss(logits, labels)
     kept = order[nms(boxes[order], torch.arange(0.0, -len(order), -1, device=boxes.device), nms_iou)]
@@ -46,7 +48,7 @@ def hard_examples_1_3(logits: Tensor, labels: Tensor, boxes: Tensor, count: int 
 
 
 def _by_falling_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Rows that are not ignored: (V,) int64."""
+    """Rows that are not ignored, those with the highest loss first: (V,) int64."""
     loss = F.softplus(logits.float())
     rows = (labels >= 0).nonzero().squeeze(1)
     loss[rows, labels[rows]] = F.softplus(-logits[rows, labels[rows]].float())

@@ -12,8 +12,9 @@ from retinanet.data.loader import eval_loader
 from retinanet.data.views import EvalSamples
 from retinanet.errors import DataError
 from retinanet.evaluation.detector_and_data import checkpoint_and_data
+from retinanet.losses.criterion import Criterion, Targets, make_criterion
 from retinanet.losses.focal import focal
-from retinanet.losses.matching import BACKGROUND, match
+from retinanet.losses.matching import BACKGROUND
 from retinanet.model.retinanet import RetinaNet
 
 FOREGROUND_SAMPLES, BACKGROUND_SAMPLES = 10**5, 10**7  # paper, 5.1
@@ -103,13 +104,13 @@ def loss_distribution(
     Raises: CheckpointError, ConfigError, DataError, also if the split has no foreground or no background anchors.
     """
     model, config, dataset = checkpoint_and_data(path, data, split, overrides, device)
-    d, a = config.data, config.anchors
+    d, criterion = config.data, make_criterion(config.loss, config.anchors)
     samples = (
         UniformSample(FOREGROUND_SAMPLES, np.random.default_rng([seed, 0])),
         UniformSample(BACKGROUND_SAMPLES, np.random.default_rng([seed, 1])),
     )
     view = EvalSamples(dataset, d.short_side, d.long_side, d.resize)
-    notes = draw(model, view, a.foreground_iou, a.background_iou, *samples, d.workers, progress)
+    notes = draw(model, view, criterion, *samples, d.workers, progress)
     for kind, sample in zip(("foreground", "background"), samples, strict=True):
         if not sample.seen:
             raise DataError(
@@ -123,8 +124,7 @@ def loss_distribution(
 def draw(
     model: RetinaNet,
     view: EvalSamples,
-    foreground_iou: float,
-    background_iou: float,
+    criterion: Criterion,
     foreground: UniformSample,
     background: UniformSample,
     workers: int = 0,
@@ -143,9 +143,8 @@ def draw(
             batch = batch.to(device)
             predictions = model(batch.images, batch.sizes)
             logits = torch.cat(predictions.logits, dim=1)[0]  # (R, K)
-            matched = match(
-                torch.cat(predictions.anchors), batch.boxes[0], batch.crowd[0], foreground_iou, background_iou
-            )
+            targets = Targets(batch.boxes, batch.labels, batch.crowd)
+            matched = criterion.match_anchors(predictions.anchors, targets)[0]  # (R,)
             right, wrong = right_and_wrong(logits, matched, batch.labels[0])
             foreground.add(right.float().cpu().numpy())
             background.add(-wrong.float().cpu().numpy())

@@ -15,6 +15,7 @@ from retinanet.config.parsing import changes
 from retinanet.config.schema import Config
 from retinanet.data.dataset import Dataset
 from retinanet.errors import CheckpointError
+from retinanet.losses.criterion import Criterion
 from retinanet.training.optimizer import WeightAverage
 
 RANDOM, DEVICES = "random.torch", "random.cuda."
@@ -36,7 +37,6 @@ class State:
     best_epoch: int | None = None
     stale: int = 0  # evaluations since the best
     log_bytes: int = 0
-    normalizer: float | Tensor = 100.0  # of the loss, where it is a running one; detectron2
     replaced: int = 0
     data: str = ""
 
@@ -53,6 +53,7 @@ class LoadedCheckpoint:
 
 def pack(
     model: nn.Module,
+    criterion: Criterion,
     optimizer: torch.optim.Optimizer,
     average: WeightAverage | None,
     scaler: torch.amp.GradScaler,
@@ -60,7 +61,7 @@ def pack(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and plain values for `checkpoint.save`."""
     tensors = {MODEL + name: tensor for name, tensor in model.state_dict().items()}
-    progress = vars(state) | {"normalizer": float(state.normalizer), "scaler": scaler.state_dict()}
+    progress = vars(state) | {"normalizer": float(criterion.running_normalizer), "scaler": scaler.state_dict()}
     if average is not None:
         tensors |= {AVERAGE + name: tensor for name, tensor in average.tensors.items()}
         progress["average_updates"] = average.updates
@@ -77,6 +78,7 @@ def pack(
 def unpack(
     saved: LoadedCheckpoint,
     model: nn.Module,
+    criterion: Criterion,
     optimizer: torch.optim.Optimizer,
     average: WeightAverage | None,
     scaler: torch.amp.GradScaler,
@@ -93,6 +95,7 @@ def unpack(
             average.updates = updates
         _load_optimizer(optimizer, checkpoint.strip_prefix(tensors, OPTIMIZER))
         scaler.load_state_dict(progress.pop("scaler"))
+        criterion.running_normalizer = progress.pop("normalizer", criterion.running_normalizer)
         state = State(**progress)
         torch.set_rng_state(tensors[RANDOM])
         for index in range(torch.cuda.device_count() if f"{DEVICES}0" in tensors else 0):

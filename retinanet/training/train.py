@@ -19,9 +19,8 @@ from retinanet.data.sampler import AspectRatioBatchSampler
 from retinanet.data.views import TrainSamples
 from retinanet.devices import check_precision, describe_device, peak_memory, pick_device
 from retinanet.evaluation.evaluate import evaluate
-from retinanet.losses.criterion import make_detection_loss, running_normalizer
-from retinanet.losses.matching import match
-from retinanet.model.retinanet import RetinaNet, make_model
+from retinanet.losses.criterion import Criterion, Targets, make_criterion
+from retinanet.model.retinanet import Predictions, RetinaNet, make_model
 from retinanet.training import resume as resumption
 from retinanet.training import system_errors as mishaps
 from retinanet.training.compilation import compile_network, compiling
@@ -29,7 +28,7 @@ from retinanet.training.events import Done, Event, Note, Plan, Progress, Stopped
 from retinanet.training.optimizer import WeightAverage, lr_factor, make_optimizer
 from retinanet.training.resume import LoadedCheckpoint, State, check_same, dataset_fingerprint
 from retinanet.training.run_folder import LOG, RunFolder, check_begun, check_new, holds_checkpoint
-from retinanet.training.setup import fine_tune, open_train_and_val
+from retinanet.training.setup import check_alpha, fine_tune, open_train_and_val
 from retinanet.training.step_metrics import BatchMetrics, StepMetrics, Throughput
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -94,13 +93,8 @@ class Run:
         self.dataset, self.val = open_train_and_val(config, self.messages)
         torch.manual_seed(t.seed)
         self.model = self._build_model(fresh=not (resume and holds_checkpoint(output)))
-        self.detection_loss = make_detection_loss(config.loss, len(self.dataset.classes))
-        settings = loss_settings(config.loss)
-        if settings.get("gamma") == 0 and isinstance(settings["alpha"], float) and settings["alpha"] < 0.5:
-            self.messages.append(
-                f"warning: loss.gamma 0 with loss.alpha {settings['alpha']:g} weighs objects below background; in the "
-                "paper alpha 0.25 gave AP 10.8 so, 0.75 gave 31.1 (table 1a)"
-            )
+        self.messages.extend(check_alpha(config.loss, len(self.dataset.classes)))
+        self.criterion = make_criterion(config.loss, config.anchors)
         self.optimizer = make_optimizer(self.model, t)
         self.base_lr = self.optimizer.param_groups[0]["lr"]
         self.average = WeightAverage(self.model, t.ema) if t.ema else None
@@ -162,7 +156,7 @@ class Run:
             yield from self._replaced(batch.faults)
             state.batch += 1
             parts = min(t.accumulate, len(pending) + 1 + len(self.order) - state.batch)
-            losses, seen = self._forward(batch.to(self.device))
+            losses, seen = self._losses(batch.to(self.device))
             if taken is not None:
                 yield from self._tell(taken)
                 taken = None
@@ -227,7 +221,9 @@ class Run:
     def save(self) -> None:
         """Write what a later process needs to continue. Raises: DivergenceError if a weight is not finite."""
         self.state.log_bytes = self.folder.log.sync()
-        tensors, progress = resumption.pack(self.model, self.optimizer, self.average, self.scaler, self.state)
+        tensors, progress = resumption.pack(
+            self.model, self.criterion, self.optimizer, self.average, self.scaler, self.state
+        )
         self.folder.save(tensors, self._metadata(progress), self.state.step)
 
     def _build_model(self, fresh: bool) -> RetinaNet:
@@ -246,32 +242,20 @@ class Run:
         d = c.data
         return TrainSamples(self.dataset, d.short_side, d.long_side, c.train.augment, c.train.seed, d.resize)
 
-    def _forward(self, batch: Batch, model: RetinaNet | None = None) -> tuple[dict[str, Tensor], BatchMetrics]:
-        """Losses "cls" and "box"."""
-        a = self.config.anchors
+    def _forward(self, model: RetinaNet, batch: Batch) -> Predictions:
         with self._autocast(), compiling(self.config.train.compile):
-            predictions = (model or self.model)(batch.images, batch.sizes)
-        anchors = torch.cat(predictions.anchors)  # (R, 4)
-        matched = torch.stack(
-            [
-                match(anchors, boxes, crowd, a.foreground_iou, a.background_iou, a.force_best)
-                for boxes, crowd in zip(batch.boxes, batch.crowd, strict=True)
-            ]
-        )  # (B, R)
-        logits, deltas = torch.cat(predictions.logits, dim=1), torch.cat(predictions.deltas, dim=1)
-        targets = (anchors, matched, batch.boxes, batch.labels)
-        normalizer = None
-        if self.config.loss.normalizer == "exponential":
-            normalizer = running_normalizer(self.state.normalizer, matched)
-            if model is None:
-                self.state.normalizer = normalizer
-        losses = self.detection_loss(logits, deltas, *targets, normalizer=normalizer)
+            return model(batch.images, batch.sizes)
+
+    def _losses(self, batch: Batch) -> tuple[dict[str, Tensor], BatchMetrics]:
+        """Losses "cls" and "box"."""
+        predictions = self._forward(self.model, batch)
+        targets = Targets(batch.boxes, batch.labels, batch.crowd)
+        matched = self.criterion.match_anchors(predictions.anchors, targets)
+        before = copy.copy(self.criterion)
+        losses = self.criterion.losses(predictions, matched, targets)
         expected = torch.full_like(losses["cls"], math.nan)
-        if model is None and self.state.step == 0:
-            # what fresh subnets give: every score the prior, no box moved
-            prior = self.config.model.prior or 0.5
-            constant = torch.full_like(logits, math.log(prior / (1 - prior)), requires_grad=False)
-            expected = self.detection_loss(constant, torch.zeros_like(deltas), *targets, normalizer=normalizer)["cls"]
+        if self.state.step == 0:
+            expected = expected_first_loss(before, predictions, matched, targets, self.config.model.prior)
         levels = matched.split([len(level) for level in predictions.anchors], dim=1)
         return losses, BatchMetrics.of(losses, expected, levels, batch)
 
@@ -350,11 +334,12 @@ class Run:
         t = self.config.train
         self.order.epoch, self.order.start = self.state.epoch, 0
         batch = next(iter(train_loader(self._view(), self.order, 0))).to(self.device)
-        twin = copy.deepcopy(self.model).train()
+        twin, criterion = copy.deepcopy(self.model).train(), copy.copy(self.criterion)
+        targets = Targets(batch.boxes, batch.labels, batch.crowd)
         seconds = 0.0
         for _ in range(2):
             start = time.perf_counter()
-            losses, _ = self._forward(batch, twin)
+            losses = criterion(self._forward(twin, batch), targets)
             (losses["cls"] + losses["box"]).backward()
             seconds = time.perf_counter() - start
         return seconds * t.accumulate
@@ -385,4 +370,19 @@ class Run:
         for fault in saved.faults:
             self.messages.append(f"warning: {fault}; the run goes on from {saved.file.name}")
         self.messages.extend(check_same(saved, self.config, self.dataset.classes, data, force))
-        self.state = resumption.unpack(saved, self.model, self.optimizer, self.average, self.scaler)
+        self.state = resumption.unpack(saved, self.model, self.criterion, self.optimizer, self.average, self.scaler)
+
+
+def expected_first_loss(
+    criterion: Criterion, predictions: Predictions, matched: Tensor, targets: Targets, prior: float | None
+) -> Tensor:
+    """The classification loss of fresh subnets: every score is the prior and no box is moved.
+
+    criterion: a copy. predictions: of the batch, for their shapes. matched: (B, R).
+    """
+    prior = prior or 0.5
+    logits = [
+        torch.full_like(level, math.log(prior / (1 - prior)), requires_grad=False) for level in predictions.logits
+    ]
+    deltas = [torch.zeros_like(level) for level in predictions.deltas]
+    return criterion.losses(Predictions(logits, deltas, predictions.anchors), matched, targets)["cls"]

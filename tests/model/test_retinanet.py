@@ -11,7 +11,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from retinanet.config.schema import AnchorConfig, ModelConfig
 from retinanet.errors import ConfigError
-from retinanet.losses.criterion import detection_loss
+from retinanet.losses.criterion import Targets, detection_loss
 from retinanet.model.backbone import TORCHVISION, make_backbone
 from retinanet.model.retinanet import FPN, Predictions, make_model
 
@@ -327,11 +327,10 @@ def test_a_weight_file_runs_no_code(offline, monkeypatch):
 def test_every_weight_learns_from_one_object():
     model = small_model(head_depth=2).train()
     predictions = model(pixels(2, 3, 64, 64))
-    logits, deltas = torch.cat(predictions.logits, dim=1), torch.cat(predictions.deltas, dim=1)
-    matched = torch.full((2, logits.shape[1]), -1)
+    matched = torch.full((2, sum(map(len, predictions.anchors))), -1)
     matched[0, ::50] = 0
     boxes, labels = [torch.tensor([[8.0, 8, 40, 40]])] * 2, [torch.tensor([1])] * 2
-    losses = detection_loss(logits, deltas, torch.cat(predictions.anchors), matched, boxes, labels)
+    losses = detection_loss(predictions, matched, Targets(boxes, labels, [torch.tensor([False])] * 2))
     (losses["cls"] + losses["box"]).backward()
     assert all(p.grad.isfinite().all() and p.grad.any() for p in model.parameters())
 

@@ -1,6 +1,7 @@
 """The sample of a detector's losses and how they add up (paper, figure 4)."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +10,19 @@ import torch
 from retinanet.config.schema import AnchorConfig, ModelConfig
 from retinanet.data.shapes import open_shapes
 from retinanet.data.views import EvalSamples
-from retinanet.losses.matching import BACKGROUND, IGNORE
+from retinanet.evaluation.detector_and_data import checkpoint_and_data
+from retinanet.losses.criterion import Criterion
+from retinanet.losses.matching import BACKGROUND, IGNORE, match
 from retinanet.model.retinanet import make_model
 from retinanet.paper import loss_distribution as lossdistribution
-from retinanet.paper.loss_distribution import UniformSample, cumulative, distribution, draw, right_and_wrong
+from retinanet.paper.loss_distribution import (
+    UniformSample,
+    cumulative,
+    distribution,
+    draw,
+    loss_distribution,
+    right_and_wrong,
+)
 
 
 def sample(values, size, seed, parts=1):
@@ -102,7 +112,7 @@ def test_a_fresh_detector_gives_every_anchor_the_prior():
     foreground, background = (UniformSample(size, np.random.default_rng(0)) for size in (10, 1000))
     told = []
     notes = draw(
-        model, EvalSamples(dataset, 128, 128), 0.5, 0.4, foreground, background, progress=lambda *n: told.append(n)
+        model, EvalSamples(dataset, 128, 128), Criterion(), foreground, background, progress=lambda *n: told.append(n)
     )
     assert notes == [] and told == [(1, 3), (2, 3), (3, 3)]
     anchors = 9 * (16**2 + 8**2 + 4**2 + 2**2 + 1)
@@ -112,3 +122,16 @@ def test_a_fresh_detector_gives_every_anchor_the_prior():
     np.testing.assert_allclose(background.values(), math.log(0.99 / 0.01), rtol=1e-5)
     # all losses are alike: each part of the samples holds as much of the loss
     assert distribution(background.values(), background.seen, [2]).shares[2] == pytest.approx([0.01, 0.1, 0.2])
+
+
+def test_anchors_are_matched_as_the_detector_was_trained(tiny: Path, tiny_run: Path):
+    # no anchor reaches this IoU, so only forced anchors are foreground
+    settings = ("anchors.foreground_iou=1", "anchors.background_iou=0.4", "anchors.force_best=true")
+    found = loss_distribution(tiny_run, [2], overrides=settings)
+    model, config, dataset = checkpoint_and_data(tiny_run)
+    expected = 0
+    for sample, _ in EvalSamples(dataset, config.data.short_side, config.data.long_side):
+        anchors = torch.cat(model.anchors((64, 64)))
+        boxes, crowd = torch.from_numpy(sample.boxes), torch.from_numpy(sample.crowd)
+        expected += int((match(anchors, boxes, crowd, 1, 0.4, force_best=True) >= 0).sum())
+    assert found.foreground.seen == expected >= len(dataset.boxes)

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from retinanet.checkpoints.convert import import_weights
-from retinanet.losses.criterion import make_detection_loss, running_normalizer
-from retinanet.losses.matching import match
+from retinanet.losses.criterion import Targets, make_criterion
 from retinanet.model.postprocess import detect
 
 
@@ -64,15 +63,11 @@ def test_three_training_steps(golden):
     labels = [torch.tensor(facts["gt_classes"]), torch.zeros(0, dtype=torch.int64)]
     with torch.no_grad():
         predictions = model(images)
-    anchors = torch.cat(predictions.anchors)
-    matched = torch.stack([match(anchors, b, torch.zeros(len(b), dtype=torch.bool), force_best=True) for b in boxes])
-    loss = make_detection_loss(metadata.config.loss, 80)
-    normalizer = 100.0
+    targets = Targets(boxes, labels, [torch.zeros(len(b), dtype=torch.bool) for b in boxes])
+    criterion = make_criterion(metadata.config.loss, metadata.config.anchors)
     for step in facts["steps"]:
-        normalizer = running_normalizer(normalizer, matched)
-        logits, deltas = torch.cat(predictions.logits, dim=1), torch.cat(predictions.deltas, dim=1)
-        losses = loss(logits, deltas, anchors, matched, boxes, labels, normalizer=normalizer)
-        assert normalizer == pytest.approx(step["normalizer"], rel=1e-6)
+        losses = criterion(predictions, targets)
+        assert criterion.running_normalizer == pytest.approx(step["normalizer"], rel=1e-6)
         assert float(losses["cls"]) == pytest.approx(step["loss_cls"], rel=1e-4)
         assert float(losses["box"]) == pytest.approx(step["loss_box_reg"], rel=1e-4)
 

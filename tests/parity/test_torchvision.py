@@ -16,8 +16,7 @@ from retinanet.config.schema import Config
 from retinanet.data.images import read_image
 from retinanet.detections import Detections
 from retinanet.inference.detector import Detector
-from retinanet.losses.criterion import make_detection_loss
-from retinanet.losses.matching import match
+from retinanet.losses.criterion import Targets, make_criterion
 from retinanet.model.retinanet import RetinaNet
 
 
@@ -171,16 +170,11 @@ def test_losses_and_gradients_equal_torchvisions(v2, tmp_path):
 def our_losses(model: RetinaNet, config: Config, images, boxes, labels):
     predictions = model(images)
     anchors = torch.cat(predictions.anchors)
-    a = config.anchors
-    matched = torch.stack(
-        [
-            match(anchors, b, torch.zeros(len(b), dtype=torch.bool), a.foreground_iou, a.background_iou, a.force_best)
-            for b in boxes
-        ]
-    )
+    criterion = make_criterion(config.loss, config.anchors)
+    targets = Targets(boxes, labels, [torch.zeros(len(b), dtype=torch.bool) for b in boxes])
+    matched = criterion.match_anchors(predictions.anchors, targets)
     matcher = _utils.Matcher(0.5, 0.4, allow_low_quality_matches=True)
     for own, b in zip(matched, boxes, strict=True):
         if len(b):
             assert torch.equal(own, matcher(box_iou(b, anchors)))
-    logits, deltas = torch.cat(predictions.logits, dim=1), torch.cat(predictions.deltas, dim=1)
-    return make_detection_loss(config.loss, model.classes)(logits, deltas, anchors, matched, boxes, labels)
+    return criterion.losses(predictions, matched, targets)

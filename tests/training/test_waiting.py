@@ -33,8 +33,8 @@ class Waits(TorchDispatchMode):
 @pytest.mark.parametrize("normalizer", ["image", "exponential"])
 def test_a_step_waits_once(tmp_path: Path, monkeypatch, normalizer):
     # as on a GPU: all objects are near, and whether one is a crowd is not asked
-    monkeypatch.setattr(matching, "_near", lambda anchors, gt_boxes: torch.arange(len(gt_boxes)))
-    monkeypatch.setattr(matching, "_any", lambda crowd: True)
+    monkeypatch.setattr(matching, "_objects_near", lambda anchors, gt_boxes: torch.arange(len(gt_boxes)))
+    monkeypatch.setattr(matching, "_may_have_crowd", lambda crowd: True)
     write_coco(tmp_path, "train", 8)
     narrow = {"fpn_channels": 16, "head_channels": 16, "head_depth": 1}
     values = {
