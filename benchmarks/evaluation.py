@@ -23,6 +23,7 @@ from retinanet.data.formats.recognise import open_split
 from retinanet.evaluation import evaluate as evaluation
 from retinanet.evaluation.coco_metrics import METRICS, score
 from retinanet.evaluation.pycocotools_metrics import pycocotools_stats
+from retinanet.inference import torch_model
 from retinanet.model.retinanet import RetinaNet
 
 REPEATS = 9
@@ -82,10 +83,10 @@ def stages(root: Path) -> None:
         model, _ = open_model(Path(folder) / "r50.safetensors")
     network, decoding = Throughput(), Throughput()
     RetinaNet.forward = network.timed(RetinaNet.forward)  # type: ignore[method-assign]
-    evaluation.detect_stages = decoding.timed(evaluation.detect_stages)
+    torch_model.detect_stages = decoding.timed(torch_model.detect_stages)
 
     def run() -> None:
-        evaluation.evaluate(model, dataset, SHORT, LONG, DetectConfig(), workers=WORKERS)
+        evaluation.evaluate(torch_model.TorchModel(model), dataset, SHORT, LONG, DetectConfig(), workers=WORKERS)
 
     run()  # warms up
     network.seconds, decoding.seconds = np.zeros(2), np.zeros(2)

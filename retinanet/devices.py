@@ -54,6 +54,16 @@ def describe_cpu() -> str:
     return f"cpu, {os.cpu_count()} cores, {platform.machine()}"
 
 
+def synchronize(device: "torch.device") -> None:
+    """Wait until `device` has done all of its work."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def peak_memory(device: "torch.device") -> int:
     """Bytes: of the device where it tells, else of this process."""
     import torch

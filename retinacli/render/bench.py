@@ -29,8 +29,6 @@ STAGES = {
 
 def about(asked: "BenchRequest", subject: "Subject") -> dict[str, Any]:
     """What was measured, and on what."""
-    from retinanet.benchmark.timing import describe_machine
-
     detector, (height, width) = subject.detector, subject.image.shape[:2]
     named = asked.engine != "torch" and subject.path == asked.weights
     versions = {package: version(package) for package in ("torch", *PACKAGES[asked.engine])}
@@ -50,7 +48,7 @@ def about(asked: "BenchRequest", subject: "Subject") -> dict[str, Any]:
         },
         "repeats": asked.repeats,
         "exported_for_this": asked.engine != "torch" and not named,
-        "machine": {"device": describe_machine(detector), "place": str(asked.device), "versions": versions},
+        "machine": {"device": detector.model.describe_machine(), "place": str(asked.device), "versions": versions},
     }
 
 

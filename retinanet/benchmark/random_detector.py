@@ -11,6 +11,7 @@ from retinanet.checkpoints.checkpoint import MODEL, save
 from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.schema import Config, DataConfig, ModelConfig
 from retinanet.inference.detector import Detector
+from retinanet.inference.torch_model import TorchModel
 from retinanet.model.retinanet import make_model
 
 CLASSES = 80  # COCO's
@@ -30,7 +31,7 @@ def save_random_detector(file: Path, depth: int, image: np.ndarray, data: DataCo
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = make_model(config.model, config.anchors, CLASSES, pretrained=False).eval()
-    detector = Detector(model, metadata)
+    detector = Detector(TorchModel(model), metadata)
     threshold = config.detect.score_threshold
     spread(model.cls_subnet.predict, model.box_subnet.predict, lambda: detector.predict(image), threshold)
     save(file, {MODEL + name: tensor for name, tensor in model.state_dict().items()}, metadata)

@@ -4,25 +4,17 @@ What runs is `Detector.predict`; the clocks hang at the model's parts.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retinanet import devices
 from retinanet.data.transforms import padded, resized_size
 from retinanet.detections import Detections
 from retinanet.inference.detector import Detector
-from retinanet.inference.exported_model import ExportedModel
 
-if TYPE_CHECKING:
-    from retinanet.model.retinanet import Predictions
-
-STAGES = ("decode", "resize", "trunk", "FPN", "subnets", "decode + NMS")
-EXPORTED_STAGES = ("decode", "resize", "network, decode + NMS")  # the rest is one graph
+FILE_STAGES = ("decode", "resize")  # the stages before the model's own STAGES
 
 Progress = Callable[[int, int], object]  # told how many runs are done, and of how many
 
@@ -64,9 +56,9 @@ def measure(detector: Detector, file: Path, repeats: int, progress: Progress = l
     """The time from an image file to its objects, by stage. One run more warms up. Raises: DataError."""
     runs = _repeat(lambda: staged(detector, file)[1], repeats, progress)
     medians = np.median(runs, axis=0).tolist()
-    names = EXPORTED_STAGES if isinstance(detector.model, ExportedModel) else STAGES
+    names = (*FILE_STAGES, *detector.model.STAGES)
     total = float(np.median(runs.sum(axis=1)))
-    return Speed(dict(zip(names, medians, strict=True)), total, _memory(detector))
+    return Speed(dict(zip(names, medians, strict=True)), total, detector.model.peak_memory())
 
 
 def time_predict(
@@ -91,16 +83,16 @@ def race(
 
 
 def staged(detector: Detector, file: Path) -> tuple[Detections, list[float]]:
-    """What `detector.predict(file)` gives, and the seconds of each of STAGES or EXPORTED_STAGES.
+    """What `detector.predict(file)` gives, and the seconds of each of FILE_STAGES and of the model's STAGES.
 
     Padding and the way to the device belong to resize, normalisation to trunk. Raises: DataError.
     """
     marks: list[float] = []
 
-    def mark(*_: object) -> None:
+    def mark() -> None:
         marks.append(_now(detector))
 
-    with _at_parts(detector, mark):
+    with detector.model.at_stages(mark):
         mark()
         image = detector.read(file)
         mark()
@@ -114,44 +106,8 @@ def work(detector: Detector, image: np.ndarray) -> Work:
     d = detector.data
     size = resized_size((image.shape[0], image.shape[1]), d.short_side, d.long_side, d.resize)
     sides = (padded(size[0]), padded(size[1]))
-    if isinstance(detector.model, ExportedModel):
-        return Work(size, sides, len(detector.predict(image)), None, None)
-    seen: list[Predictions] = []
-    with detector.model.register_forward_hook(lambda module, inputs, output: seen.append(output)):
-        found = detector.predict(image)
-    threshold = detector.settings.score_threshold
-    candidates = sum(int((logits.float().sigmoid() > threshold).sum()) for logits in seen[0].logits)
-    return Work(size, sides, len(found), sum(map(len, seen[0].anchors)), candidates)
-
-
-def describe_machine(detector: Detector) -> str:
-    if isinstance(detector.model, ExportedModel):
-        return devices.describe_cpu()
-    return devices.describe_device(detector.model.pixel_mean.device)
-
-
-@contextmanager
-def _at_parts(detector: Detector, mark: Callable[..., None]) -> Iterator[None]:
-    """Within, `mark` is called where one stage of the network ends and the next begins."""
-    model = detector.model
-    if isinstance(model, ExportedModel):
-        run = model.run
-
-        def marked(inputs):
-            mark()
-            return run(inputs)
-
-        model.run = marked  # type: ignore[method-assign]
-        try:
-            yield
-        finally:
-            del model.run
-        return
-    with ExitStack() as hooks:
-        hooks.enter_context(model.register_forward_pre_hook(mark))
-        for part in (model.trunk, model.fpn, model):
-            hooks.enter_context(part.register_forward_hook(mark))
-        yield
+    [found], anchors, candidates = detector.model.detect_and_count(*detector.prepare([image]), detector.settings)
+    return Work(size, sides, len(found), anchors, candidates)
 
 
 def _repeat(run: Callable[[], list[float]], repeats: int, progress: Progress) -> np.ndarray:
@@ -170,19 +126,6 @@ def _seconds(detector: Detector, find: Callable[[np.ndarray], object], image: np
 
 
 def _now(detector: Detector) -> float:
-    """The time at which all that was asked of the detector's device is done."""
-    if not isinstance(detector.model, ExportedModel):
-        import torch
-
-        device = detector.model.pixel_mean.device
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        elif device.type == "mps":
-            torch.mps.synchronize()
+    """The time in seconds at which the detector's device has done all of its work."""
+    detector.model.synchronize()
     return time.perf_counter()
-
-
-def _memory(detector: Detector) -> int:
-    if isinstance(detector.model, ExportedModel):
-        return devices.process_memory()
-    return devices.peak_memory(detector.model.pixel_mean.device)

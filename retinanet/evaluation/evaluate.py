@@ -1,8 +1,8 @@
 """Detector + data set -> the 12 COCO numbers, per class too."""
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,7 @@ from retinanet.evaluation.missed_objects import Funnel, MissedObjects
 from retinanet.evaluation.pycocotools_metrics import pycocotools_stats
 from retinanet.inference.exported_model import ExportedModel, Precision, check_engine, is_exported
 from retinanet.inference.results import coco_rows
-from retinanet.inference.torch_model import StageObserver, detect_batch
-from retinanet.model.batchnorm_folding import fold_for_inference
-from retinanet.model.retinanet import RetinaNet
+from retinanet.inference.torch_model import TorchModel
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: RetinaNet | ExportedModel,
+    model: TorchModel | ExportedModel,
     dataset: Dataset,
     short_side: int,
     long_side: int,
@@ -68,9 +66,7 @@ def evaluate(
     """
     missed = MissedObjects(dataset, settings.score_threshold) if funnel else None
     rows, notes = [np.zeros((0, 7))], []
-    found = detections(
-        model, dataset, short_side, long_side, settings, batch_size, workers, missed.look if missed else None, method
-    )
+    found = detections(model, dataset, short_side, long_side, settings, batch_size, workers, missed, method)
     for done, (sample, detected, fault) in enumerate(found, 1):
         rows.append(coco_rows(detected, sample.image_id, dataset.category_ids))
         if fault is not None:
@@ -111,14 +107,13 @@ def evaluate_checkpoint(
 
     Raises: CheckpointError, ConfigError, DataError, also if the data has categories that the checkpoint has not.
     """
-    model: RetinaNet | ExportedModel
+    model: TorchModel | ExportedModel
     check_engine(path, device, precision)
     if is_exported(path):
         model, config, dataset = exported_and_data(path, data, split, overrides, precision)
-        method = model.resize
     else:
-        model, config, dataset = checkpoint_and_data(path, data, split, overrides, device)
-        method = config.data.resize
+        network, config, dataset = checkpoint_and_data(path, data, split, overrides, device)
+        model = TorchModel(network)
     d = config.data
     result = evaluate(
         model,
@@ -131,20 +126,20 @@ def evaluate_checkpoint(
         progress,
         funnel,
         reference,
-        method,
+        model.resize_method(d.resize),
     )
     return replace(result, notes=(*dataset.notes, *result.notes))
 
 
 def detections(
-    model: RetinaNet | ExportedModel,
+    model: TorchModel | ExportedModel,
     dataset: Dataset,
     short_side: int,
     long_side: int,
     settings: DetectConfig,
     batch_size: int = 1,
     workers: int = 0,
-    watch: StageObserver | None = None,
+    missed: MissedObjects | None = None,
     method: Resize = "opencv",
 ) -> Iterator[tuple[Sample, Detections, str | None]]:
     """Each image of `dataset`, without pixels, what was found in it, and why it could not be read, if so.
@@ -152,11 +147,15 @@ def detections(
     Images of like shape follow each other.
     """
     view = EvalSamples(dataset, short_side, long_side, method)
-    on_gpu = False
-    if not isinstance(model, ExportedModel):
-        on_gpu, model = model.pixel_mean.device.type == "cuda", fold_for_inference(copy.deepcopy(model))
-    for batch in eval_loader(view, batch_size, workers, pin_memory=on_gpu):
-        found = detect_batch(model, batch, settings, watch=watch)
+    model = model.copy_for_evaluation()
+    for batch in eval_loader(view, batch_size, workers, pin_memory=model.on_gpu):
+        found = model.detect(
+            batch.images.permute(0, 2, 3, 1).numpy(),
+            batch.sizes.numpy(),
+            [sample.original_size for sample in batch.samples],
+            settings,
+            observer=partial(missed.look, batch.samples) if missed else None,
+        )
         faults = iter(batch.faults)
         for sample, detected in zip(batch.samples, found, strict=True):
             readable = sample.original_size != (0, 0)

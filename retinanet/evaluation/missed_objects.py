@@ -91,9 +91,9 @@ class MissedObjects:
     @torch.no_grad()
     def look(
         self,
+        samples: Sequence[Sample],
         predictions: Predictions,
         sizes: Sequence[tuple[int, int]],
-        samples: Sequence[Sample],
         stages: Sequence[Stages],
     ) -> None:
         """Note what is missed in a batch. sizes: (height, width) of each resized image without padding."""

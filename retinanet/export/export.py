@@ -36,12 +36,12 @@ from retinanet.checkpoints.metadata import Metadata, to_record
 from retinanet.checkpoints.pretrained import open_model
 from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
-from retinanet.data.transforms import pad
 from retinanet.evaluation.detector_and_data import data_config, known_labels
 from retinanet.evaluation.evaluate import evaluate_checkpoint
 from retinanet.export.agreement import Agreement, _drawn, verify
 from retinanet.inference.detector import Detector
 from retinanet.inference.exported_model import ONNX, OPENVINO, open_exported, openvino_core, require
+from retinanet.inference.torch_model import TorchModel
 from retinanet.model.retinanet import RetinaNet
 
 CALIBRATION_IMAGES = 300  # NNCF's default
@@ -85,7 +85,7 @@ def export(
     if precision == "int8":
         require("nncf", "openvino")
     model, metadata = open_model(weights)
-    torch_detector = Detector(model, metadata)
+    torch_detector = Detector(TorchModel(model), metadata)
     calibration, validation, images = None, None, _drawn()
     if data is not None or precision == "int8":
         source = data_config(metadata, data, overrides)
@@ -174,8 +174,7 @@ def _quantize(file: Path, images: Dataset) -> None:
     detector = Detector(model, metadata)
 
     def inputs(index: int) -> dict[str, np.ndarray]:
-        image = images.image(index)
-        return model.inputs(*pad([detector.resized(image).image]), [image.shape[:2]], detector.settings)
+        return model.inputs(*detector.prepare([images.image(index)]), detector.settings)
 
     chosen = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES].tolist()
     calibration = nncf.Dataset(chosen, inputs)

@@ -18,7 +18,7 @@ from retinanet.inference.exported_model import ExportedModel, Precision, check_e
 if TYPE_CHECKING:
     import torch
 
-    from retinanet.model.retinanet import RetinaNet
+    from retinanet.inference.torch_model import TorchModel
 
 
 class Detector:
@@ -28,7 +28,7 @@ class Detector:
     """
 
     def __init__(
-        self, model: "RetinaNet | ExportedModel", metadata: Metadata, thresholds: Sequence[float] | None = None
+        self, model: "TorchModel | ExportedModel", metadata: Metadata, thresholds: Sequence[float] | None = None
     ):
         self.model, self.thresholds = model, thresholds
         self.classes, self.category_ids = metadata.classes, metadata.category_ids
@@ -44,27 +44,25 @@ class Detector:
         """(H, W, 3) uint8 RGB of an image file. Raises: DataError."""
         return read_image(file, max_pixels=self.data.max_pixels)
 
-    def resized(self, image: np.ndarray) -> Sample:
-        """(H, W, 3) uint8 RGB as the model takes it, but for the padding."""
+    def prepare(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int]]]:
+        """The arguments images, sizes and original_sizes of the model's `detect`.
+
+        images: each (H, W, 3) uint8 RGB.
+        """
         d = self.data
-        method = self.model.resize if isinstance(self.model, ExportedModel) else d.resize
-        return resize(_sample(image), d.short_side, d.long_side, method)
+        samples = [resize(_sample(i), d.short_side, d.long_side, self.model.resize_method(d.resize)) for i in images]
+        return *pad([sample.image for sample in samples]), [sample.original_size for sample in samples]
 
     def predict_batch(self, images: Sequence[np.ndarray], labels: Sequence[int] | None = None) -> list[Detections]:
-        """Objects in each of some images, (H, W, 3) uint8 RGB. labels: the only classes to report; None: all."""
-        samples = [self.resized(image) for image in images]
+        """Detect objects in several images.
+
+        images: each (H, W, 3) uint8 RGB. labels: the only classes to report; None: all.
+        """
         thresholds = self.thresholds
         if labels is not None:
             own = [self.settings.score_threshold] * len(self.classes) if thresholds is None else thresholds
             thresholds = [own[label] if label in labels else ABOVE_ALL_SCORES for label in range(len(own))]
-        if isinstance(self.model, ExportedModel):
-            together, sizes = pad([sample.image for sample in samples])
-            original_sizes = [sample.original_size for sample in samples]
-            return self.model.detect(together, sizes, original_sizes, self.settings, thresholds)
-        from retinanet.data.loader import collate
-        from retinanet.inference.torch_model import detect_batch
-
-        return detect_batch(self.model, collate([(sample, []) for sample in samples]), self.settings, thresholds)
+        return self.model.detect(*self.prepare(images), self.settings, thresholds)
 
 
 def load(
@@ -84,18 +82,14 @@ def load(
 
     Raises: CheckpointError; ConfigError for a fault in `thresholds`, or a device or precision that the model has not.
     """
-    model: RetinaNet | ExportedModel
+    model: TorchModel | ExportedModel
     check_engine(path, device, precision)
     if is_exported(path):
         model, metadata = open_exported(path, precision)
     else:
-        import torch
+        from retinanet.inference.torch_model import open_for_inference
 
-        from retinanet.checkpoints.pretrained import open_model
-        from retinanet.model.batchnorm_folding import fold_for_inference
-
-        model, metadata = open_model(path)
-        model = fold_for_inference(model).to(device).to(memory_format=torch.channels_last)
+        model, metadata = open_for_inference(path, device)
     settings: DetectConfig = metadata.config.detect
     if score_threshold is not None:
         settings = replace(settings, score_threshold=score_threshold)

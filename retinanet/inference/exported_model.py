@@ -2,12 +2,14 @@
 
 import functools
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from retinanet import devices
 from retinanet.checkpoints.metadata import Metadata, from_record
 from retinanet.config.schema import DetectConfig
 from retinanet.data.transforms import Resize
@@ -25,25 +27,31 @@ Precision = Literal["fp32", "bf16"]
 
 
 class ExportedModel:
-    """A model file with decoding and suppression inside.
+    """A model file with decoding and suppression inside, which runs on the CPU. Its methods are those of `TorchModel`."""
 
-    resize: how images are to be resized for it, without torch. pixels: the kind that it takes.
-    """
+    STAGES = ("network, decode + NMS",)  # the file is one graph
+    on_gpu = False
 
     def __init__(self, metadata: Metadata, file: Path):
         self.file = file
-        as_float = metadata.config.data.resize == "float"
-        self.resize: Resize = "float_opencv" if as_float else metadata.config.data.resize
-        self.pixels = np.float32 if as_float else np.uint8
+        self.dtype = np.float32 if metadata.config.data.resize == "float" else np.uint8  # of `images`
         self.classes = len(metadata.classes)
-        self.kept = np.arange(self.classes)  # the file's label of each class that is looked for
+        self.kept = np.arange(self.classes)  # the file's label of each class to detect
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """The OUTPUTS for what `inputs` gives."""
+        """Run the graph on INPUTS. Returns: the OUTPUTS."""
         raise NotImplementedError
 
+    def resize_method(self, configured: Resize) -> Resize:
+        """How to resize images for this model where the config says `configured`: never with torch."""
+        return "float_opencv" if configured == "float" else configured
+
+    def copy_for_evaluation(self) -> "ExportedModel":
+        """The model itself, since it cannot be trained."""
+        return self
+
     def keep_classes(self, labels: Sequence[int]) -> None:
-        """Look for these of the classes alone, in this order; what is left scores as before."""
+        """Detect only these of the classes, in this order; their scores do not change."""
         self.kept = self.kept[list(labels)]
 
     def detect(
@@ -53,22 +61,40 @@ class ExportedModel:
         original_sizes: Sequence[tuple[int, int]],
         settings: DetectConfig,
         thresholds: Sequence[float] | None = None,
+        observer: Callable[..., object] | None = None,
     ) -> list[Detections]:
-        """Objects in each of B images, in pixels of the original ones.
+        """Detect objects in each image of a batch.
 
-        images, sizes: as `pad` gives them, RGB in 0..255, resized. original_sizes: (height, width) of each before that.
-        thresholds: (K,) score that detections of each class must exceed; None: that of `settings` for all.
-            What else `settings` holds beside nms_iou and max_detections is fixed in the file.
+        Args:
+            images, sizes, original_sizes, thresholds: as `TorchModel.detect` takes them.
+            settings: only score_threshold, nms_iou and max_detections count; the file fixes the other settings.
+            observer: must be None.
+        Returns: B of Detections, in pixels of the original images.
+        Raises: ValueError for an observer; CheckpointError if the file does not run.
         """
+        if observer is not None:
+            raise ValueError("an exported model gives no logits to an observer; expected a TorchModel")
         inputs = self.inputs(images, sizes, original_sizes, settings, thresholds)
-        own = np.zeros(self.classes, np.int64)
+        own = np.zeros(self.classes, np.int64)  # the label of each of the file's labels
         own[self.kept] = np.arange(len(self.kept))
         try:
             boxes, scores, labels, counts = self.run(inputs)
-            found = enumerate(counts.tolist())
-            return [Detections(boxes[i, :count], scores[i, :count], own[labels[i, :count]]) for i, count in found]
-        except Exception as error:  # of the engine, whose errors have no base of their own; or the outputs are others
-            raise CheckpointError(f"{self.file}: does not run as one of retina export's: {one_line(error)}") from None
+            return [
+                Detections(boxes[i, :count], scores[i, :count], own[labels[i, :count]])
+                for i, count in enumerate(counts.tolist())
+            ]
+        except Exception as error:  # the engines' errors have no common base, and a damaged file may give any outputs
+            raise CheckpointError(f"{self.file}: does not run as a model of retina export: {one_line(error)}") from None
+
+    def detect_and_count(
+        self,
+        images: np.ndarray,
+        sizes: np.ndarray,
+        original_sizes: Sequence[tuple[int, int]],
+        settings: DetectConfig,
+    ) -> tuple[list[Detections], int | None, int | None]:
+        """`detect`, with None for the numbers of anchors and of scores above the threshold, which the file hides."""
+        return self.detect(images, sizes, original_sizes, settings), None, None
 
     def inputs(
         self,
@@ -78,17 +104,43 @@ class ExportedModel:
         settings: DetectConfig,
         thresholds: Sequence[float] | None = None,
     ) -> dict[str, np.ndarray]:
-        """What `run` takes, of what `detect` takes."""
+        """The INPUTS of `run` for the arguments of `detect`."""
         of_class = np.full(self.classes, ABOVE_ALL_SCORES, np.float32)
         of_class[self.kept] = settings.score_threshold if thresholds is None else thresholds
         return {
-            "images": images.astype(self.pixels, copy=False),
+            "images": images.astype(self.dtype, copy=False),
             "sizes": sizes,
             "original_sizes": np.array(original_sizes, np.int64),
             "score_threshold": of_class,
             "iou_threshold": np.array([settings.nms_iou], np.float32),
             "max_detections": np.array([settings.max_detections], np.int64),
         }
+
+    @contextmanager
+    def at_stages(self, mark: Callable[[], None]) -> Iterator[None]:
+        """Inside the context, `detect` calls `mark` before it runs the graph."""
+        run = self.run
+
+        def marked_run(inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+            mark()
+            return run(inputs)
+
+        self.run = marked_run  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            del self.run
+
+    def synchronize(self) -> None:
+        """Nothing to wait for: `run` returns when it is done."""
+
+    def peak_memory(self) -> int:
+        """Bytes of this process at the peak."""
+        return devices.process_memory()
+
+    def describe_machine(self) -> str:
+        """The CPU in words."""
+        return devices.describe_cpu()
 
 
 class OnnxModel(ExportedModel):

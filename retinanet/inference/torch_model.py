@@ -1,55 +1,137 @@
-"""A model of torch, and what it detects in a batch."""
+"""RetinaNet on torch, with the methods that an exported model has too."""
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
+import numpy as np
 import torch
 
+from retinanet import devices
+from retinanet.checkpoints.metadata import Metadata
+from retinanet.checkpoints.pretrained import open_model
 from retinanet.config.schema import DetectConfig
-from retinanet.data.dataset import Sample
-from retinanet.data.loader import Batch
+from retinanet.data.transforms import Resize
 from retinanet.detections import Detections
-from retinanet.inference.exported_model import ExportedModel
+from retinanet.model.batchnorm_folding import fold_for_inference
 from retinanet.model.postprocess import Stages, detect_stages
 from retinanet.model.retinanet import Predictions, RetinaNet
 
-# told of each batch: predictions, (height, width) of each resized image, samples, what passed each stage
-StageObserver = Callable[[Predictions, Sequence[tuple[int, int]], Sequence[Sample], Sequence[Stages]], object]
+# Gets the predictions of a batch, (height, width) of each resized image, and what each stage of detection let pass.
+StageObserver = Callable[[Predictions, Sequence[tuple[int, int]], Sequence[Stages]], object]
 
 
-@torch.inference_mode()
-def detect_batch(
-    model: RetinaNet | ExportedModel,
-    batch: Batch,
-    settings: DetectConfig,
-    thresholds: Sequence[float] | None = None,
-    watch: StageObserver | None = None,
-) -> list[Detections]:
-    """Objects in each image of a batch, in pixels of the original images.
+class TorchModel:
+    """A RetinaNet in evaluation mode, on its own device. Its methods are those of `ExportedModel`."""
 
-    thresholds: (K,) score that detections of each class must exceed; None: that of `settings` for all.
-    watch: not of an exported model, which gives no logits.
-    """
-    if isinstance(model, ExportedModel):
-        if watch is not None:
-            raise ValueError("an exported model gives no logits; expected a RetinaNet to watch")
-        images = batch.images.permute(0, 2, 3, 1).numpy()
-        original_sizes = [sample.original_size for sample in batch.samples]
-        return model.detect(images, batch.sizes.numpy(), original_sizes, settings, thresholds)
-    device = model.pixel_mean.device
-    batch = batch.to(device)
-    predictions = model(batch.images, batch.sizes)
-    of_class = None if thresholds is None else torch.as_tensor(thresholds, dtype=torch.float32, device=device)
-    sizes = [(int(height), int(width)) for height, width in batch.sizes]
-    stages = detect_stages(
-        predictions,
-        sizes,
-        [sample.original_size for sample in batch.samples],
-        settings.score_threshold if of_class is None else of_class,
-        settings.top_k,
-        settings.nms_iou,
-        settings.max_detections,
-        settings.clip_first,
-    )
-    if watch is not None:
-        watch(predictions, sizes, batch.samples, stages)
-    return [stage.detections for stage in stages]
+    STAGES = ("trunk", "FPN", "subnets", "decode + NMS")  # what `at_stages` separates
+
+    def __init__(self, network: RetinaNet):
+        self.network = network
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.pixel_mean.device
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether batches in pinned memory reach the device faster."""
+        return self.device.type == "cuda"
+
+    def resize_method(self, configured: Resize) -> Resize:
+        """How to resize images for this model where the config says `configured`."""
+        return configured
+
+    def copy_for_evaluation(self) -> "TorchModel":
+        """A copy with batch normalisation folded; the model itself stays as it is and can be trained further."""
+        return TorchModel(fold_for_inference(copy.deepcopy(self.network)))
+
+    @torch.inference_mode()
+    def detect(
+        self,
+        images: np.ndarray,
+        sizes: np.ndarray,
+        original_sizes: Sequence[tuple[int, int]],
+        settings: DetectConfig,
+        thresholds: Sequence[float] | None = None,
+        observer: StageObserver | None = None,
+    ) -> list[Detections]:
+        """Detect objects in each image of a batch.
+
+        Args:
+            images: (B, H, W, 3) RGB in 0..255, uint8 or float32, resized and padded by `pad`.
+            sizes: (B, 2) int64, height and width of each image without the padding.
+            original_sizes: B of (height, width) in pixels before the images were resized.
+            thresholds: (K,) in 0..1, the score that detections of each class must exceed; None: that of `settings`.
+            observer: called with the predictions and what each stage let pass.
+        Returns: B of Detections, in pixels of the original images.
+        """
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device, non_blocking=True)  # (B, 3, H, W)
+        predictions = self.network(pixels, torch.from_numpy(sizes).to(self.device, non_blocking=True))
+        resized_sizes = [(height, width) for height, width in sizes.tolist()]
+        stages = detect_stages(
+            predictions,
+            resized_sizes,
+            original_sizes,
+            settings.score_threshold
+            if thresholds is None
+            else torch.as_tensor(thresholds, dtype=torch.float32, device=self.device),
+            settings.top_k,
+            settings.nms_iou,
+            settings.max_detections,
+            settings.clip_first,
+        )
+        if observer is not None:
+            observer(predictions, resized_sizes, stages)
+        return [stage.detections for stage in stages]
+
+    def detect_and_count(
+        self,
+        images: np.ndarray,
+        sizes: np.ndarray,
+        original_sizes: Sequence[tuple[int, int]],
+        settings: DetectConfig,
+    ) -> tuple[list[Detections], int | None, int | None]:
+        """`detect`, with the number of anchors of an image and the number of scores of all images above the threshold."""
+        anchors = candidates = 0
+
+        def count(predictions: Predictions, *_: object) -> None:
+            nonlocal anchors, candidates
+            anchors = sum(map(len, predictions.anchors))
+            scores = (logits.float().sigmoid() for logits in predictions.logits)
+            candidates = sum(int((score > settings.score_threshold).sum()) for score in scores)
+
+        return self.detect(images, sizes, original_sizes, settings, observer=count), anchors, candidates
+
+    @contextmanager
+    def at_stages(self, mark: Callable[[], None]) -> Iterator[None]:
+        """Inside the context, `detect` calls `mark` at the beginning of each of STAGES."""
+
+        def hook(*_: object) -> None:
+            mark()
+
+        network = self.network
+        with ExitStack() as hooks:
+            hooks.enter_context(network.register_forward_pre_hook(hook))
+            for part in (network.trunk, network.fpn, network):
+                hooks.enter_context(part.register_forward_hook(hook))
+            yield
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all of its work."""
+        devices.synchronize(self.device)
+
+    def peak_memory(self) -> int:
+        """Bytes at the peak, of the GPU or else of this process."""
+        return devices.peak_memory(self.device)
+
+    def describe_machine(self) -> str:
+        """The device in words."""
+        return devices.describe_device(self.device)
+
+
+def open_for_inference(path: str | Path, device: torch.device | str) -> tuple[TorchModel, Metadata]:
+    """The model that `open_model` opens, with batch normalisation folded, on `device`. Raises: CheckpointError."""
+    network, metadata = open_model(path)
+    return TorchModel(fold_for_inference(network).to(device).to(memory_format=torch.channels_last)), metadata

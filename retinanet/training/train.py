@@ -19,6 +19,7 @@ from retinanet.data.sampler import AspectRatioBatchSampler
 from retinanet.data.views import TrainSamples
 from retinanet.devices import check_precision, describe_device, peak_memory, pick_device
 from retinanet.evaluation.evaluate import evaluate
+from retinanet.inference.torch_model import TorchModel
 from retinanet.losses.criterion import Criterion, Targets, make_criterion
 from retinanet.model.retinanet import Predictions, RetinaNet, make_model
 from retinanet.training import resume as resumption
@@ -198,7 +199,14 @@ class Run:
 
         # one image at a time, as `retina eval` does: other images' padding would change the last digits
         evaluation = evaluate(
-            model, self.val, d.short_side, d.long_side, c.detect, workers=d.workers, progress=progress, method=d.resize
+            TorchModel(model),
+            self.val,
+            d.short_side,
+            d.long_side,
+            c.detect,
+            workers=d.workers,
+            progress=progress,
+            method=d.resize,
         )
         ap = state.last = evaluation.metrics["AP"]
         if state.best is None or ap > state.best:

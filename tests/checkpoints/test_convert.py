@@ -19,6 +19,7 @@ from retinanet.checkpoints.checkpoint import read_metadata
 from retinanet.checkpoints.convert import import_weights
 from retinanet.errors import CheckpointError
 from retinanet.inference.detector import Detector, load
+from retinanet.inference.torch_model import TorchModel
 from retinanet.io.downloads import fetch
 
 V1 = "retinanet_resnet50_fpn_coco-eeacb38b.pth"
@@ -151,7 +152,8 @@ def test_import_makes_a_checkpoint_that_finds_the_same(cache, v2, tmp_path, in_p
     assert (config.model.head_norm, config.loss.box, config.data.resize) == ("gn", "giou", "float")
     assert config.detect.max_detections == 300 and config.anchors.whole_pixels
     own = load(tmp_path / "v2.safetensors").predict(cache / "img.jpg")
-    direct = Detector(*import_weights(v2)).predict(cache / "img.jpg")
+    model, metadata = import_weights(v2)
+    direct = Detector(TorchModel(model), metadata).predict(cache / "img.jpg")
     assert len(own) == 300
     assert np.array_equal(own.boxes, direct.boxes) and np.array_equal(own.scores, direct.scores)
     again = in_process("import", v2, "-o", "v2.safetensors")

@@ -12,6 +12,7 @@ from retinanet.data.dataset import Dataset
 from retinanet.data.shapes import open_shapes
 from retinanet.errors import DataError
 from retinanet.evaluation.evaluate import evaluate
+from retinanet.inference.torch_model import TorchModel
 from retinanet.model.retinanet import Predictions
 
 
@@ -49,7 +50,9 @@ class Oracle(torch.nn.Module):
 def test_a_detector_that_knows_all_gets_everything(shapes, training):
     told = []
     oracle = Oracle(shapes).train(training)
-    got = evaluate(oracle, shapes, 128, 128, DetectConfig(nms_iou=1), progress=lambda *done: told.append(done))
+    got = evaluate(
+        TorchModel(oracle), shapes, 128, 128, DetectConfig(nms_iou=1), progress=lambda *done: told.append(done)
+    )
     assert got.metrics["AP"] == pytest.approx(1)
     assert len(got.results) == len(shapes.boxes) and got.notes == ()
     assert told == [(i, 20) for i in range(1, 21)]
@@ -58,7 +61,9 @@ def test_a_detector_that_knows_all_gets_everything(shapes, training):
 
 
 def test_a_detector_that_sees_all_at_half_size_gets_little(shapes):
-    assert evaluate(Oracle(shapes, scale=0.5), shapes, 128, 128, DetectConfig(nms_iou=1)).metrics["AP"] < 0.05
+    assert (
+        evaluate(TorchModel(Oracle(shapes, scale=0.5)), shapes, 128, 128, DetectConfig(nms_iou=1)).metrics["AP"] < 0.05
+    )
 
 
 def test_the_objects_of_an_unreadable_image_are_missed(shapes):
@@ -70,7 +75,7 @@ def test_the_objects_of_an_unreadable_image_are_missed(shapes):
         return shapes.image(index)
 
     torn.image = image
-    got = evaluate(Oracle(shapes), torn, 128, 128, DetectConfig(nms_iou=1))
+    got = evaluate(TorchModel(Oracle(shapes)), torn, 128, 128, DetectConfig(nms_iou=1))
     assert len(got.results) == len(shapes.boxes) - (shapes.first_object[4] - shapes.first_object[3])
     assert 3 not in got.results[:, 0]
     [note] = got.notes
@@ -89,7 +94,10 @@ def test_with_funnel_and_reference_the_results_are_the_same(shapes):
     torn.image = image
     arguments = (torn, 128, 128, DetectConfig(nms_iou=1))
     for oracle in (Oracle(shapes), Oracle(shapes, scale=0.8)):
-        plain, told = evaluate(oracle, *arguments), evaluate(oracle, *arguments, funnel=True, reference=True)
+        plain, told = (
+            evaluate(TorchModel(oracle), *arguments),
+            evaluate(TorchModel(oracle), *arguments, funnel=True, reference=True),
+        )
         np.testing.assert_array_equal(plain.results, told.results)
         assert plain.metrics == told.metrics == told.reference
         counts = {at.stage: at.missed for at in told.funnel.lost}

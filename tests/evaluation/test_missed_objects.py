@@ -54,7 +54,7 @@ def look(
     image = predictions(*levels)
     [found] = detect_stages(image, [size], [original], score_threshold, top_k, nms_iou, max_detections)
     missed = MissedObjects(truth, score_threshold)
-    missed.look(image, [size], [replace(blank_sample(0, "0.jpg"), original_size=original)], [found])
+    missed.look([replace(blank_sample(0, "0.jpg"), original_size=original)], image, [size], [found])
     rows = coco_rows(found.detections, 0, truth.category_ids)
     funnel = missed.funnel(rows, lambda given: score(truth, given).metrics["AP50"])
     return [None if stage == FOUND else STAGES[stage] for stage in funnel.stages], funnel
@@ -286,7 +286,7 @@ def test_it_is_the_plain_definition_and_adds_up_to_what_pycocotools_misses(seed,
         some = Predictions(
             [x[part] for x in prediction.logits], [x[part] for x in prediction.deltas], prediction.anchors
         )
-        missed.look(some, [SIZE] * len(samples[part]), samples[part], found[part])
+        missed.look(samples[part], some, [SIZE] * len(samples[part]), found[part])
     rows = np.concatenate([coco_rows(f.detections, i, truth.category_ids) for i, f in enumerate(found) if i != 5])
     funnel = missed.funnel(rows, lambda given: score(truth, given).metrics["AP50"])
 

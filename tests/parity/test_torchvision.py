@@ -16,6 +16,7 @@ from retinanet.config.schema import Config
 from retinanet.data.images import read_image
 from retinanet.detections import Detections
 from retinanet.inference.detector import Detector
+from retinanet.inference.torch_model import TorchModel
 from retinanet.losses.criterion import Targets, make_criterion
 from retinanet.model.retinanet import RetinaNet
 
@@ -69,7 +70,7 @@ def detections_are_equal(
     if double:
         theirs.double().backbone.register_forward_pre_hook(lambda _, args: (args[0].double(),))
         model.double()
-    detector = Detector(model, metadata)
+    detector = Detector(TorchModel(model), metadata)
     with torch.inference_mode():
         together = theirs(tensors(images))
         alone = [theirs(tensors([image]))[0] for image in images]

@@ -212,7 +212,7 @@ EXPORTED = [
     ),
     Case("ONNX: another program's", onnx_file(INPUTS, OUTPUTS, False), ONNX, "is a model of another program"),
     Case("ONNX: other names", onnx_file(("x",), ("y",), True), ONNX, "has no boxes, count, images, iou_threshold"),
-    Case("ONNX: other numbers", onnx_file(INPUTS, OUTPUTS, True), ONNX, "does not run as one of retina export's"),
+    Case("ONNX: other numbers", onnx_file(INPUTS, OUTPUTS, True), ONNX, "does not run as a model of retina export"),
     Case("ONNX: reads outside", onnx_file(INPUTS, OUTPUTS, True, True), ONNX, "is not a readable ONNX file"),
     Case("ONNX: too large", sparse("bad.onnx", 2**31 + 1), "predict photos/a.png -w bad.onnx", "expected at most"),
     Case("OpenVINO: alone", text("bad.xml", "<net/>"), OPENVINO, "its weights, bad.bin, do not lie beside it"),
