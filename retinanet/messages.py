@@ -1,8 +1,13 @@
 """How messages spell errors, names and hints."""
 
 import difflib
+import reprlib
 from collections.abc import Sequence
 from typing import Any
+
+_SHORTENED = reprlib.Repr()  # so that a list which YAML's aliases expand to a million items is never written out
+_SHORTENED.maxlist = _SHORTENED.maxdict = 30
+_SHORTENED.maxstring = _SHORTENED.maxother = _SHORTENED.maxlong = 110
 
 
 def one_line(error: Exception) -> str:
@@ -28,3 +33,9 @@ def kind_of(value: Any) -> str:
     """What a YAML value is, in words."""
     names = {dict: "a mapping", list: "a list", str: "text", int: "a number", float: "a number", bool: "a truth value"}
     return "nothing" if value is None else names.get(type(value), type(value).__name__)
+
+
+def shortened(value: Any) -> str:
+    """`value` as Python writes it, a tuple as a list, in at most 100 characters."""
+    text = _SHORTENED.repr(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= 100 else text[:97] + "..."

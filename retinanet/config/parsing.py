@@ -1,4 +1,4 @@
-"""Plain mappings to a `Config`, and back."""
+"""A `Config` from the plain values of YAML or JSON, and the reverse."""
 
 import types
 import typing
@@ -7,23 +7,23 @@ from dataclasses import asdict, fields, is_dataclass
 from typing import Any, Literal
 
 from retinanet.config.schema import Config, DataConfig, SplitConfig
-from retinanet.config.validation import _check, _plain, _short
+from retinanet.config.validation import check_section
 from retinanet.errors import ConfigError
-from retinanet.messages import did_you_mean, kind_of
+from retinanet.messages import did_you_mean, kind_of, shortened
 
 
 def config_from_dict(values: Mapping[str, Any], source: str) -> Config:
-    """The inverse of `config_to_dict`. Raises ConfigError that names `source`."""
+    """The inverse of `config_to_dict`. source: the file, for messages. Raises: ConfigError."""
     return _build(Config, values, source, "")
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
-    """Plain containers and numbers, as YAML and JSON take them."""
+    """`config` as dicts, lists, text and numbers, for YAML and JSON."""
     return _plain(asdict(config))
 
 
 def _build(kind: Any, values: Any, source: str, path: str) -> Any:
-    """`values` as dataclass `kind`."""
+    """`values` as the dataclass `kind`, checked. path: of the section, such as train.augment; "" for the whole."""
     if kind is DataConfig and isinstance(values, str):
         values = {"embedded": values}
     if kind is SplitConfig and isinstance(values, str):
@@ -41,12 +41,12 @@ def _build(kind: Any, values: Any, source: str, path: str) -> Any:
             raise ConfigError(f"{source}: unknown key {where}; {hint}")
         built[key] = _coerce(hints[key], value, source, where)
     config = kind(**built)
-    _check(config, source, path)
+    check_section(config, source, path)
     return config
 
 
 def _coerce(kind: Any, value: Any, source: str, path: str) -> Any:
-    """`value` as the annotation `kind` says; PyYAML reads 1e-4 as text, so numbers are read from text too."""
+    """`value` as the type `kind`. Numbers are read from text too, since PyYAML reads 1e-4 as text."""
     if is_dataclass(kind):
         return _build(kind, value, source, path)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
@@ -59,11 +59,11 @@ def _coerce(kind: Any, value: Any, source: str, path: str) -> Any:
         if value in arguments and isinstance(value, str):
             return value
         hints = [f"expected one of {', '.join(arguments)}", did_you_mean(str(value)[:100], arguments)]
-        raise ConfigError(f"{source}: {path} is {_short(value)}, {'; '.join(filter(None, hints))}")
+        raise ConfigError(f"{source}: {path} is {shortened(value)}, {'; '.join(filter(None, hints))}")
     if origin is tuple:
         if isinstance(value, (list, tuple)):
             return tuple(_coerce(arguments[0], item, source, f"{path}[{i}]") for i, item in enumerate(value))
-        raise ConfigError(f"{source}: {path} is {kind_of(value)} {_short(value)}, expected a list")
+        raise ConfigError(f"{source}: {path} is {kind_of(value)} {shortened(value)}, expected a list")
     if kind is bool and isinstance(value, bool):
         return value
     if kind is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):
@@ -78,13 +78,20 @@ def _coerce(kind: Any, value: Any, source: str, path: str) -> Any:
         if number - number == 0 and (kind is float or number == int(number)):
             return kind(number)
     expected = {bool: "true or false", str: "text", int: "a whole number", float: "a finite number"}[kind]
-    raise ConfigError(f"{source}: {path} is {_short(value)}, expected {expected}")
+    raise ConfigError(f"{source}: {path} is {shortened(value)}, expected {expected}")
 
 
 def changes(before: Config, now: Config) -> dict[str, str]:
-    """Of each key that differs, such as "train.lr": "train.lr was 0.01, is 0.02"."""
+    """The keys that differ, each with a sentence: {"train.lr": "train.lr was 0.01, is 0.02"}."""
     old, new = _flat(config_to_dict(before)), _flat(config_to_dict(now))
     return {key: f"{key} was {old[key]}, is {new[key]}" for key in new if old[key] != new[key]}
+
+
+def _plain(value: Any) -> Any:
+    """`value` with lists in place of tuples."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:

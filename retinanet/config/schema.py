@@ -1,33 +1,56 @@
-"""Every choice of a run, its default and the default's source."""
+"""Every key of a config: its type, bounds and default, then a line with its meaning and the default's source."""
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from retinanet.config.bounds import Between, Count, NotEmpty
+
+MAX_PIXELS = 2**31  # of an image, the largest data.max_pixels
+POSITIVE = Between(1e-6, 1_000_000)
+SIDE = Between(32, 8192)  # pixels
 
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """One part of a data set: a split's name, or where its images and annotations lie below the root."""
+    """One split of a data set: its name alone, or where its images and annotations are."""
 
     name: str | None = None
+    """Name of the split, where the folders and files follow a format's usual layout."""
     images: str | None = None
+    """Folder of the images, relative to data.root."""
     annotations: str | None = None
+    """File or folder of the annotations, relative to data.root."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    embedded: Literal["shapes"] | None = None  # `data: shapes` is short for this
+    """The data set, and how its images are read and resized. `data: shapes` is short for `data: {embedded: shapes}`."""
+
+    embedded: Literal["shapes"] | None = None
+    """Data set that comes with the program, in place of files."""
     root: str = "."
-    source: str | None = None  # where the data is to be had; told if it is missing
-    train: SplitConfig | None = None  # a bare word is a split's name
+    """Folder of the data set, relative to the YAML file."""
+    source: str | None = None
+    """Where the data can be downloaded; the message about a missing data set quotes it."""
+    train: SplitConfig | None = None
+    """Split to train on; a single word is the split's name."""
     val: SplitConfig | None = None
-    classes: tuple[str, ...] | None = None  # a subset; None: all
+    """Split to evaluate on; a single word is the split's name. Without it, training reports no AP."""
+    classes: Annotated[tuple[str, ...] | None, NotEmpty()] = None
+    """Names of the classes to use; null uses all."""
     skip_empty: bool = False
-    max_pixels: int = 178_956_970  # of an image file, that a small one cannot fill the memory; Pillow
-    short_side: int = 800  # paper, 4.1
-    long_side: int = 1333  # Detectron
-    resize: Literal["opencv", "pil", "float"] = "opencv"  # pil: detectron2's; float: torchvision's; see `resize`
-    workers: int = 2
+    """Whether training leaves out images without objects."""
+    max_pixels: Annotated[int, Between(1024, MAX_PIXELS)] = 178_956_970
+    """Largest number of pixels of an image, so that a small file cannot fill the memory. Pillow."""
+    short_side: Annotated[int, SIDE] = 800
+    """Pixels of the short side after resizing. Paper, section 4.1."""
+    long_side: Annotated[int, SIDE] = 1333
+    """Largest number of pixels of the long side after resizing. Detectron."""
+    resize: Literal["opencv", "pil", "float"] = "opencv"
+    """Method of resizing: opencv's linear one, detectron2's with pil, or torchvision's with float."""
+    workers: Annotated[int, Between(0, 256)] = 2
+    """Number of processes that load images; 0 loads them in the main process."""
 
     @property
     def has_val(self) -> bool:
@@ -36,63 +59,98 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
+    """The network: backbone, feature pyramid (FPN) and the two subnets (heads)."""
+
     backbone: str = "resnet50"
-    pretrained: bool = True  # ImageNet weights
-    trunk_norm: Literal["frozen_bn", "bn", "gn"] | None = None  # None: frozen_bn (Detectron) if pretrained, else bn
-    freeze_stages: int | None = None  # None: 2 (Detectron: the stem and C2) if pretrained, else 0
-    fpn_channels: int = 256  # paper, 4
-    head_channels: int = 256  # paper, 4
-    head_depth: int = 4  # paper, 4
+    """A torchvision ResNet or ResNeXt, efficientnet_lite0, or timm:NAME. Paper, section 4."""
+    pretrained: bool = True
+    """Whether the backbone starts from ImageNet weights. Paper, section 4.1."""
+    trunk_norm: Literal["frozen_bn", "bn", "gn"] | None = None
+    """Normalisation of the backbone; null is frozen_bn (Detectron) if pretrained, else bn."""
+    freeze_stages: Annotated[int | None, Between(0, 5)] = None
+    """Number of stages that are not trained, the stem first; null is 2 (Detectron: stem, C2) if pretrained, else 0."""
+    fpn_channels: Annotated[int, Between(8, 4096)] = 256
+    """Channels of each pyramid level. Paper, section 4."""
+    head_channels: Annotated[int, Between(8, 4096)] = 256
+    """Channels of the subnets' hidden layers. Paper, section 4."""
+    head_depth: Annotated[int, Between(0, 16)] = 4
+    """Number of hidden layers of each subnet. Paper, section 4."""
     head_norm: Literal["none", "gn"] = "none"
-    stride_in_1x1: bool = False  # of a bottleneck, in place of its 3x3 convolution; the first ResNets', detectron2's
-    p6_from: Literal["c5", "p5"] = "c5"  # paper, footnote 2
-    prior: float | None = 0.01  # score of every anchor at the start; paper, 4.1; None: 0.5, the plain initialisation
-    pixel_mean: tuple[float, ...] | None = None  # RGB, 0..255; None: the trunk's own
-    pixel_std: tuple[float, ...] | None = None
+    """Normalisation of the subnets; gn is torchvision's second version. Paper, section 4."""
+    stride_in_1x1: bool = False
+    """Whether the stride of a bottleneck is in its first 1x1 convolution, as in detectron2, and not in its 3x3 one."""
+    p6_from: Literal["c5", "p5"] = "c5"
+    """Level that P6 is computed from; p5 is torchvision's. Paper, footnote 2."""
+    prior: Annotated[float | None, Between(1e-6, 0.5)] = 0.01
+    """Score of every anchor at the start; null is 0.5, the usual initialisation. Paper, section 4.1."""
+    pixel_mean: Annotated[tuple[float, ...] | None, Count(3, "for R, G and B")] = None
+    """Mean that is subtracted from the pixels, on the scale 0 to 255; null is the backbone's own."""
+    pixel_std: Annotated[tuple[float, ...] | None, POSITIVE, Count(3, "for R, G and B")] = None
+    """Standard deviation that the pixels are divided by, on the scale 0 to 255; null is the backbone's own."""
 
 
 @dataclass(frozen=True)
 class AnchorConfig:
-    sizes: tuple[float, ...] = (32, 64, 128, 256, 512)  # side on P3..P7; paper, 4
-    scales: tuple[float, ...] = (1, 2 ** (1 / 3), 2 ** (2 / 3))  # paper, 4
-    ratios: tuple[float, ...] = (0.5, 1, 2)  # height / width; paper, 4
-    foreground_iou: float = 0.5  # paper, 4
-    background_iou: float = 0.4  # paper, 4
-    force_best: bool = False  # each object's best anchors are foreground whatever their IoU; detectron2, torchvision
-    whole_pixels: bool = False  # rounded sides and strides; torchvision
+    """The anchors, and which of them are foreground."""
+
+    sizes: Annotated[tuple[float, ...], POSITIVE, Count(5, "for P3 to P7")] = (32, 64, 128, 256, 512)
+    """Side of a square anchor on each level, in pixels of the resized image. Paper, section 4."""
+    scales: Annotated[tuple[float, ...], POSITIVE, NotEmpty()] = (1, 2 ** (1 / 3), 2 ** (2 / 3))
+    """Factors of the sizes on each level. Paper, section 4."""
+    ratios: Annotated[tuple[float, ...], POSITIVE, NotEmpty()] = (0.5, 1, 2)
+    """Height divided by width. Paper, section 4."""
+    foreground_iou: Annotated[float, Between(0, 1)] = 0.5
+    """Lowest IoU with an object at which an anchor is foreground. Paper, section 4."""
+    background_iou: Annotated[float, Between(1e-6, 1)] = 0.4
+    """IoU below which an anchor is background; those between the two are ignored. Paper, section 4."""
+    force_best: bool = False
+    """Whether the best anchors of each object are foreground at any IoU, as in detectron2 and torchvision."""
+    whole_pixels: bool = False
+    """Whether the anchors' sides and strides are rounded to whole pixels, as in torchvision."""
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """What a classification loss takes, and its defaults where a field is None, stands in LOSS_DEFAULTS."""
+    """The losses. A setting that is null has the default of its classification loss."""
 
     classification: Literal["focal", "ce", "balanced_ce", "focal_star", "ohem", "ohem_1_3"] = "focal"
-    gamma: float | None = None  # focusing; 0 is cross entropy
-    alpha: float | tuple[float, ...] | None = None  # weight of the right class; the wrong ones have 1 - alpha
-    shift: float | None = None  # beta of focal_star
-    count: int | None = None  # anchors that ohem trains per image
-    nms_iou: float | None = None  # of ohem
+    """Loss of the classification subnet. Paper, section 3."""
+    gamma: Annotated[float | None, Between(0, 100)] = None
+    """Focusing parameter of focal and focal_star; focal with 0 is cross entropy. null is 2. Paper, section 5.1."""
+    alpha: Annotated[float | tuple[float, ...] | None, Between(0, 1)] = None
+    """Weight of the right class, or a list with one for each class; others have 1 - alpha. null is that of tables 1, 3."""
+    shift: Annotated[float | None, Between(-100, 100)] = None
+    """Beta of focal_star. null is 1. Paper, table 3."""
+    count: Annotated[int | None, Between(1, 1_000_000)] = None
+    """Number of anchors per image that ohem and ohem_1_3 train. null is 128. Paper, table 1d."""
+    nms_iou: Annotated[float | None, Between(0, 1)] = None
+    """IoU above which ohem and ohem_1_3 suppress the easier of two anchors. null is 0.5. Paper, table 1d."""
     box: Literal["smooth_l1", "l1", "giou"] = "smooth_l1"
-    beta: float = 0.11  # of smooth L1; Detectron
-    box_weight: float = 1.0
-    normalizer: Literal["image", "exponential"] = "image"  # of the sums; exponential: detectron2's running mean
+    """Loss of the box subnet. Paper, section 4."""
+    beta: Annotated[float, Between(0, 100)] = 0.11
+    """Error at which smooth L1 changes from quadratic to linear. Detectron."""
+    box_weight: Annotated[float, Between(0, 1000)] = 1.0
+    """Factor of the box loss. Paper, section 4.1: the sum of both losses."""
+    normalizer: Literal["image", "exponential"] = "image"
+    """Divisor of the losses: foreground anchors per image, or detectron2's running mean of them. Paper, section 4.1."""
 
 
 LOSS_DEFAULTS: dict[str, dict[str, Any]] = {
     "focal": {"gamma": 2.0, "alpha": None},  # paper, 5.1; alpha follows gamma: `best_alpha`
     "ce": {},
     "balanced_ce": {"alpha": 0.75},  # paper, table 1a
-    "focal_star": {"gamma": 2.0, "shift": 1.0, "alpha": 0.25},  # paper, table 3; alpha: "identical settings"
+    "focal_star": {"gamma": 2.0, "shift": 1.0, "alpha": 0.25},  # paper, table 3, with the focal loss's alpha
     "ohem": {"count": 128, "nms_iou": 0.5},  # paper, table 1d
     "ohem_1_3": {"count": 128, "nms_iou": 0.5},  # paper, table 1d
 }
-
-
 LOSS_SETTINGS = tuple(dict.fromkeys(name for defaults in LOSS_DEFAULTS.values() for name in defaults))
 
 
 def checkpoint_interval(text: str) -> tuple[float, Literal["steps", "min"]]:
-    """Number and unit of "500", "500 steps", "10 min" or "10 minutes". Raises: ValueError."""
+    """Number and unit of "500", "500 steps", "10 min" or "10 minutes".
+
+    Raises: ValueError if `text` is something else.
+    """
     found = re.fullmatch(r"(\d+|\d*\.\d+(?= ?m)) ?(steps?|min|minutes?|)", text.strip())
     if found is None or not float(found[1]):
         raise ValueError
@@ -100,12 +158,12 @@ def checkpoint_interval(text: str) -> tuple[float, Literal["steps", "min"]]:
 
 
 def best_alpha(gamma: float) -> float:
-    """The alpha that went best with `gamma` in the paper (table 1b)."""
+    """The alpha that gave the highest AP with `gamma` in the paper (table 1b)."""
     return 0.75 if gamma < 0.5 else 0.5 if gamma < 1 else 0.25
 
 
 def loss_settings(config: LossConfig) -> dict[str, Any]:
-    """What the classification loss takes, defaults filled in: such as {"gamma": 2.0, "alpha": 0.25}."""
+    """Settings of the classification loss, defaults included, such as {"gamma": 2.0, "alpha": 0.25}."""
     settings = {
         name: default if getattr(config, name) is None else getattr(config, name)
         for name, default in LOSS_DEFAULTS[config.classification].items()
@@ -117,56 +175,91 @@ def loss_settings(config: LossConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Probabilities, but for jitter, which is a strength in 0..1."""
+    """Random changes of the training images."""
 
-    flip: float = 0.5  # paper, 4.1
-    vertical_flip: float = 0.0
-    jitter: float = 0.0
-    crop: float = 0.0
-    short_sides: tuple[int, ...] | None = None  # multi-scale: one is drawn per image; None: data.short_side
+    flip: Annotated[float, Between(0, 1)] = 0.5
+    """Probability of a horizontal flip. Paper, section 4.1; Detectron."""
+    vertical_flip: Annotated[float, Between(0, 1)] = 0.0
+    """Probability of a vertical flip."""
+    jitter: Annotated[float, Between(0, 1)] = 0.0
+    """Strength of random changes of the colours."""
+    crop: Annotated[float, Between(0, 1)] = 0.0
+    """Probability of a random crop."""
+    short_sides: Annotated[tuple[int, ...] | None, SIDE, NotEmpty()] = None
+    """Short sides in pixels, of which each image gets a random one (multi-scale training). null is data.short_side."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    epochs: int = 12
-    steps: int | None = None  # optimizer steps in place of epochs
-    batch_size: int = 16  # paper, 4.1
-    accumulate: int = 1
-    optimizer: Literal["sgd", "adamw"] = "sgd"  # paper, 4.1
-    lr: float | None = None  # None: 0.01 per 16 images (paper, 4.1), scaled; AdamW 0.001, scaled by the square root
-    momentum: float = 0.9  # paper, 4.1
-    weight_decay: float | None = None  # None: 1e-4 (paper, 4.1); AdamW 0.05
+    """The optimisation, and how often it reports, evaluates and saves."""
+
+    epochs: Annotated[int, Between(1, 100_000)] = 12
+    """Number of passes over the training images. Detectron: 90,000 steps of 16 images of COCO."""
+    steps: Annotated[int | None, Between(1, 1_000_000_000)] = None
+    """Number of optimizer steps, in place of epochs."""
+    batch_size: Annotated[int, Between(1, 65_536)] = 16
+    """Number of images per batch. Paper, section 4.1."""
+    accumulate: Annotated[int, Between(1, 65_536)] = 1
+    """Number of batches per optimizer step."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """Optimizer. Paper, section 4.1."""
+    lr: Annotated[float | None, Between(0, 100)] = None
+    """Learning rate; null is 0.01 r for sgd (paper, 4.1), 0.001 sqrt(r) for adamw; r is the images per step / 16."""
+    momentum: Annotated[float, Between(0, 1)] = 0.9
+    """Momentum of sgd. Paper, section 4.1."""
+    weight_decay: Annotated[float | None, Between(0, 10)] = None
+    """Weight decay; null is 0.0001 for sgd (paper, section 4.1), 0.05 for adamw."""
     schedule: Literal["step", "cosine"] = "step"
-    milestones: tuple[float, ...] = (
-        2 / 3,
-        8 / 9,
-    )  # parts of the run at which lr drops tenfold; paper, 4.1: 60k, 80k of 90k
-    warmup_steps: int | None = None  # None: 500 (Detectron), at most a tenth of the run
-    clip_norm: float | None = None
-    ema: float | None = None  # decay of the weights' average, such as 0.998; evaluation uses the average
+    """Course of the learning rate: drops at the milestones, or half a cosine. Paper, section 4.1."""
+    milestones: Annotated[tuple[float, ...], Between(0, 1)] = (2 / 3, 8 / 9)
+    """Parts of the run after which the learning rate drops tenfold. Paper, section 4.1: 60k and 80k of 90k steps."""
+    warmup_steps: Annotated[int | None, Between(0, 1_000_000)] = None
+    """Steps in which the learning rate rises; null is 500 (Detectron), but at most a tenth of the run."""
+    clip_norm: Annotated[float | None, Between(1e-9, 1_000_000_000)] = None
+    """Largest norm of the gradient, which is scaled down to it; null does not clip."""
+    ema: Annotated[float | None, Between(0, 0.999999)] = None
+    """Decay of a moving average of the weights, such as 0.998; evaluation and prediction then use the average."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    compile: bool = False  # torch.compile: a minute or so for each of up to eight image sizes
+    """Number format of the forward pass; bf16 and fp16 use less memory and time where the device supports them."""
+    compile: bool = False
+    """Whether to use torch.compile, which takes about a minute for each of up to eight image sizes."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    init: str | None = None  # a retina checkpoint to fine-tune from
-    eval_every: int = 1  # epochs
-    patience: int | None = None  # evaluations without a better AP before the run stops
-    checkpoint_every: str = "10 min"  # or of steps, such as 500; beside one after each epoch
-    log_every: int = 20  # steps
-    seed: int = 0
+    init: str | None = None
+    """Checkpoint of this program to fine-tune from, relative to the YAML file."""
+    eval_every: Annotated[int, Between(1, 100_000)] = 1
+    """Number of epochs between evaluations."""
+    patience: Annotated[int | None, Between(1, 100_000)] = None
+    """Number of evaluations without a better AP after which the run stops; null never stops early."""
+    checkpoint_every: str = "10 min"
+    """Time between checkpoints, such as 10 min, or number of steps, such as 500; each epoch ends with one, too."""
+    log_every: Annotated[int, Between(1, 1_000_000)] = 20
+    """Number of steps between reports."""
+    seed: Annotated[int, Between(0, 2**63 - 1)] = 0
+    """Seed of all randomness."""
     device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps; auto is cuda, else mps, else cpu."""
 
 
 @dataclass(frozen=True)
 class DetectConfig:
-    score_threshold: float = 0.05  # paper, 4.1
-    top_k: int = 1000  # per level; paper, 4.1
-    nms_iou: float = 0.5  # paper, 4.1
-    clip_first: bool = True  # cut boxes to the image before the NMS; torchvision; detectron2 after it
-    max_detections: int = 100  # per image; COCO
+    """The detections that are made of the network's outputs."""
+
+    score_threshold: Annotated[float, Between(0, 1)] = 0.05
+    """Detections with a higher score are kept. Paper, section 4.1."""
+    top_k: Annotated[int, Between(1, 1_000_000)] = 1000
+    """Largest number of boxes per level that are decoded. Paper, section 4.1."""
+    nms_iou: Annotated[float, Between(0, 1)] = 0.5
+    """IoU above which the lower-scored of two boxes of a class is suppressed. Paper, section 4.1."""
+    clip_first: bool = True
+    """Whether boxes are cut to the image before the suppression, as in torchvision, or after it, as in detectron2."""
+    max_detections: Annotated[int, Between(1, 100_000)] = 100
+    """Largest number of detections per image. COCO."""
 
 
 @dataclass(frozen=True)
 class Config:
+    """The whole configuration of a run."""
+
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     anchors: AnchorConfig = field(default_factory=AnchorConfig)

@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from retinanet.config.schema import DataConfig
-from retinanet.config.validation import RANGES
+from retinanet.config.schema import MAX_PIXELS, DataConfig
 from retinanet.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -34,7 +33,7 @@ OF_SUFFIX = {
     ".pgm": "PPM",
 }
 FORMATS = tuple(dict.fromkeys(OF_SUFFIX.values()))  # of those that Pillow knows, others start programs: EPS Ghostscript
-LARGEST = int(RANGES["data.max_pixels"][1])
+LARGEST = MAX_PIXELS
 BAND = 2**20  # pixels
 TEXT_START = 60  # bytes of a text that are looked at and shown
 

@@ -1,4 +1,4 @@
-"""Configurations: what is read from YAML and overrides, and how each fault is told."""
+"""Configs from YAML files and overrides, and the message for each error in them."""
 
 import dataclasses
 import json
@@ -126,11 +126,13 @@ train: {lr: 1e-4, epochs: "3", augment: {flip: 0, short_sides: [640, 800]}, mile
         ("loss: {gama: 1}", "unknown key loss.gama; did you mean gamma?"),
         (
             "loss: {zzz: 1}",
-            "unknown key loss.zzz; expected one of classification, gamma, alpha, shift, count, nms_iou, box, beta, box_weight, normalizer",
+            "unknown key loss.zzz; expected one of classification, gamma, alpha, shift, count, nms_iou, box, beta, "
+            "box_weight, normalizer",
         ),
         (
             "loss: {classification: focall}",
-            "loss.classification is 'focall', expected one of focal, ce, balanced_ce, focal_star, ohem, ohem_1_3; did you mean focal?",
+            "loss.classification is 'focall', expected one of focal, ce, balanced_ce, focal_star, ohem, ohem_1_3; "
+            "did you mean focal?",
         ),
         (
             "loss: {classification: ce, gamma: 2}",
@@ -169,19 +171,22 @@ train: {lr: 1e-4, epochs: "3", augment: {flip: 0, short_sides: [640, 800]}, mile
         ),
         ("data: shape", "data.embedded is 'shape', expected one of shapes; did you mean shapes?"),
         ("train: {optimizer: 7}", "train.optimizer is 7, expected one of sgd, adamw"),
-        ("train: {epochs: 0}", "train.epochs is 0, expected 1 to 100000"),
+        ("train: {epochs: 0}", "train.epochs is 0, expected 1 to 100,000"),
         ("train: {augment: {flip: 1.5}}", "train.augment.flip is 1.5, expected 0 to 1"),
         ("model: {prior: 0}", "model.prior is 0.0, expected 1e-06 to 0.5"),
-        ("anchors: {ratios: []}", "anchors.ratios is [], expected numbers above 0"),
-        ("anchors: {scales: [1, -1]}", "anchors.scales is [1.0, -1.0], expected numbers above 0"),
-        ("anchors: {sizes: [32, 64]}", "anchors.sizes has 2 values, expected 5, for P3 to P7"),
-        ("anchors: {background_iou: 0.6}", "anchors.background_iou is above anchors.foreground_iou"),
+        ("anchors: {ratios: []}", "anchors.ratios is [], expected at least one value"),
+        ("anchors: {scales: [1, -1]}", "anchors.scales is [1.0, -1.0], expected 1e-06 to 1,000,000"),
+        ("anchors: {sizes: [32, 64]}", "anchors.sizes is [32.0, 64.0], expected 5 values, for P3 to P7"),
+        (
+            "anchors: {background_iou: 0.6}",
+            "anchors.background_iou is 0.6, expected at most anchors.foreground_iou, 0.5",
+        ),
         (
             "train: {augment: {short_sides: [16]}}",
-            "train.augment.short_sides is [16], expected numbers in 32 to 8192",
+            "train.augment.short_sides is [16], expected 32 to 8,192",
         ),
-        ("model: {pixel_mean: [1, 2]}", "model.pixel_mean has 2 values, expected 3, for R, G and B"),
-        ("model: {pixel_std: [1, 0, 1]}", "model.pixel_std is [1.0, 0.0, 1.0], expected numbers above 0"),
+        ("model: {pixel_mean: [1, 2]}", "model.pixel_mean is [1.0, 2.0], expected 3 values, for R, G and B"),
+        ("model: {pixel_std: [1, 0, 1]}", "model.pixel_std is [1.0, 0.0, 1.0], expected 1e-06 to 1,000,000"),
         ("train: [1]", "train is a list, expected a mapping"),
         ("train: 5", "train is a number, expected a mapping"),
         ("- data", "holds a list, expected a mapping with data, model, train, ..."),
