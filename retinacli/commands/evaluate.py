@@ -123,22 +123,20 @@ def _evaluate(
     reference: bool = False,
 ) -> "Evaluation":
     """As `retinanet.evaluation.evaluate.evaluate_checkpoint` has it; `data` in place of that of `source`."""
-    from retinanet.evaluation.evaluate import evaluate_checkpoint
+    from retinanet.evaluation.detector_and_data import DataSource
+    from retinanet.evaluation.evaluate import Extras, evaluate_checkpoint
     from retinanet.inference.exported_model import OPENVINO
 
     device = options.device(weights, source.device)
     bf16 = source.engine_precision is options.Precision.BF16 and Path(weights).suffix.lower() == OPENVINO
     return evaluate_checkpoint(
         weights,
-        data,
-        source.split,
-        source.set_,
+        DataSource(data, source.split, source.set_),
         source.batch_size,
         device,
-        progress,
-        funnel,
-        reference,
         "bf16" if bf16 else "fp32",
+        progress,
+        Extras(funnel, reference),
     )
 
 

@@ -79,12 +79,13 @@ def distribution(
     from retinacli import console as render
     from retinacli.render import loss_plot as render_lossplot
     from retinanet.devices import pick_device
+    from retinanet.evaluation.detector_and_data import DataSource
     from retinanet.paper.figures import draw_distribution
     from retinanet.paper.loss_distribution import loss_distribution
 
     with render.counter("images") as progress:
         where = pick_device(device or "auto")
-        found = loss_distribution(weights, gammas, data, split, overrides, seed, where, progress)
+        found = loss_distribution(weights, gammas, DataSource(data, split, overrides), seed, where, progress)
     for note in found.notes:
         render.message(note)
     draw_distribution(found, output)

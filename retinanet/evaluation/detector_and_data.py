@@ -1,7 +1,7 @@
 """A detector and the data to measure it on, with the same classes."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,54 +17,59 @@ from retinanet.inference.exported_model import ExportedModel, Precision, open_ex
 from retinanet.model.retinanet import RetinaNet
 
 
+@dataclass(frozen=True)
+class DataSource:
+    """The data to measure a detector on.
+
+    data: None: the data that the detector was trained with; a YAML file: the data of this config; or an open data set,
+        for which `split` is not used.
+    overrides: changes such as "detect.nms_iou=0.6", to the detector's config and to that of `data`.
+    """
+
+    data: str | Dataset | None = None
+    split: str = "val"
+    overrides: Sequence[str] = ()
+
+
+OWN_VAL_SPLIT = DataSource()
+
+
 def checkpoint_and_data(
-    path: str | Path,
-    data: str | Dataset | None = None,
-    split: str = "val",
-    overrides: Sequence[str] = (),
-    device: torch.device | str = "cpu",
+    path: str | Path, source: DataSource = OWN_VAL_SPLIT, device: torch.device | str = "cpu"
 ) -> tuple[RetinaNet, Config, Dataset]:
-    """The detector of a checkpoint or a run's folder, its config, and a split of its own data or of config `data`'s.
+    """The detector of a checkpoint or of a run's folder, its config, and the data to measure it on.
 
-    data: as `evaluate_checkpoint` takes it. Classes of the detector that the data has not are left out of it.
+    Classes that the data does not have are removed from the detector.
 
-    Raises: CheckpointError, ConfigError, DataError, also if the data has categories that the checkpoint has not.
+    Raises: CheckpointError, ConfigError; DataError, also if the data has a category that the detector does not know.
     """
     model, metadata = open_model(path)
-    config = override(metadata.config, overrides)
-    dataset = _fit(model, metadata, path, data, split, overrides)
+    config = override(metadata.config, source.overrides)
+    dataset = _fit(model, metadata, path, source)
     return model.to(device).to(memory_format=torch.channels_last), config, dataset
 
 
 def exported_and_data(
-    path: str | Path,
-    data: str | Dataset | None,
-    split: str,
-    overrides: Sequence[str],
-    precision: Precision,
+    path: str | Path, source: DataSource, precision: Precision
 ) -> tuple[ExportedModel, Config, Dataset]:
-    """As `checkpoint_and_data`, of a file that `retina export` wrote. precision: as `open_exported` takes it.
+    """Like `checkpoint_and_data`, for a file that `retina export` wrote. precision: see `open_exported`.
 
-    Raises: ConfigError also if `overrides` change what the file holds.
+    Raises: ConfigError also if an override changes a setting that is fixed in the file.
     """
     model, metadata = open_exported(path, precision)
-    config = override(metadata.config, overrides)
+    config = override(metadata.config, source.overrides)
     for section, key in (("detect", "top_k"), ("detect", "clip_first"), ("data", "resize")):
         if getattr(getattr(metadata.config, section), key) != getattr(getattr(config, section), key):
             raise ConfigError(f"{section}.{key}: is fixed in {path}; it can be set for a checkpoint")
-    return model, config, _fit(model, metadata, path, data, split, overrides)
+    return model, config, _fit(model, metadata, path, source)
 
 
-def _fit(
-    model: RetinaNet | ExportedModel,
-    metadata: Metadata,
-    path: str | Path,
-    data: str | Dataset | None,
-    split: str,
-    overrides: Sequence[str],
-) -> Dataset:
-    """The data to measure `model` of `path` on; classes that the data has not are left out of the model."""
-    dataset = data if isinstance(data, Dataset) else open_dataset(data_config(metadata, data, overrides), split)
+def _fit(model: RetinaNet | ExportedModel, metadata: Metadata, path: str | Path, source: DataSource) -> Dataset:
+    """Open the data and remove the classes that it does not have from `model`. path: the model's file, for messages."""
+    if isinstance(source.data, Dataset):
+        dataset = source.data
+    else:
+        dataset = open_dataset(data_config(metadata, source.data, source.overrides), source.split)
     labels = known_labels(metadata, dataset, path)
     if labels != list(range(len(metadata.classes))):
         model.keep_classes(labels)
@@ -72,7 +77,10 @@ def _fit(
 
 
 def data_config(metadata: Metadata, data: str | None, overrides: Sequence[str]) -> DataConfig:
-    """The detector's own data, or that of config `data`, of its classes where those are some of its data's."""
+    """The data that the detector was trained with, or that of config `data`, restricted to the detector's classes.
+
+    The restriction applies where the detector was trained on some of its data's classes (data.classes).
+    """
     config = override(metadata.config, overrides) if data is None else load_config(data, overrides)
     if config.data.classes is None and config.data.embedded is None:
         return replace(config.data, classes=metadata.config.data.classes)
@@ -82,7 +90,7 @@ def data_config(metadata: Metadata, data: str | None, overrides: Sequence[str]) 
 def known_labels(metadata: Metadata, dataset: Dataset, path: str | Path) -> list[int]:
     """The detector's label of each class of `dataset`.
 
-    path: of the detector, for the message. Raises: DataError for a class that the detector has not.
+    path: the detector's file, for the message. Raises: DataError if the detector does not know one of the classes.
     """
     known = {
         category: label for label, category in enumerate(zip(metadata.category_ids, metadata.classes, strict=True))

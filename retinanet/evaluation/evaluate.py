@@ -1,6 +1,6 @@
 """Detector + data set -> the 12 COCO numbers, per class too."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from retinanet.data.transforms import Resize
 from retinanet.data.views import EvalSamples
 from retinanet.detections import NO_DETECTIONS, Detections
 from retinanet.evaluation.coco_metrics import METRICS, ClassResult, score
-from retinanet.evaluation.detector_and_data import checkpoint_and_data, exported_and_data
+from retinanet.evaluation.detector_and_data import OWN_VAL_SPLIT, DataSource, checkpoint_and_data, exported_and_data
 from retinanet.evaluation.missed_objects import Funnel, MissedObjects
 from retinanet.evaluation.pycocotools_metrics import pycocotools_stats
 from retinanet.inference.exported_model import ExportedModel, Precision, check_engine, is_exported
@@ -43,6 +43,21 @@ class Evaluation:
     reference: dict[str, float] | None = None
 
 
+@dataclass(frozen=True)
+class Extras:
+    """What `evaluate` does beyond the 12 numbers.
+
+    missed_objects: find out why objects were missed; an exported model gives too little for that.
+    reference: compute the 12 numbers with pycocotools too.
+    """
+
+    missed_objects: bool = False
+    reference: bool = False
+
+
+NO_EXTRAS = Extras()
+
+
 def evaluate(
     model: TorchModel | ExportedModel,
     dataset: Dataset,
@@ -52,19 +67,20 @@ def evaluate(
     batch_size: int = 1,
     workers: int = 0,
     progress: Callable[[int, int], object] = lambda done, total: None,
-    funnel: bool = False,
-    reference: bool = False,
+    extras: Extras = NO_EXTRAS,
     method: Resize = "opencv",
 ) -> Evaluation:
-    """Detect on every image of `dataset` and score the results as COCO does.
+    """Detect objects in every image of `dataset` and compute the 12 COCO numbers.
 
-    The model is left as it is; a copy works on its device. An image that cannot be read counts as one in which
-    nothing is found, with a note. `progress` is told how many images are done, and of how many.
+    The model is not changed: a copy of it runs, on the same device. An image that cannot be read has no detections; a
+    note names it.
 
-    funnel: also tell why objects were missed, which an exported model cannot. reference: also score with pycocotools.
-    method: as `resize` takes it.
+    Args:
+        settings: thresholds and limits of the detections. batch_size: images per batch; above 1, padding changes the
+            last digits of scores. workers: processes that load images. progress: is called after each image with the
+            number of images done and the number of all.
     """
-    missed = MissedObjects(dataset, settings.score_threshold) if funnel else None
+    missed = MissedObjects(dataset, settings.score_threshold) if extras.missed_objects else None
     rows, notes = [np.zeros((0, 7))], []
     found = detections(model, dataset, short_side, long_side, settings, batch_size, workers, missed, method)
     for done, (sample, detected, fault) in enumerate(found, 1):
@@ -82,37 +98,35 @@ def evaluate(
         scores.per_class,
         tuple(notes),
         funnel=missed.funnel(results, lambda given: score(dataset, given).metrics["AP50"]) if missed else None,
-        reference=dict(zip(METRICS, pycocotools_stats(dataset, results), strict=True)) if reference else None,
+        reference=dict(zip(METRICS, pycocotools_stats(dataset, results), strict=True)) if extras.reference else None,
     )
 
 
 def evaluate_checkpoint(
     path: str | Path,
-    data: str | Dataset | None = None,
-    split: str = "val",
-    overrides: Sequence[str] = (),
+    source: DataSource = OWN_VAL_SPLIT,
     batch_size: int = 1,
     device: torch.device | str = "cpu",
-    progress: Callable[[int, int], object] = lambda done, total: None,
-    funnel: bool = False,
-    reference: bool = False,
     precision: Precision = "fp32",
+    progress: Callable[[int, int], object] = lambda done, total: None,
+    extras: Extras = NO_EXTRAS,
 ) -> Evaluation:
-    """Measure the detector of a checkpoint, or of a run's folder, on a split of its own data or of config `data`'s.
+    """Measure the detector of a checkpoint, of a run's folder, or of a file that `retina export` wrote.
 
-    Also that of a file that `retina export` wrote, which runs on the CPU.
+    The checkpoint's config decides how images are resized and how many processes load them.
 
-    data: a data set that is open already is taken as it is, whatever `split` says.
-    progress, funnel, reference: as `evaluate` takes them. precision: of an exported model.
+    Args:
+        batch_size, progress, extras: see `evaluate`. device: "cpu" for an exported model. precision: of an exported
+            model; see `open_exported`.
 
-    Raises: CheckpointError, ConfigError, DataError, also if the data has categories that the checkpoint has not.
+    Raises: CheckpointError, ConfigError; DataError, also if the data has a category that the detector does not know.
     """
     model: TorchModel | ExportedModel
     check_engine(path, device, precision)
     if is_exported(path):
-        model, config, dataset = exported_and_data(path, data, split, overrides, precision)
+        model, config, dataset = exported_and_data(path, source, precision)
     else:
-        network, config, dataset = checkpoint_and_data(path, data, split, overrides, device)
+        network, config, dataset = checkpoint_and_data(path, source, device)
         model = TorchModel(network)
     d = config.data
     result = evaluate(
@@ -124,8 +138,7 @@ def evaluate_checkpoint(
         batch_size,
         d.workers,
         progress,
-        funnel,
-        reference,
+        extras,
         model.resize_method(d.resize),
     )
     return replace(result, notes=(*dataset.notes, *result.notes))

@@ -36,7 +36,7 @@ from retinanet.checkpoints.metadata import Metadata, to_record
 from retinanet.checkpoints.pretrained import open_model
 from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
-from retinanet.evaluation.detector_and_data import data_config, known_labels
+from retinanet.evaluation.detector_and_data import DataSource, data_config, known_labels
 from retinanet.evaluation.evaluate import evaluate_checkpoint
 from retinanet.export.agreement import Agreement, _drawn, verify
 from retinanet.inference.detector import Detector
@@ -199,4 +199,4 @@ def _quantize(file: Path, images: Dataset) -> None:
 
 
 def _ap(path: str | Path, dataset: Dataset) -> float:
-    return evaluate_checkpoint(path, dataset).metrics["AP"]
+    return evaluate_checkpoint(path, DataSource(dataset)).metrics["AP"]

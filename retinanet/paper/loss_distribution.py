@@ -11,7 +11,7 @@ from torch import Tensor
 from retinanet.data.loader import eval_loader
 from retinanet.data.views import EvalSamples
 from retinanet.errors import DataError
-from retinanet.evaluation.detector_and_data import checkpoint_and_data
+from retinanet.evaluation.detector_and_data import OWN_VAL_SPLIT, DataSource, checkpoint_and_data
 from retinanet.losses.criterion import Criterion, Targets, make_criterion
 from retinanet.losses.focal import focal
 from retinanet.losses.matching import BACKGROUND
@@ -91,9 +91,7 @@ class LossDistribution:
 def loss_distribution(
     path: str | Path,
     gammas: Sequence[float],
-    data: str | None = None,
-    split: str = "val",
-    overrides: Sequence[str] = (),
+    source: DataSource = OWN_VAL_SPLIT,
     seed: int = 0,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], object] = lambda done, total: None,
@@ -103,7 +101,7 @@ def loss_distribution(
     The data is found as by `evaluate_checkpoint`, anchors are matched as in training.
     Raises: CheckpointError, ConfigError, DataError, also if the split has no foreground or no background anchors.
     """
-    model, config, dataset = checkpoint_and_data(path, data, split, overrides, device)
+    model, config, dataset = checkpoint_and_data(path, source, device)
     d, criterion = config.data, make_criterion(config.loss, config.anchors)
     samples = (
         UniformSample(FOREGROUND_SAMPLES, np.random.default_rng([seed, 0])),
@@ -114,7 +112,7 @@ def loss_distribution(
     for kind, sample in zip(("foreground", "background"), samples, strict=True):
         if not sample.seen:
             raise DataError(
-                f"{split}: none of its {len(dataset)} images has {kind} anchors, expected some of each kind"
+                f"{source.split}: none of its {len(dataset)} images has {kind} anchors, expected some of each kind"
             )
     foreground, background = (distribution(sample.values(), sample.seen, gammas) for sample in samples)
     return LossDistribution(foreground, background, (*dataset.notes, *notes))

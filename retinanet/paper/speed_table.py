@@ -83,11 +83,12 @@ def with_ap(
 
     Raises: as `evaluate_checkpoint`.
     """
+    from retinanet.evaluation.detector_and_data import DataSource
     from retinanet.evaluation.evaluate import evaluate_checkpoint
 
     measured = []
     for row in rows:
         size = [f"data.short_side={row.scale}", f"data.long_side={row.long_side}"]
-        found = evaluate_checkpoint(path, data, "val", size, 1, device, progress, precision=precision)
-        measured.append(replace(row, ap=found.metrics["AP"]))
+        evaluation = evaluate_checkpoint(path, DataSource(data, "val", size), 1, device, precision, progress)
+        measured.append(replace(row, ap=evaluation.metrics["AP"]))
     return measured

@@ -11,7 +11,7 @@ from retinanet.config.schema import DetectConfig
 from retinanet.data.dataset import Dataset
 from retinanet.data.shapes import open_shapes
 from retinanet.errors import DataError
-from retinanet.evaluation.evaluate import evaluate
+from retinanet.evaluation.evaluate import Extras, evaluate
 from retinanet.inference.torch_model import TorchModel
 from retinanet.model.retinanet import Predictions
 
@@ -94,10 +94,8 @@ def test_with_funnel_and_reference_the_results_are_the_same(shapes):
     torn.image = image
     arguments = (torn, 128, 128, DetectConfig(nms_iou=1))
     for oracle in (Oracle(shapes), Oracle(shapes, scale=0.8)):
-        plain, told = (
-            evaluate(TorchModel(oracle), *arguments),
-            evaluate(TorchModel(oracle), *arguments, funnel=True, reference=True),
-        )
+        plain = evaluate(TorchModel(oracle), *arguments)
+        told = evaluate(TorchModel(oracle), *arguments, extras=Extras(True, True))
         np.testing.assert_array_equal(plain.results, told.results)
         assert plain.metrics == told.metrics == told.reference
         counts = {at.stage: at.missed for at in told.funnel.lost}
