@@ -188,14 +188,14 @@ def show(measured: Measured) -> None:
 
 
 def draw(rows: list[Measured], output: str) -> None:
-    from retinanet.plotting import BLUE, GREEN, ORANGE, new_figure
+    from retinanet.plotting import BLACK, BLUE, GREEN, PURPLE, VERMILLION, new_figure
 
     styles = {
         "loss": (BLUE, "o"),
-        "detection": (ORANGE, "s"),
+        "detection": (VERMILLION, "s"),
         "matching": (GREEN, "^"),
-        "forced matching": ("black", "x"),
-        "scoring": ("#cc79a7", "D"),
+        "forced matching": (BLACK, "x"),
+        "scoring": (PURPLE, "D"),
     }
     figure = new_figure(9, 4.8)
     panels = figure.subplots(2, 4, sharex=True, sharey=True)

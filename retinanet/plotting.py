@@ -1,4 +1,4 @@
-"""Figures, drawn with matplotlib."""
+"""Colours and files of figures, drawn with matplotlib."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,12 +8,21 @@ from retinanet.io.atomic import replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Okabe and Ito 2008: readers with any colour vision can tell them apart; BLUE, VERMILLION and GREEN also in grey
+BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
+SKY_BLUE, ORANGE, YELLOW, BLACK = "#56b4e9", "#e69f00", "#f0e442", "#000000"
+PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, SKY_BLUE, ORANGE, BLACK)  # of lines: yellow is too light on white
+LINE_STYLES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (10, 3)), (0, (3, 1)))
 
-BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito 2008: told apart by all, and in grey
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """0 to 255 each, of a colour such as "#0072b2"."""
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    return red, green, blue
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty one of so many inches, which needs no screen."""
+    """An empty figure of this size in inches, which needs no screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -22,13 +31,13 @@ def new_figure(width: float, height: float) -> "Figure":
     return figure
 
 
-DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (10, 3)), (0, (3, 1)))
+def save_figure(figure: "Figure", output: Path, dpi: int = 150) -> None:
+    """Write the figure in the format of the ending of `output`; equal figures give equal files.
 
-
-def _save(figure: Any, output: Path) -> None:
-    """The same figure is the same file: no dates, no random names."""
+    dpi: pixels per inch of what is not drawn as lines.
+    """
     import matplotlib
 
-    dateless = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(output.suffix.lower())
+    no_date: dict[str, Any] | None = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(output.suffix.lower())
     with matplotlib.rc_context({"svg.hashsalt": "retina"}), replacing(output) as temporary:
-        figure.savefig(temporary, format=output.suffix[1:].lower(), dpi=150, metadata=dateless)
+        figure.savefig(temporary, format=output.suffix[1:].lower(), dpi=dpi, metadata=no_date)

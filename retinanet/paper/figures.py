@@ -1,4 +1,4 @@
-"""Figures of the losses: the paper's figures 1, 4 and 6."""
+"""The paper's figures 1, 4 and 6, and a chart of its tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retinanet.io.atomic import replacing
 from retinanet.paper.loss_curves import Curve, Kind
-from retinanet.plotting import BLUE, DASHES, ORANGE, _save, new_figure
+from retinanet.plotting import BLUE, LINE_STYLES, VERMILLION, new_figure, save_figure
 
 if TYPE_CHECKING:
     from retinanet.paper.ablation import Outcome
@@ -23,7 +22,7 @@ FORMULAS = {
 
 
 def draw_losses(curves: Sequence[Curve], output: Path, kind: Kind, alpha: float | None, shift: float) -> None:
-    """Figure 1: the loss over the probability of the ground truth class. curves: from `loss_curves`."""
+    """Figure 1: the loss against the probability of the ground truth class. curves: from `loss_curves`."""
     figure = new_figure(6, 4.5)
     axes = figure.subplots()
     axes.axvspan(0.5, 1, color="0.93", zorder=0)
@@ -35,11 +34,11 @@ def draw_losses(curves: Sequence[Curve], output: Path, kind: Kind, alpha: float 
     _formulas(axes, kind, alpha, shift, 0.13)
     axes.set(xlim=(0, 1), ylim=(0, 5), xlabel="probability of ground truth class", ylabel="loss")
     axes.legend(frameon=False, loc="upper right", handlelength=3.5)
-    _save(figure, output)
+    save_figure(figure, output)
 
 
 def draw_derivatives(curves: Sequence[Curve], output: Path, kind: Kind, alpha: float | None, shift: float) -> None:
-    """Figure 6: the loss' derivative by x_t over x_t. curves: from `derivative_curves`."""
+    """Figure 6: the derivative of the loss with respect to x_t, against x_t. curves: from `derivative_curves`."""
     figure = new_figure(6, 4.5)
     axes = figure.subplots()
     axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
@@ -49,11 +48,11 @@ def draw_derivatives(curves: Sequence[Curve], output: Path, kind: Kind, alpha: f
     axes.set(xlim=(-5, 5), ylim=(1.1 * lowest or -1, -0.45 * lowest or 1))
     axes.set(xlabel=r"$x_\mathrm{t}$", ylabel=r"$dL\,/\,dx_\mathrm{t}$")
     axes.legend(frameon=False, loc="lower right", handlelength=3.5)
-    _save(figure, output)
+    save_figure(figure, output)
 
 
 def draw_distribution(distribution: "LossDistribution", output: Path) -> None:
-    """Figure 4: share of the loss held by the easiest part of the samples, foreground and background apart."""
+    """Figure 4: the share of the loss in the easiest samples, one panel for foreground and one for background."""
     figure = new_figure(9, 3.9)
     for axes, kind in zip(figure.subplots(1, 2), ("foreground", "background"), strict=True):
         part = getattr(distribution, kind)
@@ -61,18 +60,21 @@ def draw_distribution(distribution: "LossDistribution", output: Path) -> None:
         axes.set(xlim=(0, 1.005), ylim=(0, 1.005), title=f"{kind}, {part.drawn:,} samples")
         axes.set(xlabel=f"fraction of {kind} samples, easiest first", ylabel="cumulative normalised loss")
         axes.legend(frameon=False, loc="upper left", handlelength=3.5)
-    _save(figure, output)
+    save_figure(figure, output)
 
 
 def _draw(axes: Any, curves: Sequence[tuple[float, Sequence[float] | np.ndarray, Sequence[float]]]) -> None:
-    """(gamma, x, y) each, rising gamma: from black to light, so that grey keeps them apart, each with its own dashes."""
+    """Curves of rising gamma, from dark to light with different dashes, so that they differ in grey too.
+
+    curves: (gamma, x, y) each.
+    """
     from matplotlib import colormaps
 
     lightest = min(0.78, 0.3 * (len(curves) - 1))
     shades = colormaps["inferno"](np.linspace(0, lightest, len(curves)))
     for index, (gamma, x, y) in enumerate(curves):
         name = "CE" if gamma == 0 else f"$\\gamma$ = {gamma:g}"
-        style = {"color": shades[index], "linestyle": DASHES[index % len(DASHES)], "linewidth": 1.8}
+        style = {"color": shades[index], "linestyle": LINE_STYLES[index % len(LINE_STYLES)], "linewidth": 1.8}
         axes.plot(x, y, **style, label=name, zorder=3 - index / len(curves))
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -80,30 +82,31 @@ def _draw(axes: Any, curves: Sequence[tuple[float, Sequence[float] | np.ndarray,
 def _formulas(axes: Any, kind: Kind, alpha: float | None, shift: float, left: float) -> None:
     weight = "" if alpha is None else r"\alpha_\mathrm{t}\,"
     lines = [CROSS_ENTROPY % weight, FORMULAS[kind] % weight]
-    given = [] if alpha is None else [rf"$\alpha_\mathrm{{t}}$ = {alpha:g}"]
-    given += [rf"$\beta$ = {shift:g}"] if kind == "focal_star" else []
-    lines += [", ".join(given)] if given else []
+    parameters = [] if alpha is None else [rf"$\alpha_\mathrm{{t}}$ = {alpha:g}"]
+    parameters += [rf"$\beta$ = {shift:g}"] if kind == "focal_star" else []
+    lines += [", ".join(parameters)] if parameters else []
     axes.text(left, 0.98, "\n".join(lines), transform=axes.transAxes, va="top", linespacing=1.5)
 
 
 def ablation_chart(outcomes: "Sequence[Outcome]", output: Path) -> None:
-    """AP of each row, one panel for each table, beside the paper's, as a PNG. Both in percent, on scales of their own."""
+    """AP of each row in percent beside the paper's, with one panel and one scale for each table."""
     names = list(dict.fromkeys(outcome.table for outcome in outcomes))
     figure = new_figure(1 + 4.2 * len(names), 3.8)
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        found = [outcome for outcome in outcomes if outcome.table == name]
-        x = range(len(found))
-        ours = [100 * (outcome.mean["AP"] or 0) for outcome in found]
-        spread = [100 * (outcome.spread["AP"] or 0) for outcome in found]
-        axes.bar([i - 0.2 for i in x], ours, 0.38, yerr=spread if any(spread) else None, color=BLUE, label="here")
-        theirs = [outcome.paper["AP"] or 0 for outcome in found]
-        axes.bar([i + 0.2 for i in x], theirs, 0.38, color="white", edgecolor=ORANGE, hatch="///", label="paper, COCO")
-        for i, outcome in enumerate(found):
+        rows = [outcome for outcome in outcomes if outcome.table == name]
+        x = range(len(rows))
+        ours = [100 * (outcome.mean["AP"] or 0) for outcome in rows]
+        spread = [100 * (outcome.spread["AP"] or 0) for outcome in rows]
+        axes.bar([i - 0.2 for i in x], ours, 0.38, yerr=spread if any(spread) else None, color=BLUE, label="this data")
+        theirs = [outcome.paper["AP"] or 0 for outcome in rows]
+        axes.bar(
+            [i + 0.2 for i in x], theirs, 0.38, color="white", edgecolor=VERMILLION, hatch="///", label="paper, COCO"
+        )
+        for i, outcome in enumerate(rows):
             if outcome.mean["AP"] is None:
                 axes.annotate("diverged", (i - 0.2, 0), rotation=90, ha="center", va="bottom")
         axes.set(title=f"Table {name}", ylabel="AP, %", ylim=(0, 1.3 * max(*ours, *theirs, 1)))  # room for the legend
-        axes.set_xticks(x, [outcome.value for outcome in found], rotation=30, ha="right")
+        axes.set_xticks(x, [outcome.value for outcome in rows], rotation=30, ha="right")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, loc="upper left")
-    with replacing(output) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    save_figure(figure, output, dpi=110)

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retinanet.evaluation.error_analysis import BINS, Calibration
-from retinanet.plotting import BLUE, DASHES, GREEN, ORANGE, new_figure
+from retinanet.plotting import BLUE, LINE_STYLES, PALETTE, new_figure
 from retinanet.report.html import shortened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLOURS = (BLUE, ORANGE, GREEN, "#cc79a7", "#56b4e9", "#e69f00", "#000000")  # Okabe and Ito 2008, without yellow
 FEW_CURVES = 10  # classes that can be told apart
 FEW_CELLS = 20  # classes whose counts can be read in the cells of a matrix
 TICKED = 100  # classes whose names can be read along a matrix
@@ -48,7 +47,10 @@ def precision_recall(recall: np.ndarray, curves: np.ndarray, names: Sequence[str
     axes = figure.subplots()
     if len(known) <= FEW_CURVES:
         for index in known:
-            style = {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[(index + index // 7) % len(DASHES)]}
+            style = {
+                "color": PALETTE[index % len(PALETTE)],
+                "linestyle": LINE_STYLES[(index + index // len(PALETTE)) % len(LINE_STYLES)],
+            }
             axes.plot(recall, curves[:, index], linewidth=1.8, clip_on=False, **style)
         texts = [f"{_plain(names[index])} {curves[:, index].mean():.3f}" for index in known]
     else:

@@ -1,14 +1,16 @@
-"""The curves of a run, drawn from its log."""
+"""The training curves of a run, drawn from its log."""
 
 import json
 from pathlib import Path
 
-from retinanet.io.atomic import replacing
-from retinanet.plotting import BLUE, GREEN, ORANGE, new_figure
+from retinanet.plotting import BLUE, GREEN, VERMILLION, new_figure, save_figure
 
 
 def training_curves(log: Path, output: Path) -> None:
-    """Losses, learning rate and AP over the steps of a run's `log` (metrics.jsonl), as a PNG."""
+    """Draw the losses, learning rate and AP at the steps of a run.
+
+    log: the run's metrics.jsonl. output: a file name with a picture format's ending.
+    """
     records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     steps = [record for record in records if record["kind"] == "step"]
     evaluations = [record for record in records if record["kind"] == "eval"]
@@ -16,18 +18,17 @@ def training_curves(log: Path, output: Path) -> None:
     losses, rate, precision = figure.subplots(1, 3)
     x = [record["step"] for record in steps]
     losses.plot(x, [record["cls"] for record in steps], color=BLUE, label="classification")
-    losses.plot(x, [record["box"] for record in steps], color=ORANGE, linestyle="--", label="box")
+    losses.plot(x, [record["box"] for record in steps], color=VERMILLION, linestyle="--", label="box")
     losses.set(title="Loss", xlabel="step", ylim=(0, None))
     losses.legend(frameon=False)
     rate.plot(x, [record["lr"] for record in steps], color=GREEN)
     rate.set(title="Learning rate", xlabel="step", ylim=(0, None))
     x = [record["step"] for record in evaluations]
-    precision.plot(x, [record["AP50"] for record in evaluations], "s--", color=ORANGE, markersize=3, label="AP50")
+    precision.plot(x, [record["AP50"] for record in evaluations], "s--", color=VERMILLION, markersize=3, label="AP50")
     precision.plot(x, [record["AP"] for record in evaluations], "o-", color=BLUE, markersize=3, label="AP")
     precision.set(title="Validation", xlabel="step", ylim=(0, 1))
     precision.legend(frameon=False, loc="lower right")
     for axes in (losses, rate, precision):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
-    with replacing(output) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    save_figure(figure, output, dpi=110)
