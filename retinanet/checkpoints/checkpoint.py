@@ -1,4 +1,4 @@
-"""Weights and everything needed to use or continue them, in one safetensors file."""
+"""Checkpoints: one safetensors file with the weights and all that is needed to use them or to resume their training."""
 
 import hashlib
 import json
@@ -19,13 +19,17 @@ from retinanet.messages import one_line
 from retinanet.model.retinanet import RetinaNet, make_model
 
 T = TypeVar("T")
-MAX_BYTES = 2**35  # ResNet-152 with its optimizer and its average has 1 GB
+MAX_CHECKPOINT_BYTES = 2**35  # ResNet-152 with its optimizer and its average has 1 GB
 BEST, LAST, PREVIOUS = "best.safetensors", "last.safetensors", "previous.safetensors"
 MODEL, AVERAGE, OPTIMIZER = "model.", "average.", "optimizer."  # prefixes of the tensors' names
 
 
 def save(path: Path, tensors: dict[str, Tensor], metadata: Metadata, keep: Path | None = None) -> None:
-    """Write atomically. keep: what the checkpoint of before is called from then on. Raises: OSError that names `path`."""
+    """Write a checkpoint atomically.
+
+    keep: new name of the checkpoint that was at `path`; None removes it.
+    Raises: OSError that names `path`.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     record = to_record(metadata)
     record["sha256"] = _sha256(tensors, record)
@@ -37,12 +41,12 @@ def save(path: Path, tensors: dict[str, Tensor], metadata: Metadata, keep: Path 
 
 
 def resolve(path: str | Path) -> Path:
-    """The checkpoint that a run's folder stands for (best, else last), or the file itself.
+    """The best checkpoint in the folder of a run, else the last; `path` itself if it is a file.
 
     Raises: CheckpointError if there is none.
     """
     path = Path(path)
-    if os.path.isdir(path):  # of a name too long it says no, where pathlib raises
+    if os.path.isdir(path):  # False for a name that is too long, where pathlib raises
         for name in (BEST, LAST):
             if (path / name).is_file():
                 return path / name
@@ -53,13 +57,13 @@ def resolve(path: str | Path) -> Path:
 
 
 def read_metadata(path: str | Path) -> Metadata:
-    """Config, classes and progress of a checkpoint, without its tensors. Raises: CheckpointError."""
+    """The metadata of a checkpoint; its tensors are not read. Raises: CheckpointError."""
     file = resolve(path)
     return from_record(_record(file), file)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor of a checkpoint, its checksum compared. Raises: CheckpointError."""
+    """All tensors of a checkpoint, after a comparison of its checksum. Raises: CheckpointError."""
     record = _record(path)
     try:
         tensors = load_file(path)
@@ -71,51 +75,52 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_checked_metadata(path: str | Path) -> Metadata:
-    """As `read_metadata`, of a file that holds the tensors of the model that its config describes, as its header tells.
+    """As `read_metadata`, after a check that the tensors' names and shapes fit the model that the config describes.
 
-    No memory is taken for the model, which a config may claim to be of any size. Raises: CheckpointError.
+    The check needs no memory for the model, since a hostile config may describe one of any size.
+    Raises: CheckpointError.
     """
     file = resolve(path)
     metadata = from_record(_record(file), file)
     with safetensors.safe_open(file, framework="pt") as opened:
         held = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
-    held = weights(held)
+    held = model_tensors(held)
     try:
         with torch.device("meta"):
             model = _make(metadata)
     except RuntimeError as error:
-        raise CheckpointError(f"{file}: its config describes no model: {one_line(error)}") from None
+        raise CheckpointError(f"{file}: its config does not describe a valid model: {one_line(error)}") from None
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     wrong = [name for name in (expected | held) if expected.get(name) != held.get(name)]
     if wrong:
         name, *others = wrong
-        shapes = f"{name} is {held.get(name, 'absent')}, expected {expected.get(name, 'no such tensor')}"
+        shapes = f"{name} is {held.get(name, 'missing')}, expected {expected.get(name, 'no such tensor')}"
         also = f"; {len(others)} more differ" if others else ""
         raise CheckpointError(f"{file}: does not fit its own config: {shapes}{also}")
     return metadata
 
 
 def load_model(path: str | Path) -> tuple[RetinaNet, Metadata]:
-    """The detector of a checkpoint or a run's folder in evaluation mode, on the CPU; averaged weights where it has them.
+    """The model of a checkpoint or of a run's folder, with its averaged weights if it has any.
 
-    Raises: CheckpointError.
+    It is in evaluation mode and on the CPU. Raises: CheckpointError.
     """
     file = resolve(path)
     metadata = read_checked_metadata(file)
-    tensors = weights(read_tensors(file))
+    tensors = model_tensors(read_tensors(file))
     model = _make(metadata)
     model.load_state_dict(tensors)
     return model.eval(), metadata
 
 
-def weights(tensors: dict[str, T]) -> dict[str, T]:
-    """The model's tensors of a checkpoint under the model's names; the averaged ones where there are any."""
+def model_tensors(tensors: dict[str, T]) -> dict[str, T]:
+    """The model's tensors in a checkpoint, under the model's names; the averaged ones if there are any."""
     prefix = AVERAGE if any(name.startswith(AVERAGE) for name in tensors) else MODEL
     return strip_prefix(tensors, prefix)
 
 
 def strip_prefix(tensors: dict[str, T], prefix: str) -> dict[str, T]:
-    """Those tensors whose names begin with `prefix`, without it."""
+    """The tensors whose names begin with `prefix`, under their names without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
@@ -125,11 +130,11 @@ def _make(metadata: Metadata) -> RetinaNet:
 
 def _record(file: Path) -> dict[str, str]:
     try:
-        check_size(file, MAX_BYTES, CheckpointError)
+        check_size(file, MAX_CHECKPOINT_BYTES, CheckpointError)
         with safetensors.safe_open(file, framework="pt") as opened:
             record = opened.metadata() or {}
     except (safetensors.SafetensorError, OSError) as error:
-        hint = "; if it is torchvision's or detectron2's, retina import makes one of it"
+        hint = "; if it is torchvision's or detectron2's, convert it with retina import"
         foreign = file.suffix in (".pth", ".pt", ".pkl")
         raise CheckpointError(
             f"{file}: is not a readable safetensors file: {one_line(error)}{hint if foreign else ''}"
@@ -140,9 +145,9 @@ def _record(file: Path) -> dict[str, str]:
 
 
 def _sha256(tensors: dict[str, Tensor], record: dict[str, str]) -> str:
-    """Of every tensor and all metadata but the checksum itself."""
-    told = {key: text for key, text in record.items() if key != "sha256"}
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    """Checksum of all tensors and all metadata, except the checksum itself."""
+    covered = {key: text for key, text in record.items() if key != "sha256"}
+    digest = hashlib.sha256(json.dumps(covered, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

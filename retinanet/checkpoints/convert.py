@@ -1,4 +1,4 @@
-"""Other projects' RetinaNet weights as ours: torchvision's and detectron2's."""
+"""Weights of torchvision's and detectron2's RetinaNets, converted to ours."""
 
 import hashlib
 import re
@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from retinanet.checkpoints.checkpoint import Metadata
-from retinanet.checkpoints.foreign_files import MAX_BYTES, _read
+from retinanet.checkpoints.foreign_files import MAX_FOREIGN_BYTES, foreign_tensors
+from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.parsing import config_from_dict
 from retinanet.config.presets import PRESETS
 from retinanet.errors import CheckpointError
@@ -18,10 +18,10 @@ from retinanet.io.size_limits import read_bytes
 from retinanet.messages import one_line
 from retinanet.model.retinanet import RetinaNet, make_model
 
-V1_SHA256 = "eeacb38b"  # begins that of torchvision's COCO_V1, for which it sets the normalisations' epsilon to 0
-EPSILON = 1e-5  # of our normalisations
-BLOCKS = {6: "resnet50", 23: "resnet101", 36: "resnet152"}  # bottlenecks of C4
-BGR_MEAN = (103.53, 116.28, 123.675)  # detectron2's default, over 1
+V1_SHA256 = "eeacb38b"  # first digits for torchvision's COCO_V1, which it runs with a batch norm epsilon of 0
+EPSILON = 1e-5  # of our batch norms
+BACKBONES = {6: "resnet50", 23: "resnet101", 36: "resnet152"}  # by the number of bottlenecks of C4
+BGR_MEAN = (103.53, 116.28, 123.675)  # detectron2's default, on the scale 0 to 255
 
 TORCHVISION = (
     (r"backbone\.body\.(.+)", r"trunk.body.\1"),
@@ -56,54 +56,52 @@ DETECTRON2_NORMS = (
     (r"\.shortcut\.norm\.", ".downsample.1."),
     (r"\.shortcut\.", ".downsample.0."),
 )
-NOT_WEIGHTS = ("anchor_generator.", "pixel_mean", "pixel_std")  # detectron2's buffers, which the preset knows
+NOT_WEIGHTS = ("anchor_generator.", "pixel_mean", "pixel_std")  # detectron2's buffers, whose values our config has
 
 
-def import_weights(path: str | Path) -> tuple[RetinaNet, Metadata]:
-    """The model of a file of torchvision's RetinaNet, or of detectron2's model zoo, with its preset.
+def import_weights(path: str | Path, zero_epsilon: bool | None = None) -> tuple[RetinaNet, Metadata]:
+    """The model of a weights file of torchvision's RetinaNet or of detectron2's model zoo, with the project's preset.
 
-    Raises: CheckpointError if the file cannot be read, or is neither.
+    zero_epsilon: whether torchvision's batch norms add nothing to the variance; None tells by the file's SHA-256.
+    Raises: CheckpointError if the file is not readable or is of neither project.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(
             f"{path}: no such file; expected weights of torchvision (.pth) or detectron2 (.pkl, .pth)"
         )
-    content = read_bytes(path, MAX_BYTES, CheckpointError)
-    return _convert(path, content, no_epsilon=hashlib.sha256(content).hexdigest().startswith(V1_SHA256))
-
-
-def _convert(path: Path, content: bytes, no_epsilon: bool) -> tuple[RetinaNet, Metadata]:
-    """no_epsilon: whether torchvision's normalisations add nothing to the variance."""
-    state = _read(path, content)
+    content = read_bytes(path, MAX_FOREIGN_BYTES, CheckpointError)
+    if zero_epsilon is None:
+        zero_epsilon = hashlib.sha256(content).hexdigest().startswith(V1_SHA256)
+    state = foreign_tensors(path, content)
     try:
         if "head.cls_score.weight" in state:
-            return _make(*_from_detectron2(state), str(path))
+            return _make(*from_detectron2(state), str(path))
         if "head.classification_head.cls_logits.weight" in state:
-            return _make(*_from_torchvision(state, no_epsilon), str(path))
-    except Exception as error:  # tensors of any shape and kind: what they raise has no bounds
-        raise CheckpointError(f"{path}: is no RetinaNet that is known here: {one_line(error)}") from None
-    known = ", ".join(list(state)[:3])[:200]
-    raise CheckpointError(f"{path}: is neither torchvision's RetinaNet nor detectron2's; it holds {known}, ...")
+            return _make(*from_torchvision(state, zero_epsilon), str(path))
+    except Exception as error:  # tensors of any shape and type can raise anything
+        raise CheckpointError(f"{path}: is not a supported RetinaNet: {one_line(error)}") from None
+    names = ", ".join(list(state)[:3])[:200]
+    raise CheckpointError(f"{path}: is neither torchvision's RetinaNet nor detectron2's; it holds {names}, ...")
 
 
-def _from_torchvision(state: Mapping[str, Tensor], no_epsilon: bool) -> tuple[dict[str, Tensor], dict[str, Any], int]:
-    """Tensors, the configuration as a dict, and the number of classes."""
+def from_torchvision(state: Mapping[str, Tensor], zero_epsilon: bool) -> tuple[dict[str, Tensor], dict[str, Any], int]:
+    """Our tensors, our config as a dict, and the number of classes."""
     v2 = any(re.fullmatch(r"head\.classification_head\.conv\.\d\.1\.weight", name) for name in state)
     tensors = {}
     for name, tensor in _renamed(state, TORCHVISION).items():
         index = re.fullmatch(r"(cls_subnet|box_subnet)\.tower\.(\d)\.([01])\.(\w+)", name)
-        if index:  # a block of convolution, normalisation (V2 alone) and ReLU; ours stand in one row
+        if index:  # theirs are blocks of convolution, normalisation (only V2) and ReLU; ours are one sequence
             subnet, block, part, kind = index.groups()
             name = f"{subnet}.tower.{int(block) * (3 if v2 else 2) + int(part)}.{kind}"
         tensors[name] = tensor
     for name in [name for name in tensors if v2 and re.fullmatch(r"\w+\.tower\.[0369]\.weight", name)]:
-        tensors[name.replace("weight", "bias")] = torch.zeros(len(tensors[name]))  # ours have one, before a GN too
+        tensors[name.replace("weight", "bias")] = torch.zeros(len(tensors[name]))  # ours have one even before a GN
     classes = len(tensors["cls_subnet.predict.bias"]) // 9
     for subnet, columns in (("cls_subnet", classes), ("box_subnet", 4)):
         for kind in ("weight", "bias"):
             tensors[f"{subnet}.predict.{kind}"] = _scale_major(tensors[f"{subnet}.predict.{kind}"], columns)
-    if no_epsilon:
+    if zero_epsilon:
         # w / sqrt(v) = w' / sqrt(v + eps)
         for name in [name for name in tensors if name.endswith("running_var")]:
             variance, scale = tensors[name], name.replace("running_var", "weight")
@@ -111,8 +109,8 @@ def _from_torchvision(state: Mapping[str, Tensor], no_epsilon: bool) -> tuple[di
     return tensors, _config("torchvision_v2" if v2 else "torchvision", {}, tensors), classes
 
 
-def _from_detectron2(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any], int]:
-    """Tensors, the configuration as a dict, and the number of classes."""
+def from_detectron2(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any], int]:
+    """Our tensors, our config as a dict, and the number of classes."""
     state = {name: tensor for name, tensor in state.items() if not name.startswith(NOT_WEIGHTS)}
     tensors = {}
     for name, tensor in _renamed(state, DETECTRON2).items():
@@ -136,18 +134,18 @@ def _renamed(state: Mapping[str, Tensor], rules: tuple[tuple[str, str], ...]) ->
 
 
 def _scale_major(predict: Tensor, columns: int) -> Tensor:
-    """Outputs of 3 ratios x 3 scales x columns, as torchvision has them, as ours of 3 scales x 3 ratios x columns."""
+    """Rows in torchvision's order, 3 ratios x 3 scales x columns, brought into ours, 3 scales x 3 ratios x columns."""
     return predict.reshape(3, 3, columns, *predict.shape[1:]).transpose(0, 1).reshape(predict.shape)
 
 
 def _config(preset: str, model: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     blocks = {name.split(".")[3] for name in tensors if name.startswith("trunk.body.layer3.")}
-    if len(blocks) not in BLOCKS:
+    if len(blocks) not in BACKBONES:
         raise ValueError(
-            f"C4 has {len(blocks)} blocks, a ResNet of 50, 101 or 152 layers {', '.join(map(str, BLOCKS))}"
+            f"C4 has {len(blocks)} blocks, expected {', '.join(map(str, BACKBONES))}, for 50, 101 or 152 layers"
         )
     config = {section: dict(values) for section, values in PRESETS[preset].items()}
-    config["model"] = config.get("model", {}) | {"backbone": BLOCKS[len(blocks)]} | model
+    config["model"] = config.get("model", {}) | {"backbone": BACKBONES[len(blocks)]} | model
     return config
 
 
@@ -157,7 +155,7 @@ def _make(tensors: dict[str, Tensor], values: dict[str, Any], classes: int, sour
     config = config_from_dict(values, source)
     model = make_model(config.model, config.anchors, classes, pretrained=False)
     missing, unexpected = model.load_state_dict(tensors, strict=False)
-    fresh = [name for name in missing if not name.endswith("num_batches_tracked")]  # frozen ones count nothing
+    fresh = [name for name in missing if not name.endswith("num_batches_tracked")]  # frozen batch norms have no counter
     if fresh or unexpected:
         raise ValueError(
             f"missing {', '.join(fresh[:3]) or 'nothing'}, unexpected {', '.join(unexpected[:3]) or 'nothing'}"
@@ -166,10 +164,10 @@ def _make(tensors: dict[str, Tensor], values: dict[str, Any], classes: int, sour
 
 
 def _names(classes: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Names and category ids: COCO's 80, torchvision's 91 with 11 that no picture has, or numbers from 1."""
+    """Names and category ids: COCO's 80, torchvision's 91, of which no image has 11, or numbers from 1."""
     from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights
 
-    categories = RetinaNet_ResNet50_FPN_Weights.COCO_V1.meta["categories"]  # of ids 0..90
+    categories = RetinaNet_ResNet50_FPN_Weights.COCO_V1.meta["categories"]  # index: category id
     used = [i for i, name in enumerate(categories) if i and name != "N/A"]
     if classes == len(used):
         return tuple(categories[i] for i in used), tuple(used)

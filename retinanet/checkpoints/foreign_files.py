@@ -1,4 +1,4 @@
-"""Tensors out of the weights files of other projects."""
+"""Tensors from the weights files of other projects, read without running any code in them."""
 
 import io
 import pickle
@@ -14,13 +14,13 @@ from torch import Tensor
 from retinanet.errors import CheckpointError
 from retinanet.messages import one_line
 
-MAX_BYTES = 2**32  # detectron2's R101 with its optimizer has 0.5 GB
+MAX_FOREIGN_BYTES = 2**32  # detectron2's R101 with its optimizer has 0.5 GB
 
 
 class _Arrays(pickle._Unpickler):
-    """Admits arrays and plain containers, and calls nothing else: a pickle may name any function.
+    """Admits only arrays and plain containers, since a pickle can name and call any function.
 
-    Of the two unpicklers the one in Python: the memo of the other, in C, takes 16 bytes times the largest number in it.
+    This is Python's unpickler in Python: the one in C allocates 16 bytes times the largest memo index in the file.
     """
 
     ADMITTED = {
@@ -36,15 +36,15 @@ class _Arrays(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.ADMITTED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is neither an array nor a container")
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not an array or a container")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
-def _read(path: Path, content: bytes) -> dict[str, Tensor]:
-    """The named tensors of a file. Nothing in it is run."""
+def foreign_tensors(path: Path, content: bytes) -> dict[str, Tensor]:
+    """The named tensors in the `content` of a .pth or .pkl file. path: for messages. Raises: CheckpointError."""
     try:
         if content[:2] == b"PK":
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch writes its parts as they are
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch does not compress the parts
                 _check_claim(sum(part.file_size for part in archive.infolist()), content)
             held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         else:
@@ -53,7 +53,7 @@ def _read(path: Path, content: bytes) -> dict[str, Tensor]:
             held = held["model"]
         state = _named_tensors(held) if isinstance(held, Mapping) else None
         _check_claim(sum(tensor.numel() * tensor.element_size() for tensor in (state or {}).values()), content)
-    except Exception as error:  # what a damaged or hostile file raises has no bounds
+    except Exception as error:  # a damaged or hostile file can raise anything
         raise CheckpointError(f"{path}: cannot be read as weights: {one_line(error)}") from None
     if state is None:
         raise CheckpointError(f"{path}: holds {type(held).__name__}, expected named tensors")
@@ -66,6 +66,6 @@ def _named_tensors(held: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def _check_claim(claimed: int, content: bytes) -> None:
-    """A small file may hold views of any size, or parts that are packed."""
+    """Refuse a small file with compressed parts or with views of any size. claimed: bytes. Raises: ValueError."""
     if claimed > len(content):
         raise ValueError(f"it claims {claimed:,} bytes in a file of {len(content):,}")

@@ -1,4 +1,4 @@
-"""What travels beside a detector's weights, in checkpoints and in exported models."""
+"""The metadata beside a detector's weights, in checkpoints and in exported models."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ VERSION = "1"
 
 @dataclass(frozen=True)
 class Metadata:
-    """What travels beside the tensors: the resolved config, class names and their outside ids, the run's progress."""
+    """The resolved config, the K class names, the data set's category id of each class, and the progress of the run."""
 
     config: Config
     classes: tuple[str, ...]
@@ -24,7 +24,7 @@ class Metadata:
 
 
 def to_record(metadata: Metadata) -> dict[str, str]:
-    """As texts, which every format of a file can hold."""
+    """`metadata` as text values, which every file format can hold."""
     return {
         "format": "retina",
         "version": VERSION,
@@ -36,7 +36,7 @@ def to_record(metadata: Metadata) -> dict[str, str]:
 
 
 def from_record(record: Mapping[str, str], file: Path) -> Metadata:
-    """The inverse of `to_record`. Raises: CheckpointError that names `file`."""
+    """The inverse of `to_record`. file: for messages. Raises: CheckpointError."""
     if record.get("version") != VERSION:
         raise CheckpointError(f"{file}: has format version {record.get('version')!s:.100}, expected {VERSION}")
     try:
@@ -46,11 +46,11 @@ def from_record(record: Mapping[str, str], file: Path) -> Metadata:
             category_ids=tuple(int(i) for i in json.loads(record["category_ids"])),
             progress=dict(json.loads(record["progress"])),
         )
-        "".join(metadata.classes).encode()  # half a letter, which JSON can hold, is no text
+        "".join(metadata.classes).encode()  # fails for half of a surrogate pair, which JSON can hold
     except (LookupError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{file}: its metadata is damaged: {error!r:.200}") from None
     except ConfigError as error:
-        raise CheckpointError(f"its config is not readable: {error}") from None
+        raise CheckpointError(f"its config is not valid: {error}") from None
     names, ids = metadata.classes, metadata.category_ids
     if not names or len(names) != len(ids) or len(set(ids)) < len(ids) or any(abs(i) >= 2**63 for i in ids):
         raise CheckpointError(

@@ -1,13 +1,12 @@
-"""torchvision's published weights, and any detector by its name."""
+"""torchvision's published weights, and the model of any name."""
 
 from pathlib import Path
 
-from retinanet.checkpoints.checkpoint import Metadata, load_model
-from retinanet.checkpoints.convert import _convert
-from retinanet.checkpoints.foreign_files import MAX_BYTES
+from retinanet.checkpoints.checkpoint import load_model
+from retinanet.checkpoints.convert import import_weights
+from retinanet.checkpoints.metadata import Metadata
 from retinanet.errors import CheckpointError
 from retinanet.io.downloads import cached, fetch
-from retinanet.io.size_limits import read_bytes
 from retinanet.messages import one_line
 from retinanet.model.retinanet import RetinaNet
 
@@ -15,9 +14,9 @@ PUBLISHED = {"coco": "RetinaNet_ResNet50_FPN_Weights", "coco_v2": "RetinaNet_Res
 
 
 def open_model(name: str | Path) -> tuple[RetinaNet, Metadata]:
-    """The detector of a checkpoint or a run's folder, or one of PUBLISHED where no file has its name.
+    """The model of a checkpoint or of a run's folder, or one of PUBLISHED if no file has its name.
 
-    In evaluation mode, on the CPU. Raises: CheckpointError.
+    It is in evaluation mode and on the CPU. Raises: CheckpointError.
     """
     if str(name) in PUBLISHED and not Path(name).exists():
         return published(str(name))
@@ -25,9 +24,9 @@ def open_model(name: str | Path) -> tuple[RetinaNet, Metadata]:
 
 
 def published(name: str) -> tuple[RetinaNet, Metadata]:
-    """torchvision's COCO model `name` of PUBLISHED, from torch's cache, else over https with its hash compared.
+    """torchvision's COCO model `name`, one of PUBLISHED, from torch's cache or the web; its hash is compared.
 
-    Raises: CheckpointError if it is neither cached nor reachable, or damaged.
+    Raises: CheckpointError if it is neither cached nor reachable, or if it is damaged.
     """
     from torchvision.models import get_weight
 
@@ -35,9 +34,9 @@ def published(name: str) -> tuple[RetinaNet, Metadata]:
     file = cached(weights.url)
     try:
         fetch(weights.url)
-    except Exception as error:  # no network, no space, another hash: each raises a family of its own
+    except Exception as error:  # no network, no space and a wrong hash have no common class
         raise CheckpointError(
-            f"the published weights {name} are not at hand ({one_line(error)}); lay {file.name} into {file.parent}, or name "
-            "another checkpoint with -w"
+            f"the published weights {name} are not available ({one_line(error)}); put {file.name} into {file.parent}, "
+            "or name another checkpoint with -w"
         ) from None
-    return _convert(file, read_bytes(file, MAX_BYTES, CheckpointError), no_epsilon=name == "coco")
+    return import_weights(file, zero_epsilon=name == "coco")

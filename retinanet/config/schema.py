@@ -118,7 +118,7 @@ class LossConfig:
     gamma: Annotated[float | None, Between(0, 100)] = None
     """Focusing parameter of focal and focal_star; focal with 0 is cross entropy. null is 2. Paper, section 5.1."""
     alpha: Annotated[float | tuple[float, ...] | None, Between(0, 1)] = None
-    """Weight of the right class, or a list with one for each class; others have 1 - alpha. null is that of tables 1, 3."""
+    """Weight of the right class, or a list with one for each class; others have 1 - alpha. null is table 1's or 3's."""
     shift: Annotated[float | None, Between(-100, 100)] = None
     """Beta of focal_star. null is 1. Paper, table 3."""
     count: Annotated[int | None, Between(1, 1_000_000)] = None

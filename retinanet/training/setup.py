@@ -13,7 +13,7 @@ def fine_tune(model: RetinaNet, path: str, classes: tuple[str, ...]) -> list[str
     """Take from checkpoint `path` every tensor that fits `model`. Returns: what was taken and what was not."""
     file = checkpoint.resolve(path)
     known = checkpoint.read_metadata(file).classes
-    given = checkpoint.weights(checkpoint.read_tensors(file))
+    given = checkpoint.model_tensors(checkpoint.read_tensors(file))
     own = model.state_dict()
     # the class scores fit by shape alone when the number of classes is equal; they are right only for the same classes
     fits = {

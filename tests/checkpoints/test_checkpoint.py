@@ -1,4 +1,4 @@
-"""Checkpoints: what is written comes back to the last bit, and nothing damaged is taken for sound."""
+"""Checkpoints are read back to the last bit, and damaged ones are refused."""
 
 import json
 import os
@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from retinanet.checkpoints import checkpoint
-from retinanet.checkpoints.checkpoint import AVERAGE, BEST, LAST, MODEL, Metadata
+from retinanet.checkpoints.checkpoint import AVERAGE, BEST, LAST, MODEL
+from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.schema import Config, ModelConfig, TrainConfig
 from retinanet.errors import CheckpointError
 from retinanet.model.retinanet import make_model
@@ -59,7 +60,7 @@ def of_model(model, prefix=MODEL) -> dict[str, torch.Tensor]:
     return {prefix + name: tensor for name, tensor in model.state_dict().items()}
 
 
-def test_what_is_saved_comes_back_to_the_last_bit(file):
+def test_tensors_and_metadata_are_read_back_to_the_last_bit(file):
     read = checkpoint.read_tensors(file)
     expected = tensors()
     assert read.keys() == expected.keys()
@@ -104,7 +105,7 @@ def test_a_runs_folder_stands_for_its_best_then_its_last(file, tmp_path):
     assert checkpoint.resolve(str(tmp_path)) == tmp_path / BEST
 
 
-def test_what_is_not_there_is_refused(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"none: no such file or folder; expected a checkpoint or the folder"):
         checkpoint.load_model(tmp_path / "none")
     with pytest.raises(CheckpointError, match=r"holds no best\.safetensors or last\.safetensors; expected the folder"):
@@ -112,7 +113,7 @@ def test_what_is_not_there_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 7, b"epochs: 12\n" * 20, b"\xff" * 100, b"PK\x03\x04" + b"\0" * 100])
-def test_what_is_no_safetensors_file_is_refused(tmp_path, content):
+def test_another_kind_of_file_is_refused(tmp_path, content):
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
     for read in (checkpoint.read_metadata, checkpoint.read_tensors, checkpoint.load_model):
@@ -154,7 +155,7 @@ def test_a_flipped_bit_of_a_tensor_is_found(file, part):
 
 @pytest.mark.parametrize("text", [b"cat", b"0.0001", b"0.1234567890123", b"model.count"])
 def test_a_flipped_bit_of_the_header_is_found(file, text):
-    # a class, the learning rate, the best AP, a tensor's name: the header is still sound JSON, and says something else
+    # a class, the learning rate, the best AP, a tensor's name: the header is still valid JSON with other content
     flip(file, file.read_bytes().index(text) + len(text) - 1)
     with pytest.raises(CheckpointError):
         checkpoint.read_tensors(file)

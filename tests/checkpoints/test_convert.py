@@ -1,4 +1,4 @@
-"""Other projects' weights: what is recognised, what is refused, and the published ones in torch's cache."""
+"""Weights of other projects: those that are recognised, those refused, and the published ones in torch's cache."""
 
 import io
 import json
@@ -27,7 +27,7 @@ V1 = "retinanet_resnet50_fpn_coco-eeacb38b.pth"
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory) -> dict[str, SimpleNamespace]:
-    """Weights made here, as torchvision would publish them, in a torch home with a picture."""
+    """Random weights in the form that torchvision publishes, in a torch home that also holds an image."""
     folder = tmp_path_factory.mktemp("torch") / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     entries = {}
@@ -82,7 +82,7 @@ def test_the_second_version(cache, in_process):
 
 
 def refused(result: Result) -> str:
-    """The one line that is all a command says."""
+    """The only line that the command prints."""
     assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
     return result.err.removeprefix("retina: ").rstrip("\n")
 
@@ -92,11 +92,11 @@ def picture(folder: Path) -> Path:
     return folder / "img.jpg"
 
 
-def test_without_network_or_cache_one_line_tells_what_to_do(tmp_path, monkeypatch, in_process):
+def test_without_network_or_cache_one_line_says_what_to_do(tmp_path, monkeypatch, in_process):
     offline(tmp_path, monkeypatch)
-    told = refused(in_process("predict", picture(tmp_path)))
-    assert told.startswith("the published weights coco are not at hand (")
-    assert told.endswith(f"); lay {V1} into {tmp_path}/hub/checkpoints, or name another checkpoint with -w")
+    message = refused(in_process("predict", picture(tmp_path)))
+    assert message.startswith("the published weights coco are not available (")
+    assert message.endswith(f"); put {V1} into {tmp_path}/hub/checkpoints, or name another checkpoint with -w")
     assert list((tmp_path / "hub" / "checkpoints").iterdir()) == []
 
 
@@ -106,13 +106,13 @@ def test_a_file_in_the_cache_that_is_not_what_its_name_says(v2, tmp_path, monkey
     folder.mkdir(parents=True)
     (folder / V1).write_bytes(v2.read_bytes())
     monkeypatch.setattr(torch, "load", None)
-    told = refused(in_process("predict", picture(tmp_path)))
-    assert f"({V1} has the SHA-256 {v2.stem[-8:]}..., not the one in its name; remove it)" in told
+    message = refused(in_process("predict", picture(tmp_path)))
+    assert f"({V1} has the SHA-256 {v2.stem[-8:]}..., not the one in its name; remove it)" in message
 
 
 @pytest.fixture
 def served(tmp_path, monkeypatch) -> Callable[[bytes], None]:
-    """Lets the web answer every request with the same bytes."""
+    """A function that makes the web answer every request with the given bytes."""
     offline(tmp_path, monkeypatch)
 
     def serve(content: bytes) -> None:
@@ -126,25 +126,25 @@ def served(tmp_path, monkeypatch) -> Callable[[bytes], None]:
 
 
 def test_a_download_is_kept_once_its_hash_is_right(tmp_path, served):
-    url = "https://example.org/a-2cf24dba.pth"  # sha256("hello") begins so
+    url = "https://example.org/a-2cf24dba.pth"  # the first digits of sha256("hello")
     served(b"hellO")
     with pytest.raises(RuntimeError, match='invalid hash value \\(expected "2cf24dba"'):
         fetch(url)
     assert list((tmp_path / "hub" / "checkpoints").iterdir()) == []
     served(b"hello")
     assert fetch(url).read_bytes() == b"hello"
-    served(b"not asked again")
+    served(b"no second request")
     assert fetch(url) == tmp_path / "hub" / "checkpoints" / "a-2cf24dba.pth"
 
 
 @pytest.mark.parametrize("scheme", ["http", "file", "ftp"])
-def test_only_https_is_asked(served, scheme):
+def test_only_https_is_allowed(served, scheme):
     served(b"hello")
     with pytest.raises(ValueError, match="is not of https"):
         fetch(f"{scheme}://example.org/a-2cf24dba.pth")
 
 
-def test_import_makes_a_checkpoint_that_finds_the_same(cache, v2, tmp_path, in_process):
+def test_import_makes_a_checkpoint_with_the_same_detections(cache, v2, tmp_path, in_process):
     result = in_process("import", v2, "-o", "v2.safetensors")
     assert (result.code, result.out) == (0, "")
     assert result.err == "resnet50, 91 classes, in v2.safetensors\n"
@@ -174,7 +174,7 @@ def test_older_names_of_torchvision(v1, tmp_path):
         assert torch.equal(model.state_dict()[name], tensor), name
 
 
-def test_the_published_first_version_has_no_epsilon(cache, v1):
+def test_the_published_first_version_has_an_epsilon_of_zero(cache, v1):
     from retinanet.checkpoints import pretrained as weights
 
     plain, _ = import_weights(v1)
@@ -206,23 +206,26 @@ def test_a_file_that_would_run_code_is_refused_and_nothing_runs(tmp_path, make):
 @pytest.mark.parametrize(
     ("held", "message"),
     [
-        ({"a.weight": np.zeros(2), "b": np.zeros(1)}, "is neither torchvision's RetinaNet nor detectron2's; it holds a.weight, b"),
+        (
+            {"a.weight": np.zeros(2), "b": np.zeros(1)},
+            "is neither torchvision's RetinaNet nor detectron2's; it holds a.weight, b",
+        ),
         ([1, 2], "holds list, expected named tensors"),
-        ({"model": {"head.cls_score.weight": np.zeros(2)}}, "is no RetinaNet that is known here: "),
+        ({"model": {"head.cls_score.weight": np.zeros(2)}}, "is not a supported RetinaNet: "),
         (
             {"head.cls_score.weight": np.zeros(2), "proposal_generator.x": np.zeros(2)},
-            "is no RetinaNet that is known here: unexpected tensor ",
+            "is not a supported RetinaNet: unexpected tensor ",
         ),
     ],
-)  # fmt: skip
-def test_other_files_are_told_apart(tmp_path, held, message):
+)
+def test_other_files_are_distinguished(tmp_path, held, message):
     (tmp_path / "other.pkl").write_bytes(pickle.dumps(held))
     with pytest.raises(CheckpointError) as error:
         import_weights(tmp_path / "other.pkl")
     assert str(error.value).startswith(f"{tmp_path}/other.pkl: {message}")
 
 
-def test_text_and_nothing(tmp_path):
+def test_text_and_a_missing_file_are_refused(tmp_path):
     (tmp_path / "text.pth").write_text("no weights")
     with pytest.raises(CheckpointError, match="text.pth: cannot be read as weights: "):
         import_weights(tmp_path / "text.pth")
@@ -232,6 +235,6 @@ def test_text_and_nothing(tmp_path):
 
 def test_a_foreign_file_in_place_of_a_checkpoint_names_import(v1):
     with pytest.raises(
-        CheckpointError, match=r"; if it is torchvision's or detectron2's, retina import makes one of it$"
+        CheckpointError, match=r"; if it is torchvision's or detectron2's, convert it with retina import$"
     ):
         load(v1)

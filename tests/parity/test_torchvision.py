@@ -11,7 +11,7 @@ from torchvision.models.detection import _utils
 from torchvision.ops import box_iou
 
 from retinanet.checkpoints.checkpoint import Metadata
-from retinanet.checkpoints.convert import _from_torchvision, import_weights
+from retinanet.checkpoints.convert import from_torchvision, import_weights
 from retinanet.config.schema import Config
 from retinanet.data.images import read_image
 from retinanet.detections import Detections
@@ -161,7 +161,7 @@ def test_losses_and_gradients_equal_torchvisions(v2, tmp_path):
     torch.testing.assert_close(losses["cls"], expected["classification"], rtol=1e-4, atol=0)
     torch.testing.assert_close(losses["box"], expected["bbox_regression"], rtol=1e-4, atol=0)
     gradients = {name: parameter.grad for name, parameter in theirs.named_parameters()}
-    renamed, _, _ = _from_torchvision(gradients, no_epsilon=False)
+    renamed, _, _ = from_torchvision(gradients, zero_epsilon=False)
     for name, parameter in model.named_parameters():
         if not (v2 and "tower" in name and name.endswith("bias")):  # before a GN torchvision has no bias
             difference = (parameter.grad - renamed[name]).norm() / renamed[name].norm()

@@ -119,7 +119,7 @@ CHECKPOINTS = [
         metadata(classes=json.dumps(["x"] * 10**6), category_ids=json.dumps(list(range(10**6)))),
         FIT,
     ),
-    read_checked_metadata("a lost tensor", checkpoint(lost), f"{FIT}fpn.p7.bias is absent, expected (16,)"),
+    read_checked_metadata("a lost tensor", checkpoint(lost), f"{FIT}fpn.p7.bias is missing, expected (16,)"),
     read_checked_metadata("a flipped bit", flipped, "is damaged: its checksum differs"),
     read_checked_metadata("no classes", metadata(classes="[]", category_ids="[]"), DAMAGED),
     read_checked_metadata("classes that are a number", metadata(classes="7"), DAMAGED),
@@ -130,7 +130,7 @@ CHECKPOINTS = [
     read_checked_metadata("no config", metadata(config=None), DAMAGED),
     read_checked_metadata("config that is no JSON", metadata(config="{"), DAMAGED),
     read_checked_metadata("a deep config", metadata(config="[" * 100_000), DAMAGED),
-    read_checked_metadata("config that is a list", metadata(config="[]"), "its config is not readable: "),
+    read_checked_metadata("config that is a list", metadata(config="[]"), "its config is not valid: "),
     read_checked_metadata(
         "images of a billion pixels", claim("data", short_side=10**9), "data.short_side is 1000000000, expected"
     ),
@@ -273,7 +273,7 @@ FOREIGN = [
     foreign("an archive of another kind", text("bad.pth", zipped(zipfile.ZIP_STORED)), READ),
     foreign("a start of an archive", text("bad.pth", b"PK\x03\x04" + b"\0" * 100), READ),
     foreign("views of 4 TB", of_torch(wide), "it claims 8,000,000,000,000 bytes in a file of"),
-    foreign("numbers without shape", of_torch(flat), "is no RetinaNet that is known here"),
+    foreign("numbers without shape", of_torch(flat), "is not a supported RetinaNet"),
     foreign("text", text("bad.pth", "no weights"), READ),
     foreign("too large", sparse("bad.pth", 2**32 + 1), "expected at most 4,294,967,296"),
     foreign("a pipe", pipe("bad.pth"), "no such file; expected weights of"),
