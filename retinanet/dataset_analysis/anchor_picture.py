@@ -1,4 +1,4 @@
-"""Pictures of anchors: one cell of each level, and the anchors that training gives to each object."""
+"""Pictures of anchors: those of one cell of each level, and those that training matches to each object."""
 
 import os
 from collections.abc import Sequence
@@ -15,30 +15,24 @@ from retinanet.data.images import read_image
 from retinanet.data.transforms import padded, resize
 from retinanet.dataset_analysis.anchor_coverage import LEVELS, anchor_shapes, best_anchors, level_cells
 from retinanet.errors import DataError
+from retinanet.inference.drawing import FONT, draw_tag
 from retinanet.losses.matching import match
 from retinanet.model.anchors import STRIDES, image_anchors
+from retinanet.plotting import BLUE, GREEN, ORANGE, SKY_BLUE, VERMILLION, YELLOW, rgb
 
-Colour = tuple[int, int, int]
-# Okabe and Ito 2008, RGB: told apart by all
-ORANGE, SKY, GREEN, YELLOW, BLUE, RED = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-)
-LEVEL_COLOURS = (YELLOW, ORANGE, RED, GREEN, BLUE)
-MATCHED, IGNORED, MISSED, CROWD = SKY, YELLOW, RED, (160, 160, 160)
-GROUND, INK = (255, 255, 255), (30, 30, 30)
+Colour = tuple[int, int, int]  # RGB, 0 to 255
+LEVEL_COLOURS = tuple(rgb(colour) for colour in (YELLOW, ORANGE, VERMILLION, GREEN, BLUE))  # P3 to P7
+MATCHED, IGNORED, MISSED, CROWD = rgb(SKY_BLUE), rgb(YELLOW), rgb(VERMILLION), (160, 160, 160)
+BACKGROUND, INK = (255, 255, 255), (30, 30, 30)
+OUTSIDE = 225  # grey level beyond the image
 PANEL_HEIGHT = 860  # pixels of a panel without its legend
-FAINT = 0.6  # opacity of matched anchors, of which an object may have 40
-LETTER = 17  # height of the letters in pixels
+MATCHED_OPACITY = 0.6  # of matched anchors, of which an object may have 40
+LEGEND_LETTER, TAG_LETTER = 17, 13  # pixels, the height of the letters
 
 
 @dataclass(frozen=True)
 class Panel:
-    """canvas: (H, W, 3) uint8 RGB. legend: a colour and its meaning, one per line."""
+    """canvas: (H, W, 3) uint8 RGB. legend: a colour and its meaning for each line."""
 
     canvas: np.ndarray
     legend: list[tuple[Colour, str]]
@@ -46,7 +40,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Picture:
-    """canvas: (H, W, 3) uint8 RGB. source: the image drawn on. with_objects: whether it is one of the data set's."""
+    """canvas: (H, W, 3) uint8 RGB. source: path of the image. with_objects: whether it belongs to the data set."""
 
     canvas: np.ndarray
     source: str
@@ -54,15 +48,18 @@ class Picture:
 
 
 class _View:
-    """The part of the plane that a panel shows: `window`, xyxy in pixels of the image, `scale` times as large."""
+    """A canvas that shows a window of an image and of what lies around it, `scale` times as large.
 
-    def __init__(self, image: np.ndarray, window: tuple[float, float, float, float], dimmed: float):
+    window: xyxy in pixels of the image; it may reach beyond the image. whitened: 0 shows the image, 1 shows white.
+    """
+
+    def __init__(self, image: np.ndarray, window: tuple[float, float, float, float], whitened: float):
         left, top, right, bottom = window
         self.origin, self.scale = np.array([left, top] * 2), PANEL_HEIGHT / (bottom - top)
-        self.canvas = np.full((PANEL_HEIGHT, round((right - left) * self.scale), 3), 225, np.uint8)
+        self.canvas = np.full((PANEL_HEIGHT, round((right - left) * self.scale), 3), OUTSIDE, np.uint8)
         height, width = image.shape[:2]
-        shown = dimmed * 255 + (1 - dimmed) * image
-        # maps the corners of pixels, as boxes do, where warpAffine maps their centres
+        shown = whitened * 255 + (1 - whitened) * image
+        # Boxes refer to the corners of pixels, but warpAffine maps their centres.
         shift = -self.scale * self.origin[:2] + (self.scale - 1) / 2
         matrix = np.array([[self.scale, 0, shift[0]], [0, self.scale, shift[1]]])
         size = (self.canvas.shape[1], self.canvas.shape[0])
@@ -81,11 +78,11 @@ class _View:
 
 
 def anchor_picture(config: Config, dataset: Dataset | None, file: Path) -> Picture:
-    """The anchors on one image and, if it is one of `dataset`'s, what training matches to its objects.
+    """The anchors on one image and, if it belongs to `dataset`, those that training matches to its objects.
 
-    The image is resized as for training; of several short sides, to the largest.
+    The image is resized as for training, to the largest short side if there are several.
 
-    Raises: DataError if the image cannot be read, or several of the data set's have its name.
+    Raises: DataError if the image cannot be read, or if several images of the data set have its name.
     """
     index = find_image(dataset, file) if dataset is not None else None
     if dataset is not None and index is not None:
@@ -105,9 +102,9 @@ def anchor_picture(config: Config, dataset: Dataset | None, file: Path) -> Pictu
 
 
 def find_image(dataset: Dataset, file: Path) -> int | None:
-    """Index of the image of `dataset` that lies at `file`, or that alone has its name; None if there is none.
+    """Index of the image of `dataset` at the path `file`, or else of the only one with its name; None without one.
 
-    Raises: DataError if several have its name.
+    Raises: DataError if several images have its name.
     """
     names = [dataset.files[index] for index in range(len(dataset))]
     where, folder = Path(os.path.realpath(file)), Path(os.path.realpath(dataset.folder))
@@ -128,9 +125,9 @@ def cells_panel(
     ratios: Sequence[float],
     whole_pixels: bool = False,
 ) -> Panel:
-    """The anchors of one cell of each level, the one nearest to the image's centre, which a dot marks.
+    """The anchors of one cell of each level: the cell nearest to the centre of the image, marked by a dot.
 
-    What lies beyond the image is shown up to half of the image's sides away from it.
+    The panel reaches beyond the image by up to half of its width and height.
 
     Args:
         image: (H, W, 3) uint8 RGB, resized as for training. the others: as `image_anchors` takes them.
@@ -145,8 +142,8 @@ def cells_panel(
     every = np.concatenate(boxes)
     left, top = np.maximum(np.minimum(every[:, :2].min(axis=0) - 8, 0), (-width / 2, -height / 2))
     right, bottom = np.minimum(np.maximum(every[:, 2:].max(axis=0) + 8, (width, height)), (1.5 * width, 1.5 * height))
-    view = _View(image, (left, top, right, bottom), dimmed=0.35)
-    for level in reversed(range(len(boxes))):  # the small ones on top
+    view = _View(image, (left, top, right, bottom), whitened=0.35)
+    for level in reversed(range(len(boxes))):  # small anchors on top
         for box in boxes[level]:
             view.box(box, LEVEL_COLOURS[level], 1 if level == 0 else 2)
     for center, colour in zip(reversed(centers), reversed(LEVEL_COLOURS), strict=True):
@@ -156,7 +153,7 @@ def cells_panel(
     legend = []
     for name, stride, side, colour in zip(LEVELS, STRIDES, sizes, LEVEL_COLOURS, strict=True):
         low, high = side * min(scales), side * max(scales)
-        legend.append((colour, f"{name}, a cell every {stride} px: sides {low:.0f} to {high:.0f} px"))
+        legend.append((colour, f"{name}, stride {stride} px: anchor sides {low:.0f} to {high:.0f} px"))
     return Panel(view.canvas, legend)
 
 
@@ -172,10 +169,10 @@ def matches_panel(
     background_iou: float = 0.4,
     force_best: bool = False,
 ) -> Panel:
-    """Each object, thick, with the anchors that training matches to it, thin; in the colour of its verdict.
+    """Each object in thick lines and the anchors that training matches to it in thin ones, coloured by its outcome.
 
-    matched: an anchor is to find it; only in the ignore band: none is, but one has IoU >= `background_iou`; not
-    covered: neither. A tag gives the best IoU and the number of matched anchors.
+    Matched: at least one anchor is matched to the object. Only in the ignore band: none is, but one has
+    IoU >= `background_iou`. Not covered: neither. A tag shows the best IoU and the number of matched anchors.
 
     Args:
         image: (H, W, 3) uint8 RGB, resized as for training. boxes: (M, 4) xyxy pixels of it. crowd: (M,) bool.
@@ -187,65 +184,51 @@ def matches_panel(
     matched = match(anchors, gt_boxes, torch.as_tensor(crowd), foreground_iou, background_iou, force_best).numpy()
     image_sizes = np.tile([height, width], (len(boxes), 1))
     best, _ = best_anchors(boxes.astype(np.float64), image_sizes, sizes, scales, ratios, whole_pixels)
-    view = _View(image, (-width / 16, -height / 16, width * 17 / 16, height * 17 / 16), dimmed=0.25)
+    view = _View(image, (-width / 16, -height / 16, width * 17 / 16, height * 17 / 16), whitened=0.25)
     plain = view.canvas.copy()
-    verdicts, tags = [], []
+    outcomes, tags = [], []
     for index, iou in enumerate(best):
         count = int((matched == index).sum())
-        verdict = CROWD if crowd[index] else MATCHED if count else IGNORED if iou >= background_iou else MISSED
-        verdicts.append(verdict)
+        outcome = CROWD if crowd[index] else MATCHED if count else IGNORED if iou >= background_iou else MISSED
+        outcomes.append(outcome)
         tags.append("" if crowd[index] else f"{iou:.2f} x{count}" if count else f"{iou:.2f}")
         for box in anchors[torch.as_tensor(matched == index)].numpy():
-            view.box(box, verdict, 1)
-    view.canvas = np.rint(FAINT * view.canvas + (1 - FAINT) * plain).astype(np.uint8)
-    for box, verdict in zip(boxes, verdicts, strict=True):
+            view.box(box, outcome, 1)
+    view.canvas = np.rint(MATCHED_OPACITY * view.canvas + (1 - MATCHED_OPACITY) * plain).astype(np.uint8)
+    for box, outcome in zip(boxes, outcomes, strict=True):
         x1, y1, x2, y2 = view.corners(box)
         thick = 3 if min(x2 - x1, y2 - y1) > 30 else 1
         view.box(box, INK, thick + 2)
-        view.box(box, verdict, thick)
-    for box, verdict, tag in zip(boxes, verdicts, tags, strict=True):
+        view.box(box, outcome, thick)
+    for box, outcome, tag in zip(boxes, outcomes, tags, strict=True):
         if tag:
-            _tag(view, box, tag, verdict)
+            x, y, _, _ = view.corners(box)
+            draw_tag(view.canvas, (x, y - 3), tag, outcome, TAG_LETTER)
     meanings = {
-        MATCHED: f"matched: IoU >= {foreground_iou:g} (tag: best IoU x anchors)",
-        IGNORED: f"only in the ignore band: IoU {background_iou:g} to {foreground_iou:g}, or its anchors find others",
+        MATCHED: f"matched: IoU >= {foreground_iou:g} (tag: best IoU x matched anchors)",
+        IGNORED: f"only in the ignore band: IoU {background_iou:g} to {foreground_iou:g}, or its anchors match others",
         MISSED: f"not covered: IoU < {background_iou:g}",
-        CROWD: "crowd: matched to nothing",
+        CROWD: "crowd: matched to no anchor",
     }
-    counts = {colour: verdicts.count(colour) for colour in meanings}
+    counts = {colour: outcomes.count(colour) for colour in meanings}
     return Panel(view.canvas, [(c, f"{counts[c]} {text}") for c, text in meanings.items() if c != CROWD or counts[c]])
 
 
 def beside(panels: Sequence[Panel]) -> np.ndarray:
-    """The panels side by side, each over its legend: (H, W, 3) uint8 RGB."""
+    """The panels side by side, each above its legend: (H, W, 3) uint8 RGB."""
     lines = max(len(panel.legend) for panel in panels)
-    step = round(1.5 * LETTER)
-    font = cv2.FontFace("uni")
+    step = round(1.5 * LEGEND_LETTER)
+    font = cv2.FontFace(FONT)
     parts = []
     for panel in panels:
-        texts = [cv2.getTextSize((0, 0), text, (0, 0), font, LETTER)[2] for _, text in panel.legend]
-        width = max(panel.canvas.shape[1], *(text + 3 * LETTER for text in texts))
-        part = np.full((PANEL_HEIGHT + step * lines + LETTER, width + LETTER, 3), GROUND, np.uint8)
+        texts = [cv2.getTextSize((0, 0), text, (0, 0), font, LEGEND_LETTER)[2] for _, text in panel.legend]
+        width = max(panel.canvas.shape[1], *(text + 3 * LEGEND_LETTER for text in texts))
+        part = np.full((PANEL_HEIGHT + step * lines + LEGEND_LETTER, width + LEGEND_LETTER, 3), BACKGROUND, np.uint8)
         part[:PANEL_HEIGHT, : panel.canvas.shape[1]] = panel.canvas
         for index, (colour, text) in enumerate(panel.legend):
             bottom = PANEL_HEIGHT + step * (index + 1)
-            cv2.rectangle(part, (4, bottom - LETTER + 2), (4 + LETTER, bottom + 2), colour, cv2.FILLED)
-            cv2.rectangle(part, (4, bottom - LETTER + 2), (4 + LETTER, bottom + 2), INK, 1)
-            cv2.putText(part, text, (4 + 2 * LETTER, bottom), INK, font, LETTER)
+            cv2.rectangle(part, (4, bottom - LEGEND_LETTER + 2), (4 + LEGEND_LETTER, bottom + 2), colour, cv2.FILLED)
+            cv2.rectangle(part, (4, bottom - LEGEND_LETTER + 2), (4 + LEGEND_LETTER, bottom + 2), INK, 1)
+            cv2.putText(part, text, (4 + 2 * LEGEND_LETTER, bottom), INK, font, LEGEND_LETTER)
         parts.append(part)
     return np.concatenate(parts, axis=1)
-
-
-def _tag(view: _View, box: np.ndarray, text: str, colour: Colour) -> None:
-    """In the upper left corner of the box, above it where it is too small, inside the panel in any case."""
-    x1, y1, x2, y2 = view.corners(box)
-    font, letter = cv2.FontFace("uni"), LETTER - 4
-    _, _, text_width, _ = cv2.getTextSize((0, 0), text, (0, 0), font, letter)
-    width, height = text_width + 6, round(1.4 * letter)
-    if x2 - x1 < 2 * width or y2 - y1 < 2 * height:
-        y1 -= height + 3
-    x = max(0, min(x1, view.canvas.shape[1] - width))
-    y = max(0, min(y1, view.canvas.shape[0] - height))
-    cv2.rectangle(view.canvas, (x, y), (x + width, y + height), colour, cv2.FILLED)
-    ink = (0, 0, 0) if np.dot(colour, (0.299, 0.587, 0.114)) > 110 else (255, 255, 255)  # ITU-R BT.601
-    cv2.putText(view.canvas, text, (x + 3, y + round(1.08 * letter)), ink, font, letter)

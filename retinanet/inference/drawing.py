@@ -1,4 +1,4 @@
-"""Boxes with class names and scores, drawn on a picture."""
+"""Boxes with class names and scores, drawn on an image."""
 
 import colorsys
 from collections.abc import Sequence
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+FONT = "uni"  # OpenCV's own font for all scripts; its older fonts have only ASCII
 OUTLINE = (20, 20, 20)
+MIN_LETTER, MAX_LETTER = 9, 40  # pixels, the height of the letters
 
 
 def draw_detections(
@@ -14,7 +16,7 @@ def draw_detections(
 ) -> np.ndarray:
     """A copy of `image` with a box and a tag, such as "person 0.93", for each detection; the best scores lie on top.
 
-    A class keeps its colour in every picture. Lines and letters grow with the picture.
+    A class has the same colour in every image. Lines and letters grow with the image.
 
     Args:
         image: (H, W, 3) uint8 RGB. boxes: (D, 4) xyxy pixels. labels: (D,) int, indices into `classes`.
@@ -22,50 +24,57 @@ def draw_detections(
     Returns: (H, W, 3) uint8 RGB.
     """
     canvas = np.array(image, order="C")
+    short_side = min(canvas.shape[:2])
+    thickness, letter = max(1, round(short_side / 250)), int(np.clip(short_side / 34, MIN_LETTER, MAX_LETTER))
     order = range(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
     for index in order:
-        _draw_box(canvas, boxes[index], class_colour(int(labels[index])))
+        _draw_box(canvas, boxes[index], class_colour(int(labels[index])), thickness)
     # After all boxes, so that no line crosses a name.
     for index in order:
         label = int(labels[index])
-        text = classes[label] if scores is None else f"{classes[label]} {scores[index]:.2f}"
-        _draw_tag(canvas, boxes[index], text, class_colour(label))
+        text = label_text(classes[label], None if scores is None else scores[index])
+        x1, y1, _, _ = _corners(canvas, boxes[index])
+        draw_tag(canvas, (x1 - thickness // 2, y1), text, class_colour(label), letter)
     return canvas
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
-    """RGB, 0 to 255; each label's hue is a golden angle from the one before, so the first ones differ most."""
+    """RGB, 0 to 255; hues of successive labels are a golden angle apart, so the first ones differ most."""
     red, green, blue = colorsys.hsv_to_rgb(label * 0.618034 % 1, 0.75, 1)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _draw_box(canvas: np.ndarray, box: np.ndarray, colour: tuple[int, int, int]) -> None:
-    thickness = _thickness(canvas)
-    x1, y1, x2, y2 = _corners(canvas, box)
-    # The dark rim parts the line from a ground of its own colour.
-    rim = thickness // 2 + 1
-    cv2.rectangle(canvas, (x1 - rim, y1 - rim), (x2 + rim, y2 + rim), OUTLINE, 1)
-    cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
+def label_text(name: str, score: float | None) -> str:
+    """Such as "person 0.93"; without a score, as for annotations, the name alone."""
+    return name if score is None else f"{name} {score:.2f}"
 
 
-def _draw_tag(canvas: np.ndarray, box: np.ndarray, text: str, colour: tuple[int, int, int]) -> None:
-    """Above the box, or in its upper edge where the picture ends; moved left as far as the picture asks."""
+def draw_tag(canvas: np.ndarray, corner: tuple[int, int], text: str, colour: tuple[int, int, int], letter: int) -> None:
+    """Write `text` on a ground of `colour` above `corner`, moved as far as needed to lie inside the canvas.
+
+    Args:
+        canvas: (H, W, 3) uint8 RGB, drawn on. corner: (x, y) of the tag's lower left corner, in pixels.
+        letter: height of the letters in pixels.
+    """
     height, width = canvas.shape[:2]
-    x1, y1, _, _ = _corners(canvas, box)
-    letter = int(np.clip(min(height, width) / 34, 9, 40))
-    font = cv2.FontFace("uni")  # OpenCV's own font for all scripts; its older ones know ASCII alone
+    x, y = corner
+    font = cv2.FontFace(FONT)
     _, _, text_width, _ = cv2.getTextSize((0, 0), text, (0, 0), font, letter)
     tag_width, tag_height = text_width + letter // 2, round(1.35 * letter)
-    left = max(0, min(x1 - _thickness(canvas) // 2, width - tag_width))
-    top = y1 - tag_height if y1 >= tag_height else max(0, min(y1, height - tag_height))
+    left = max(0, min(x, width - tag_width))
+    top = y - tag_height if y >= tag_height else max(0, min(y, height - tag_height))
     cv2.rectangle(canvas, (left, top), (left + tag_width - 1, top + tag_height - 1), colour, cv2.FILLED)
     luminance = np.dot(colour, (0.299, 0.587, 0.114))  # ITU-R BT.601
     ink = (0, 0, 0) if luminance > 110 else (255, 255, 255)
     cv2.putText(canvas, text, (left + letter // 4, top + round(1.05 * letter)), ink, font, letter)
 
 
-def _thickness(canvas: np.ndarray) -> int:
-    return max(1, round(min(canvas.shape[:2]) / 250))
+def _draw_box(canvas: np.ndarray, box: np.ndarray, colour: tuple[int, int, int], thickness: int) -> None:
+    x1, y1, x2, y2 = _corners(canvas, box)
+    # The dark rim separates the line from a background of its own colour.
+    rim = thickness // 2 + 1
+    cv2.rectangle(canvas, (x1 - rim, y1 - rim), (x2 + rim, y2 + rim), OUTLINE, 1)
+    cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
 
 
 def _corners(canvas: np.ndarray, box: np.ndarray) -> tuple[int, int, int, int]:
