@@ -6,18 +6,18 @@ from retinacli import console as render
 
 if TYPE_CHECKING:
     from retinanet.evaluation.evaluate import Evaluation
-    from retinanet.evaluation.missed_objects import Funnel
+    from retinanet.evaluation.missed_objects import MissedObjects
 
 
 def document(evaluation: "Evaluation") -> dict[str, Any]:
     shown = render.evaluation_document(evaluation)
-    if evaluation.funnel is not None:
-        funnel = evaluation.funnel
+    if evaluation.missed_objects is not None:
+        missed_objects = evaluation.missed_objects
         shown["funnel"] = {
-            "objects": funnel.objects,
-            "missed": funnel.missed,
-            "stages": [vars(at) for at in funnel.lost],
-            "worst_images": [vars(image) for image in funnel.worst],
+            "objects": missed_objects.objects,
+            "missed": missed_objects.missed,
+            "stages": [vars(at) for at in missed_objects.by_stage],
+            "worst_images": [vars(image) for image in missed_objects.worst],
         }
     if evaluation.reference is not None:
         shown["reference"] = {"equal": not differing(evaluation), "metrics": evaluation.reference}
@@ -26,8 +26,8 @@ def document(evaluation: "Evaluation") -> dict[str, Any]:
 
 def tables(evaluation: "Evaluation") -> None:
     render.evaluation_tables(evaluation)
-    if evaluation.funnel is not None:
-        _funnel_tables(evaluation.funnel, evaluation.metrics["AP50"])
+    if evaluation.missed_objects is not None:
+        _missed_objects_tables(evaluation.missed_objects, evaluation.metrics["AP50"])
     if evaluation.reference is not None:
         if differing(evaluation):
             _difference_table(evaluation, evaluation.reference)
@@ -41,23 +41,26 @@ def differing(evaluation: "Evaluation") -> list[str]:
     return [name for name, theirs in reference.items() if evaluation.metrics[name] != theirs]
 
 
-def _funnel_tables(funnel: "Funnel", ap50: float) -> None:
+def _missed_objects_tables(missed_objects: "MissedObjects", ap50: float) -> None:
     from retinanet.evaluation.missed_objects import STAGES
 
-    title = f"Missed objects: {funnel.missed} of {funnel.objects}; AP50 is {ap50:.4f}, and AP50+ if they were found"
-    made = render.table(title, "lost as", "", "missed", "small", "medium", "large", "AP50+", text_columns=2)
-    for at in funnel.lost:
+    title = (
+        f"Missed objects: {missed_objects.missed} of {missed_objects.objects}; AP50 is {ap50:.4f}, "
+        "and would be AP50+ if the objects of a row were detected"
+    )
+    made = render.table(title, "stage", "", "missed", "small", "medium", "large", "AP50+", text_columns=2)
+    for at in missed_objects.by_stage:
         counts = (at.missed, at.small, at.medium, at.large)
         render.row(made, at.stage, STAGES[at.stage], *counts, f"{at.AP50:.4f}" if at.missed else "")
     made.add_section()
-    sums = [sum(getattr(at, name) for at in funnel.lost) for name in ("missed", "small", "medium", "large")]
+    sums = [sum(getattr(at, name) for at in missed_objects.by_stage) for name in ("missed", "small", "medium", "large")]
     render.row(made, "in all", "", *sums, "")
     render.print_table(made)
-    if funnel.worst:
+    if missed_objects.worst:
         images = render.table(
             "Images with the most missed objects", "image", "file", "missed", "objects", text_columns=2
         )
-        for image in funnel.worst:
+        for image in missed_objects.worst:
             render.row(images, image.image_id, image.file, image.missed, image.objects)
         render.print_table(images)
 

@@ -1,4 +1,4 @@
-"""The 12 COCO numbers of detections, per class too, by hotcoco."""
+"""The 12 COCO numbers of detections, and AP per class, by hotcoco."""
 
 import contextlib
 import io
@@ -9,7 +9,7 @@ from hotcoco import COCO, COCOeval
 
 from retinanet.data.dataset import Dataset
 
-# in pycocotools' order, and what each is taken over
+# in pycocotools' order, each with the IoUs, sizes and limits that it covers
 METRICS = {
     "AP": "IoU 0.50:0.95, all sizes, 100 detections",
     "AP50": "IoU 0.50",
@@ -24,15 +24,15 @@ METRICS = {
     "ARm": "recall, medium",
     "ARl": "recall, large",
 }
-IOU = 0.5  # of a detection and the object that it finds, where one overlap has to be chosen
-DETECTIONS = 100  # the metrics look at so many of an image and class
-LARGEST = 1e10  # square pixels; the metrics leave larger objects out
-WRONG, UNCOUNTED = -1, -2
+IOU = 0.5  # overlap of a detection with its object, wherever a single threshold is needed
+DETECTIONS = 100  # COCO's limit for each image and class: the ones with the highest scores count
+MAX_AREA = 1e10  # square pixels; COCO ignores larger objects
+FALSE_POSITIVE, NOT_COUNTED = -1, -2  # of a detection without an object
 
 
 @dataclass(frozen=True)
 class ClassResult:
-    """AP and AP50 of one class in 0..1, -1 where it has no objects; how many objects it has, crowds aside."""
+    """AP and AP50 of one class in 0..1, -1 for a class without objects. objects: their number without crowds."""
 
     label: str
     category_id: int
@@ -43,7 +43,7 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class Scores:
-    """metrics: name -> value in 0..1, -1 where no object falls into the range, as pycocotools gives them."""
+    """metrics: name -> value in 0..1, or -1 if no object has the size in question, as in pycocotools."""
 
     metrics: dict[str, float]
     per_class: list[ClassResult]
@@ -56,21 +56,21 @@ def images_of(dataset: Dataset, results: np.ndarray) -> np.ndarray:
 
 
 def labels_of(dataset: Dataset, results: np.ndarray) -> np.ndarray:
-    """(D,) 0..K-1 of each row of `results` (D, 7)."""
+    """(D,) label 0..K-1 of each row of `results` (D, 7)."""
     by_id = np.argsort(dataset.category_ids)
     return by_id[np.searchsorted(np.asarray(dataset.category_ids)[by_id], results[:, 6])]
 
 
 def ignored(areas: np.ndarray, crowd: np.ndarray) -> np.ndarray:
-    """(M,) bool, which objects the metrics do not count."""
-    return crowd | (areas < 0) | (areas > LARGEST)
+    """(M,) bool: the objects that COCO's metrics ignore."""
+    return crowd | (areas < 0) | (areas > MAX_AREA)
 
 
 def coco_eval(dataset: Dataset, results: np.ndarray) -> COCOeval:
-    """hotcoco's evaluation of `results` (D, 7), run; its numbers equal pycocotools'.
+    """hotcoco's evaluation of `results` (D, 7), with all its numbers computed; they equal pycocotools'.
 
-    Images are numbered 1..N in it, by ascending id, objects 1..M and detections 1..D as they stand: no metric depends
-    on these numbers, and hotcoco refuses negative ones.
+    It numbers images 1..N by ascending id, objects 1..M and detections 1..D in their order: hotcoco rejects negative
+    ids, and no metric depends on them.
     """
     numbers = 1 + np.argsort(np.argsort(dataset.image_ids))
     sizes = dataset.sizes.tolist()
@@ -86,21 +86,21 @@ def coco_eval(dataset: Dataset, results: np.ndarray) -> COCOeval:
         area=dataset.areas,
         iscrowd=dataset.crowd.astype(np.int64),
     )
-    found = results.copy()
-    found[:, 0] = numbers[images_of(dataset, results)]
-    evaluation = COCOeval(ground_truth, ground_truth.load_res(found), "bbox")
+    detections = results.copy()
+    detections[:, 0] = numbers[images_of(dataset, results)]
+    evaluation = COCOeval(ground_truth, ground_truth.load_res(detections), "bbox")
     with contextlib.redirect_stdout(io.StringIO()):  # summarize prints its table
         evaluation.run()
     return evaluation
 
 
-def places(dataset: Dataset) -> np.ndarray:
-    """(K,) where each label's class stands in hotcoco's arrays, which go by category id."""
+def hotcoco_index(dataset: Dataset) -> np.ndarray:
+    """(K,) position of each label's class in hotcoco's arrays, which are sorted by category id."""
     return np.argsort(np.argsort(dataset.category_ids))
 
 
 def score(dataset: Dataset, results: np.ndarray) -> Scores:
-    """The numbers of `results` (D, 7) on `dataset`, equal to pycocotools'."""
+    """The COCO numbers of `results` (D, 7) on `dataset`, equal to pycocotools' to the last bit."""
     evaluation = coco_eval(dataset, results)
     assert evaluation.eval is not None
     precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (IoU, recall, K) at all areas, 100 detections
@@ -109,28 +109,29 @@ def score(dataset: Dataset, results: np.ndarray) -> Scores:
         ClassResult(
             label=name,
             category_id=category_id,
-            AP=_mean(precision[:, :, place]),
-            AP50=_mean(precision[:1, :, place]),
+            AP=_mean(precision[:, :, index]),
+            AP50=_mean(precision[:1, :, index]),
             objects=int(count),
         )
-        for name, category_id, count, place in zip(
-            dataset.classes, dataset.category_ids, counts, places(dataset), strict=True
+        for name, category_id, count, index in zip(
+            dataset.classes, dataset.category_ids, counts, hotcoco_index(dataset), strict=True
         )
     ]
     return Scores({name: float(value) for name, value in zip(METRICS, evaluation.stats, strict=True)}, per_class)
 
 
-def matches(evaluation: COCOeval, detections: int) -> np.ndarray:
-    """The object that COCO's greedy matching at IoU 0.5 gives each of the `detections` that `evaluation` was made of.
+def matched_objects(evaluation: COCOeval, detections: int) -> np.ndarray:
+    """The object that COCO's greedy matching at IoU 0.5 assigns to each of the `detections` of `evaluation`.
 
-    Returns: (D,) int64, index 0..M-1, WRONG, or UNCOUNTED for one on a crowd or not among its image and class's best 100.
+    Returns: (D,) int64, index 0..M-1, or FALSE_POSITIVE; NOT_COUNTED for a detection on a crowd, or one that is not
+        among the 100 best of its image and class.
     """
-    known = evaluation.image_diagnostics(iou_thr=IOU, score_thr=2)  # no list of doubtful labels: no score is 2
-    found = np.full(detections, UNCOUNTED)
-    found[np.fromiter(known["dt_status"], np.int64, len(known["dt_status"])) - 1] = WRONG
-    pairs = np.array(list(known["dt_match"].items()), np.int64).reshape(-1, 2)
-    found[pairs[:, 0] - 1] = pairs[:, 1] - 1
-    return found
+    diagnostics = evaluation.image_diagnostics(iou_thr=IOU, score_thr=2)  # 2: no search for wrong annotations
+    matched = np.full(detections, NOT_COUNTED)
+    matched[np.fromiter(diagnostics["dt_status"], np.int64, len(diagnostics["dt_status"])) - 1] = FALSE_POSITIVE
+    pairs = np.array(list(diagnostics["dt_match"].items()), np.int64).reshape(-1, 2)
+    matched[pairs[:, 0] - 1] = pairs[:, 1] - 1
+    return matched
 
 
 def _mean(precision: np.ndarray) -> float:

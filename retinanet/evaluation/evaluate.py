@@ -1,4 +1,4 @@
-"""Detector + data set -> the 12 COCO numbers, per class too."""
+"""Runs a detector on a data set and computes the 12 COCO numbers, and AP per class."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from retinanet.data.views import EvalSamples
 from retinanet.detections import NO_DETECTIONS, Detections
 from retinanet.evaluation.coco_metrics import METRICS, ClassResult, score
 from retinanet.evaluation.detector_and_data import OWN_VAL_SPLIT, DataSource, checkpoint_and_data, exported_and_data
-from retinanet.evaluation.missed_objects import Funnel, MissedObjects
+from retinanet.evaluation.missed_objects import MissedObjects, MissedObjectsObserver
 from retinanet.evaluation.pycocotools_metrics import pycocotools_stats
 from retinanet.inference.exported_model import ExportedModel, Precision, check_engine, is_exported
 from retinanet.inference.results import coco_rows
@@ -25,12 +25,12 @@ from retinanet.inference.torch_model import TorchModel
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a detector found in `dataset` under `settings`, and how good that is.
+    """The detections of a detector in `dataset` under `settings`, and their COCO numbers.
 
-    metrics, per_class: as `Scores` has them.
     results: (D, 7) float64, columns image_id, x, y, w, h, score, category_id.
-    notes: what the reader should know, one line each, such as images that could not be read, whose objects are missed.
-    funnel: why objects were missed. reference: pycocotools' `metrics`. Both only where asked for.
+    metrics, per_class: see `Scores`.
+    notes: messages for the user, one line each, such as an image that could not be read.
+    missed_objects, reference: None unless asked for by `Extras`; `reference` is pycocotools' `metrics`.
     """
 
     dataset: Dataset
@@ -39,7 +39,7 @@ class Evaluation:
     metrics: dict[str, float]
     per_class: list[ClassResult]
     notes: tuple[str, ...] = ()
-    funnel: Funnel | None = None
+    missed_objects: MissedObjects | None = None
     reference: dict[str, float] | None = None
 
 
@@ -80,10 +80,10 @@ def evaluate(
             last digits of scores. workers: processes that load images. progress: is called after each image with the
             number of images done and the number of all.
     """
-    missed = MissedObjects(dataset, settings.score_threshold) if extras.missed_objects else None
+    observer = MissedObjectsObserver(dataset, settings.score_threshold) if extras.missed_objects else None
     rows, notes = [np.zeros((0, 7))], []
-    found = detections(model, dataset, short_side, long_side, settings, batch_size, workers, missed, method)
-    for done, (sample, detected, fault) in enumerate(found, 1):
+    by_image = detections(model, dataset, short_side, long_side, settings, batch_size, workers, observer, method)
+    for done, (sample, detected, fault) in enumerate(by_image, 1):
         rows.append(coco_rows(detected, sample.image_id, dataset.category_ids))
         if fault is not None:
             notes.append(f"{fault}; its objects count as missed")
@@ -97,8 +97,8 @@ def evaluate(
         scores.metrics,
         scores.per_class,
         tuple(notes),
-        funnel=missed.funnel(results, lambda given: score(dataset, given).metrics["AP50"]) if missed else None,
-        reference=dict(zip(METRICS, pycocotools_stats(dataset, results), strict=True)) if extras.reference else None,
+        observer.summary(results, lambda rows: score(dataset, rows).metrics["AP50"]) if observer else None,
+        dict(zip(METRICS, pycocotools_stats(dataset, results), strict=True)) if extras.reference else None,
     )
 
 
@@ -152,24 +152,24 @@ def detections(
     settings: DetectConfig,
     batch_size: int = 1,
     workers: int = 0,
-    missed: MissedObjects | None = None,
+    observer: MissedObjectsObserver | None = None,
     method: Resize = "opencv",
 ) -> Iterator[tuple[Sample, Detections, str | None]]:
-    """Each image of `dataset`, without pixels, what was found in it, and why it could not be read, if so.
+    """Each image of `dataset` without its pixels, its detections, and an error message if it could not be read.
 
-    Images of like shape follow each other.
+    Images of similar shape come together.
     """
     view = EvalSamples(dataset, short_side, long_side, method)
     model = model.copy_for_evaluation()
     for batch in eval_loader(view, batch_size, workers, pin_memory=model.on_gpu):
-        found = model.detect(
+        of_batch = model.detect(
             batch.images.permute(0, 2, 3, 1).numpy(),
             batch.sizes.numpy(),
             [sample.original_size for sample in batch.samples],
             settings,
-            observer=partial(missed.look, batch.samples) if missed else None,
+            observer=partial(observer.observe, batch.samples) if observer else None,
         )
         faults = iter(batch.faults)
-        for sample, detected in zip(batch.samples, found, strict=True):
+        for sample, detected in zip(batch.samples, of_batch, strict=True):
             readable = sample.original_size != (0, 0)
             yield (sample, detected, None) if readable else (sample, NO_DETECTIONS, next(faults))

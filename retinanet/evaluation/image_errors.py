@@ -1,4 +1,4 @@
-"""Which boxes of an image are right, wrong and missed at the thresholds of the classes."""
+"""The errors in each image: true positives, false positives and missed objects at the classes' thresholds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from retinanet.data.dataset import Dataset
-from retinanet.evaluation.coco_metrics import WRONG, coco_eval, ignored, images_of, labels_of, matches
-from retinanet.evaluation.error_analysis import above
+from retinanet.evaluation.coco_metrics import FALSE_POSITIVE, coco_eval, ignored, images_of, labels_of, matched_objects
+from retinanet.evaluation.error_analysis import above_thresholds
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """boxes: (n, 4) float64, xywh pixels. labels: (n,) 0..K-1. scores: (n,), of objects NaN."""
+    """boxes: (n, 4) float64 xywh pixels. labels: (n,) 0..K-1. scores: (n,), NaN for objects."""
 
     boxes: np.ndarray
     labels: np.ndarray
@@ -24,46 +24,47 @@ class Boxes:
 
 @dataclass(frozen=True)
 class ImageErrors:
-    """Image `index` of a data set.
+    """The boxes of image `index` of a data set, by COCO's matching at IoU 0.5.
 
-    right: detections that COCO's matching gives an object at IoU 0.5. wrong: those it gives none. missed: objects that
-    no detection took. Crowds, objects that do not count and detections on either are in none of them.
+    true_positives: detections that are matched to an object. false_positives: detections without an object. missed:
+    objects without a detection. Objects that COCO ignores, such as crowds, and detections on them are in none.
     """
 
     index: int
-    right: Boxes
-    wrong: Boxes
+    true_positives: Boxes
+    false_positives: Boxes
     missed: Boxes
 
     @property
-    def faults(self) -> int:
-        return len(self.wrong) + len(self.missed)
+    def errors(self) -> int:
+        return len(self.false_positives) + len(self.missed)
 
 
-def verdicts(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float]) -> list[ImageErrors]:
-    """One for each image of `dataset`. results: (D, 7). thresholds: K, which a detection's score has to exceed."""
-    found = above(dataset, results, thresholds)
-    objects = matches(coco_eval(dataset, found), len(found))
+def image_errors(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float]) -> list[ImageErrors]:
+    """The errors in each image of `dataset`. results: (D, 7). thresholds: K scores that detections must exceed."""
+    detections = above_thresholds(dataset, results, thresholds)
+    matched = matched_objects(coco_eval(dataset, detections), len(detections))
     missed = ~ignored(dataset.areas, dataset.crowd)
-    missed[objects[objects >= 0]] = False
-    images, seen = images_of(dataset, found), (found[:, 1:5], labels_of(dataset, found), found[:, 5])
-    truth = (dataset.boxes, dataset.labels, np.full(len(dataset.boxes), np.nan))
+    missed[matched[matched >= 0]] = False
+    images = images_of(dataset, detections)
+    of_detections = (detections[:, 1:5], labels_of(dataset, detections), detections[:, 5])
+    of_objects = (dataset.boxes, dataset.labels, np.full(len(dataset.boxes), np.nan))
     parts = (
-        _by_image(len(dataset), images, objects >= 0, *seen),
-        _by_image(len(dataset), images, objects == WRONG, *seen),
-        _by_image(len(dataset), dataset.image_index, missed, *truth),
+        _by_image(len(dataset), images, matched >= 0, *of_detections),
+        _by_image(len(dataset), images, matched == FALSE_POSITIVE, *of_detections),
+        _by_image(len(dataset), dataset.image_index, missed, *of_objects),
     )
     return [ImageErrors(index, *of_image) for index, of_image in enumerate(zip(*parts, strict=True))]
 
 
-def worst(of_images: Sequence[ImageErrors], most: int) -> list[ImageErrors]:
-    """Up to `most` of those with a fault, most faults first, equal ones in their order."""
-    return sorted((each for each in of_images if each.faults), key=lambda each: -each.faults)[:most]
+def worst_images(of_images: Sequence[ImageErrors], limit: int) -> list[ImageErrors]:
+    """Up to `limit` images with errors, those with most errors first, in their given order where equal."""
+    return sorted((each for each in of_images if each.errors), key=lambda each: -each.errors)[:limit]
 
 
-def _by_image(images: int, owners: np.ndarray, chosen: np.ndarray, *columns: np.ndarray) -> list[Boxes]:
-    """The `chosen` rows of boxes, labels and scores, parted by image. owners: each row's. chosen: bool."""
+def _by_image(images: int, image_index: np.ndarray, chosen: np.ndarray, *columns: np.ndarray) -> list[Boxes]:
+    """The `chosen` rows (bool) of boxes, labels and scores, split by image. image_index: the image of each row."""
     rows = np.flatnonzero(chosen)
-    rows = rows[np.argsort(owners[rows], kind="stable")]
-    ends = np.cumsum(np.bincount(owners[rows], minlength=images))[:-1]
+    rows = rows[np.argsort(image_index[rows], kind="stable")]
+    ends = np.cumsum(np.bincount(image_index[rows], minlength=images))[:-1]
     return [Boxes(*part) for part in zip(*(np.split(column[rows], ends) for column in columns), strict=True)]

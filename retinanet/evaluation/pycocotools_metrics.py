@@ -1,4 +1,4 @@
-"""The 12 COCO numbers by pycocotools, COCO's own program."""
+"""The 12 COCO numbers by pycocotools, COCO's own implementation."""
 
 import contextlib
 import io
@@ -11,19 +11,21 @@ from retinanet.data.dataset import Dataset
 
 
 def pycocotools_stats(dataset: Dataset, results: np.ndarray) -> list[float]:
-    """The 12 numbers of `results` on `dataset` in pycocotools' order, -1 where no object falls into the range.
+    """The 12 numbers of `results` on `dataset` in pycocotools' order, -1 if no object has the size in question.
 
-    Takes over a minute for 500,000 detections.
+    Slow: 500,000 detections take 40 to 65 s.
 
     Args:
         results: (D, 7) float64, columns image_id, x, y, w, h, score, category_id.
     """
     sizes, image_ids = dataset.sizes.tolist(), dataset.image_ids.tolist()
-    owners = dataset.image_ids[dataset.image_index].tolist()
-    # annotations are numbered anew: pycocotools takes what is matched to annotation 0 for unmatched
-    objects = zip(owners, dataset.labels, dataset.boxes.tolist(), dataset.areas.tolist(), dataset.crowd, strict=True)
-    truth, found = COCO(), COCO()
-    truth.dataset = {
+    object_image_ids = dataset.image_ids[dataset.image_index].tolist()
+    # new annotation ids from 1: pycocotools treats a match with annotation 0 as no match
+    objects = zip(
+        object_image_ids, dataset.labels, dataset.boxes.tolist(), dataset.areas.tolist(), dataset.crowd, strict=True
+    )
+    ground_truth, detections = COCO(), COCO()
+    ground_truth.dataset = {
         "images": [{"id": i, "height": h, "width": w} for i, (h, w) in zip(image_ids, sizes, strict=True)],
         "categories": [{"id": i, "name": name} for i, name in zip(dataset.category_ids, dataset.classes, strict=True)],
         "annotations": [
@@ -39,10 +41,10 @@ def pycocotools_stats(dataset: Dataset, results: np.ndarray) -> list[float]:
         ],
     }
     with contextlib.redirect_stdout(io.StringIO()):
-        truth.createIndex()
-        if len(results):  # loadRes fails on none
-            found = truth.loadRes(results)
-        evaluation = COCOeval(truth, found, "bbox")
+        ground_truth.createIndex()
+        if len(results):  # loadRes fails on an empty array
+            detections = ground_truth.loadRes(results)
+        evaluation = COCOeval(ground_truth, detections, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -1,4 +1,4 @@
-"""The cuts between the scores of a class: how many right detections each accepts, and which is best."""
+"""The possible score cutoffs of a class: how many true positives each accepts, and which is best."""
 
 from dataclasses import dataclass
 
@@ -6,35 +6,37 @@ import numpy as np
 
 from retinanet.data.dataset import Dataset
 from retinanet.detections import ABOVE_ALL_SCORES
-from retinanet.evaluation.coco_metrics import UNCOUNTED, coco_eval, ignored, images_of, matches
+from retinanet.evaluation.coco_metrics import NOT_COUNTED, coco_eval, ignored, images_of, matched_objects
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Detections of one class, D, best first, at C different scores.
+    """D detections of one class, highest score first, with C different scores.
 
-    Cut c, 0..C, accepts the first ends[c] detections; scores[c] is the highest score that it leaves out.
+    Cutoff c in 0..C accepts the first ends[c] detections; scores[c] is the highest score that it rejects.
 
-    image_index: (D,) index of their images. right: (D,) bool. ends: (C + 1,) from 0 to D. scores: (C + 1,) float32, falling,
-    the last the threshold that the detections were found with. objects: (M,) index of each object's image.
+    image_index: (D,) index of each detection's image. correct: (D,) bool, the true positives. ends: (C + 1,) from 0 to
+    D. scores: (C + 1,) float32, falling; the last is the score threshold of the detector. objects: (M,) index of each
+    object's image.
     """
 
     image_index: np.ndarray
-    right: np.ndarray
+    correct: np.ndarray
     ends: np.ndarray
     scores: np.ndarray
     objects: np.ndarray
 
-    def threshold(self, cut: int) -> float:
-        return between(self.scores[cut], self.scores[cut - 1]) if cut else ABOVE_ALL_SCORES
+    def threshold(self, cutoff: int) -> float:
+        """A score that exactly the detections above `cutoff` exceed."""
+        return shortest_number_between(self.scores[cutoff], self.scores[cutoff - 1]) if cutoff else ABOVE_ALL_SCORES
 
 
 def make_rankings(dataset: Dataset, results: np.ndarray, lowest: float) -> list[Ranking]:
-    """One for each class of `dataset`. results: (D, 7); those that do not score above `lowest` are left out."""
-    found = matches(coco_eval(dataset, results), len(results))
+    """The ranking of each class of `dataset`. results: (D, 7); only scores above `lowest` are used."""
+    matched = matched_objects(coco_eval(dataset, results), len(results))
     scores = results[:, 5].astype(np.float32)
-    counted = (found != UNCOUNTED) & (scores > np.float32(lowest))
-    images, right = images_of(dataset, results), found >= 0
+    counted = (matched != NOT_COUNTED) & (scores > np.float32(lowest))
+    images, correct = images_of(dataset, results), matched >= 0
     objects = ~ignored(dataset.areas, dataset.crowd)
     image_index, labels = dataset.image_index[objects], dataset.labels[objects]
     rankings = []
@@ -43,36 +45,45 @@ def make_rankings(dataset: Dataset, results: np.ndarray, lowest: float) -> list[
         rows = rows[np.argsort(-scores[rows])]
         steps = np.append(scores[rows], np.float32(lowest))  # (D + 1,)
         ends = np.flatnonzero(np.diff(steps, prepend=np.inf))  # (C + 1,)
-        rankings.append(Ranking(images[rows], right[rows], ends, steps[ends], image_index[labels == label]))
+        rankings.append(Ranking(images[rows], correct[rows], ends, steps[ends], image_index[labels == label]))
     return rankings
 
 
 def cumulative_counts(ranking: Ranking, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """At each cut of each resample, how many detections above it are right, how many there are; and objects.
+    """The true positives and all detections above each cutoff, and all objects, in each resample of the images.
 
-    counts: (S, N) int32, how often each resample has each image. Returns: (S, C + 1), (S, C + 1), (S,).
+    counts: (S, N) int32, how often each of the S resamples contains each image.
+    Returns: true positives (S, C + 1), detections (S, C + 1), objects (S,).
     """
-    found = np.zeros((len(counts), len(ranking.image_index) + 1), np.int32)
-    found[:, 1:] = counts.take(ranking.image_index, axis=1)
-    right = np.zeros_like(found)
-    np.multiply(found[:, 1:], ranking.right, out=right[:, 1:])
-    for array in (found, right):
+    detections = np.zeros((len(counts), len(ranking.image_index) + 1), np.int32)
+    detections[:, 1:] = counts.take(ranking.image_index, axis=1)
+    correct = np.zeros_like(detections)
+    np.multiply(detections[:, 1:], ranking.correct, out=correct[:, 1:])
+    for array in (detections, correct):
         array.cumsum(axis=1, dtype=np.int32, out=array)
     objects = counts.take(ranking.objects, axis=1).sum(axis=1)
-    return right.take(ranking.ends, axis=1), found.take(ranking.ends, axis=1), objects
+    return correct.take(ranking.ends, axis=1), detections.take(ranking.ends, axis=1), objects
 
 
-def best_cuts(right: np.ndarray, found: np.ndarray, objects: np.ndarray, precision: float | None) -> np.ndarray:
-    """(S,) which of the cuts 0..C: 0 where none is of use. Arguments: as `cumulative_counts` returns them."""
+def best_cutoffs(
+    correct: np.ndarray, detections: np.ndarray, objects: np.ndarray, precision: float | None
+) -> np.ndarray:
+    """(S,) the cutoff 0..C with the best F1, or with the highest recall among those that reach `precision`.
+
+    0, which accepts nothing, if none has a true positive or reaches `precision`. Arguments: see `cumulative_counts`.
+    """
     if precision is None:
-        worth = 2 * right / np.maximum(found + objects[:, None], 1)  # equal fractions are equal floats
+        value = 2 * correct / np.maximum(detections + objects[:, None], 1)  # equal fractions are equal floats
     else:
-        worth = np.where(right / np.maximum(found, 1) >= precision, right, 0)
-    return worth.argmax(axis=1)
+        value = np.where(correct / np.maximum(detections, 1) >= precision, correct, 0)
+    return value.argmax(axis=1)
 
 
-def between(low: np.float32, high: np.float32) -> float:
-    """The number of fewest digits near the middle of `low` and a higher score, so that > in float32 accepts only the latter."""
+def shortest_number_between(low: np.float32, high: np.float32) -> float:
+    """A number t with low <= t < high in float32, near their middle and with as few digits as possible.
+
+    So `score > t` accepts `high` and rejects `low`.
+    """
     middle = (float(low) + float(high)) / 2
     rounded = (round(middle, digits) for digits in range(1, 12))
     return next((number for number in rounded if low < np.float32(number) < high), float(low))

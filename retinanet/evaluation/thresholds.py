@@ -1,4 +1,4 @@
-"""Where to cut the scores of each class."""
+"""The score threshold of each class, chosen for the best F1 or for a given precision."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,23 +10,25 @@ import yaml
 from retinanet.data.dataset import Dataset
 from retinanet.detections import DEFAULT_SCORE_THRESHOLD
 from retinanet.evaluation.coco_metrics import IOU
-from retinanet.evaluation.score_cutoffs import Ranking, best_cuts, cumulative_counts, make_rankings
+from retinanet.evaluation.score_cutoffs import Ranking, best_cutoffs, cumulative_counts, make_rankings
 from retinanet.io.atomic import write_text
 
-BOUNDS = (0.025, 0.975)
-CHUNK = 2**20  # numbers in each array of the resampling; as fast as larger ones
+BOUNDS = (0.025, 0.975)  # quantiles of a 95 % interval
+CHUNK = 2**20  # int32 numbers in each array of the resampling, 4 MiB; larger arrays are no faster
 
 
 @dataclass(frozen=True)
 class ClassThreshold:
-    """Where to cut the scores of one class, and how good the detections above `threshold` are at IoU 0.5, in 0..1.
+    """The score threshold of one class, and precision, recall and F1 of the detections above it at IoU 0.5, in 0..1.
 
-    Each interval holds 95 % of bootstrap resamples of the images: of the threshold that each of them would choose, and
-    of precision and recall at `threshold`. It is too narrow for a class with objects in only a few images.
+    Each interval is a 95 % confidence interval by bootstrap over the images: of the best threshold, and of precision
+    and recall at `threshold`. It is too narrow for a class whose objects are in only a few images.
 
-    objects: how many count. With none, nothing can be told: the threshold is DEFAULT_SCORE_THRESHOLD, its interval all of 0..1.
-    precision: None where no detection is above. reached: False if no threshold gives what is wanted; the threshold is
-    then 1, and nothing is reported.
+    objects: number of objects that COCO counts. Without any, the threshold is DEFAULT_SCORE_THRESHOLD and its interval
+        0..1.
+    precision: None if no detection is above the threshold.
+    reached: False if no threshold reaches the precision asked for, or accepts any true positive; the threshold is
+        then 1, which no detection exceeds.
     """
 
     label: str
@@ -50,38 +52,41 @@ def choose_thresholds(
     resamples: int = 1000,
     seed: int = 0,
 ) -> list[ClassThreshold]:
-    """The threshold with the best F1 for each class; with `precision`, that of highest recall among those that reach it.
+    """For each class the threshold with the best F1, or with the highest recall among those that reach `precision`.
 
-    Of equally good ones the highest. Right is a detection that COCO's matching gives an object at IoU 0.5; those given a
-    crowd, or beyond the 100 best of their image and class, count neither way. A threshold lies between two scores that
-    differ, and is a number of few digits.
+    Of equally good thresholds the highest. True positives are the detections that COCO matches to an object at IoU
+    0.5; those on crowds, and those beyond the 100 best of their image and class, do not count at all. A threshold lies
+    between two different scores and has as few digits as possible.
 
     Args:
-        results: (D, 7), columns image_id, x, y, w, h, score, category_id. precision: in 0..1, above 0. lowest: the
-            threshold that the detections were found with, 0..1; those that do not exceed it are left out.
+        results: (D, 7), columns image_id, x, y, w, h, score, category_id. precision: in (0, 1]. lowest: the detector's
+            score threshold, 0..1; detections that do not exceed it are not used.
     Returns: one for each class of `dataset`, in its order.
     """
     if precision is not None and not 0 < precision <= 1:
         raise ValueError(f"precision is {precision}, expected a number above 0 and at most 1")
     rankings = make_rankings(dataset, results, lowest)
     whole = np.ones((1, len(dataset)), np.int32)
-    cuts = [int(best_cuts(*cumulative_counts(ranking, whole), precision)[0]) for ranking in rankings]
+    cutoffs = [int(best_cutoffs(*cumulative_counts(ranking, whole), precision)[0]) for ranking in rankings]
     samples = np.empty((len(rankings), resamples, 3))
     rng, images = np.random.default_rng(seed), len(dataset)
     step = max(1, CHUNK // max(images, *(len(ranking.image_index) for ranking in rankings)))
     for start in range(0, resamples, step):
         part = slice(start, min(start + step, resamples))
         counts = rng.multinomial(images, np.full(images, 1 / images), part.stop - part.start).astype(np.int32)
-        for ranking, cut, sample in zip(rankings, cuts, samples, strict=True):
-            sample[part] = _resampled(ranking, counts, cut, precision)
-    found = zip(dataset.classes, dataset.category_ids, rankings, cuts, samples, strict=True)
-    return [_threshold(*of_class) for of_class in found]
+        for ranking, cutoff, sample in zip(rankings, cutoffs, samples, strict=True):
+            sample[part] = _resampled(ranking, counts, cutoff, precision)
+    by_class = zip(dataset.classes, dataset.category_ids, rankings, cutoffs, samples, strict=True)
+    return [_threshold(*of_class) for of_class in by_class]
 
 
 def save_thresholds(
     path: Path, thresholds: Sequence[ClassThreshold], images: int, precision: float | None = None
 ) -> None:
-    """Write them as YAML that people can read and edit. images, precision: what they were chosen on, and for."""
+    """Write `thresholds` as YAML that people can read and edit.
+
+    images: number of images that they were chosen on. precision: as given to `choose_thresholds`.
+    """
     classes = [
         {
             "label": t.label,
@@ -99,39 +104,39 @@ def save_thresholds(
     document = {"target": target, "iou": IOU, "images": images, "classes": classes}
     write_text(
         path,
-        "# Scores above which each class is reported; use it with: retina predict --thresholds FILE\n"
+        "# Detections of a class are reported if their score exceeds its threshold: retina predict --thresholds FILE\n"
         + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, default_flow_style=None),
     )
 
 
-def _resampled(ranking: Ranking, counts: np.ndarray, cut: int, precision: float | None) -> np.ndarray:
-    """(S, 3) best cut, precision and recall at `cut` of each resample; nan where undefined."""
-    right, found, objects = cumulative_counts(ranking, counts)
-    cuts = np.where(objects > 0, best_cuts(right, found, objects, precision), np.nan)
+def _resampled(ranking: Ranking, counts: np.ndarray, cutoff: int, precision: float | None) -> np.ndarray:
+    """(S, 3) best cutoff of each resample, and precision and recall at `cutoff` in it; NaN where undefined."""
+    correct, detections, objects = cumulative_counts(ranking, counts)
+    best = np.where(objects > 0, best_cutoffs(correct, detections, objects, precision), np.nan)
     with np.errstate(invalid="ignore"):
-        return np.column_stack([cuts, right[:, cut] / found[:, cut], right[:, cut] / objects])
+        return np.column_stack([best, correct[:, cutoff] / detections[:, cutoff], correct[:, cutoff] / objects])
 
 
-def _threshold(label: str, category_id: int, ranking: Ranking, cut: int, sample: np.ndarray) -> ClassThreshold:
+def _threshold(label: str, category_id: int, ranking: Ranking, cutoff: int, sample: np.ndarray) -> ClassThreshold:
     objects = len(ranking.objects)
     if not objects:
         return ClassThreshold(
             label, category_id, 0, DEFAULT_SCORE_THRESHOLD, (0.0, 1.0), None, None, None, None, None, True
         )
-    found, right = int(ranking.ends[cut]), int(ranking.right[: ranking.ends[cut]].sum())
-    cuts, precisions, recalls = (_interval(column) for column in sample.T)
+    detections, correct = int(ranking.ends[cutoff]), int(ranking.correct[: ranking.ends[cutoff]].sum())
+    best, precisions, recalls = (_interval(column) for column in sample.T)
     return ClassThreshold(
         label=label,
         category_id=category_id,
         objects=objects,
-        threshold=ranking.threshold(cut),
-        threshold_interval=(ranking.threshold(int(cuts[1])), ranking.threshold(int(cuts[0]))) if cuts else (0.0, 1.0),
-        precision=right / found if cut else None,
+        threshold=ranking.threshold(cutoff),
+        threshold_interval=(ranking.threshold(int(best[1])), ranking.threshold(int(best[0]))) if best else (0.0, 1.0),
+        precision=correct / detections if cutoff else None,
         precision_interval=precisions,
-        recall=right / objects,
+        recall=correct / objects,
         recall_interval=recalls,
-        f1=2 * right / (found + objects),
-        reached=cut > 0,
+        f1=2 * correct / (detections + objects),
+        reached=cutoff > 0,
     )
 
 

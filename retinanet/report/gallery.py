@@ -11,7 +11,7 @@ from retinanet.errors import DataError
 from retinanet.evaluation.image_errors import Boxes, ImageErrors
 from retinanet.report.html import Html, html, shortened
 
-KINDS = ("missed", "wrong", "right")
+KINDS = {"missed": "missed", "wrong": "false_positives", "right": "true_positives"}  # -> of ImageErrors
 LONG_SIDE, QUALITY = 640, 80  # of the JPEGs
 
 
@@ -26,7 +26,7 @@ def gallery(dataset: Dataset, names: Sequence[str], shown: Sequence[ImageErrors]
 
 def _picture(dataset: Dataset, names: Sequence[str], verdict: ImageErrors) -> str:
     file = html(dataset.files[verdict.index])
-    counts = f"{len(verdict.missed)} missed, {len(verdict.wrong)} wrong, {len(verdict.right)} right"
+    counts = ", ".join(f"{len(getattr(verdict, name))} {kind}" for kind, name in KINDS.items())
     caption = f"<figcaption><strong>{file}</strong>: {counts}</figcaption>"
     try:
         image = dataset.image(verdict.index)
@@ -45,7 +45,7 @@ def _picture(dataset: Dataset, names: Sequence[str], verdict: ImageErrors) -> st
 def _marks(names: Sequence[str], verdict: ImageErrors, size: tuple[int, int], letter: float) -> Iterator[str]:
     """Large boxes first, so that the pointer reaches small ones; the faults' names on top."""
     width, height = size
-    of_kind: dict[str, Boxes] = {kind: getattr(verdict, kind) for kind in KINDS}
+    of_kind: dict[str, Boxes] = {kind: getattr(verdict, name) for kind, name in KINDS.items()}
     marks = [
         (kind, names[label], score, np.clip([x, y, x + w, y + h], 0, [width, height, width, height]).tolist())
         for kind, of in of_kind.items()

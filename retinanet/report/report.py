@@ -9,8 +9,8 @@ import numpy as np
 from retinanet.evaluation.coco_metrics import METRICS
 from retinanet.evaluation.error_analysis import Diagnosis
 from retinanet.evaluation.evaluate import Evaluation
-from retinanet.evaluation.image_errors import verdicts, worst
-from retinanet.evaluation.missed_objects import STAGES, Funnel
+from retinanet.evaluation.image_errors import image_errors, worst_images
+from retinanet.evaluation.missed_objects import STAGES, MissedObjects
 from retinanet.evaluation.thresholds import ClassThreshold
 from retinanet.io.atomic import write_text
 from retinanet.messages import printable
@@ -47,7 +47,7 @@ def write_report(
     sections = {
         "Result": _result(evaluation),
         "Classes": _classes(evaluation, diagnosis, thresholds),
-        "Missed objects": _missed(evaluation.funnel, evaluation) if evaluation.funnel else None,
+        "Missed objects": _missed(evaluation.missed_objects, evaluation) if evaluation.missed_objects else None,
         "Kinds of errors (TIDE)": _errors(diagnosis),
         "Precision-recall curves": _curves(diagnosis, names),
         "Calibration": _calibration(diagnosis),
@@ -112,9 +112,9 @@ def _classes(evaluation: Evaluation, diagnosis: Diagnosis, thresholds: Sequence[
     )
 
 
-def _missed(funnel: Funnel, evaluation: Evaluation) -> Html:
+def _missed(missed_objects: MissedObjects, evaluation: Evaluation) -> Html:
     settings = evaluation.settings
-    said = f"{funnel.missed:,} of {funnel.objects:,} objects were missed"
+    said = f"{missed_objects.missed:,} of {missed_objects.objects:,} objects were missed"
     rows: list[tuple[object, ...]] = [
         (
             at.stage,
@@ -125,11 +125,11 @@ def _missed(funnel: Funnel, evaluation: Evaluation) -> Html:
             at.large,
             _number(at.AP50) if at.missed else "",
         )
-        for at in funnel.lost
+        for at in missed_objects.by_stage
     ]
-    sums = [sum(getattr(at, name) for at in funnel.lost) for name in ("missed", "small", "medium", "large")]
+    sums = [sum(getattr(at, name) for at in missed_objects.by_stage) for name in ("missed", "small", "medium", "large")]
     rows.append(("in all", "", *sums, ""))
-    counts = [at.missed for at in funnel.lost]
+    counts = [at.missed for at in missed_objects.by_stage]
     chart = figures.bars(
         list(STAGES), counts, [f"{n:,}" if n else "" for n in counts], "objects missed", f"{said}, by stage"
     )
@@ -213,8 +213,8 @@ def _confusion(diagnosis: Diagnosis, names: Sequence[str]) -> Html:
 
 
 def _worst(evaluation: Evaluation, thresholds: Sequence[ClassThreshold], names: Sequence[str]) -> Html:
-    judged = verdicts(evaluation.dataset, evaluation.results, [t.threshold for t in thresholds])
-    shown, faulty = worst(judged, PICTURES), sum(each.faults > 0 for each in judged)
+    judged = image_errors(evaluation.dataset, evaluation.results, [t.threshold for t in thresholds])
+    shown, faulty = worst_images(judged, PICTURES), sum(each.errors > 0 for each in judged)
     if not shown:
         return Html("<p>No image has a fault at the thresholds.</p>\n")
     return Html(

@@ -7,7 +7,7 @@ import pytest
 from helpers.scoring_cases import dataset, random_case
 
 from retinanet.evaluation.coco_metrics import score
-from retinanet.evaluation.error_analysis import Diagnosis, above, diagnose
+from retinanet.evaluation.error_analysis import Diagnosis, above_thresholds, diagnose
 
 
 def counts(found: Diagnosis) -> dict[str, int | None]:
@@ -133,4 +133,4 @@ def test_nothing_to_find():
 def test_above_is_strict_and_by_class():
     truth = dataset([0], [], [], category_ids=(90, 3))
     rows = np.array([[0, 1, 1, 5, 5, s, c] for s, c in ((0.5, 90), (0.5, 3), (0.4, 3), (0.6, 90))])
-    assert above(truth, rows, [0.5, 0.4])[:, 5:].tolist() == [[0.5, 3], [0.6, 90]]
+    assert above_thresholds(truth, rows, [0.5, 0.4])[:, 5:].tolist() == [[0.5, 3], [0.6, 90]]

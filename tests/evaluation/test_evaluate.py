@@ -27,7 +27,7 @@ def shapes() -> Dataset:
 
 
 class Oracle(torch.nn.Module):
-    """A detector that knows the pictures of a data set: one anchor per object, its class sure. Others are red circles."""
+    """Knows the objects of a data set: an anchor for each, with a high score. In other images it detects a red circle."""
 
     def __init__(self, truth: Dataset, scale: float = 1):
         super().__init__()
@@ -56,7 +56,7 @@ def test_a_detector_that_knows_all_gets_everything(shapes, training):
     assert got.metrics["AP"] == pytest.approx(1)
     assert len(got.results) == len(shapes.boxes) and got.notes == ()
     assert told == [(i, 20) for i in range(1, 21)]
-    assert got.funnel is got.reference is None
+    assert got.missed_objects is got.reference is None
     assert oracle.training == training  # evaluated as what `forward` asserts, and left as it was
 
 
@@ -83,7 +83,7 @@ def test_the_objects_of_an_unreadable_image_are_missed(shapes):
     assert [result.objects for result in got.per_class] == np.bincount(shapes.labels, minlength=6).tolist()
 
 
-def test_with_funnel_and_reference_the_results_are_the_same(shapes):
+def test_extras_do_not_change_the_results(shapes):
     torn = copy.copy(shapes)
 
     def image(index: int) -> np.ndarray:
@@ -95,12 +95,12 @@ def test_with_funnel_and_reference_the_results_are_the_same(shapes):
     arguments = (torn, 128, 128, DetectConfig(nms_iou=1))
     for oracle in (Oracle(shapes), Oracle(shapes, scale=0.8)):
         plain = evaluate(TorchModel(oracle), *arguments)
-        told = evaluate(TorchModel(oracle), *arguments, extras=Extras(True, True))
-        np.testing.assert_array_equal(plain.results, told.results)
-        assert plain.metrics == told.metrics == told.reference
-        counts = {at.stage: at.missed for at in told.funnel.lost}
+        more = evaluate(TorchModel(oracle), *arguments, extras=Extras(True, True))
+        np.testing.assert_array_equal(plain.results, more.results)
+        assert plain.metrics == more.metrics == more.reference
+        counts = {at.stage: at.missed for at in more.missed_objects.by_stage}
         assert counts["unreadable image"] == shapes.first_object[4] - shapes.first_object[3]
-        assert told.funnel.objects == len(shapes.boxes)
+        assert more.missed_objects.objects == len(shapes.boxes)
     assert (
-        counts["no anchor"] == told.funnel.missed - counts["unreadable image"] > 10
+        counts["no anchor"] == more.missed_objects.missed - counts["unreadable image"] > 10
     )  # an oracle's anchors are its boxes

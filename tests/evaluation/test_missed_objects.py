@@ -9,22 +9,22 @@ from helpers.scoring_cases import dataset, pycocotools_evaluation, random_case
 from torchvision.ops import box_iou, nms
 
 from retinanet.data.dataset import Dataset, blank_sample
-from retinanet.evaluation import missed_objects as funnels
+from retinanet.evaluation import missed_objects
 from retinanet.evaluation.coco_metrics import score
-from retinanet.evaluation.missed_objects import FOUND, Funnel, MissedObjects, match_detections
+from retinanet.evaluation.missed_objects import NOT_MISSED, MissedObjects, MissedObjectsObserver, match_detections
 from retinanet.inference.results import coco_rows
 from retinanet.model.anchors import make_anchors
 from retinanet.model.boxes import clip, decode, encode
 from retinanet.model.postprocess import detect_stages
 from retinanet.model.retinanet import Predictions
 
-STAGES = list(funnels.STAGES)
+STAGES = list(missed_objects.STAGES)
 NONE = 1e-6
 OBJECT, FAR = [20, 20, 60, 60], [70, 70, 90, 90]
 
 
 def predictions(*levels) -> Predictions:
-    """Of one image: a level is a list of (anchor, probabilities of 2 classes), and the box it is moved to if another."""
+    """Of one image. Each level is a list of (anchor, probabilities of 2 classes) or (anchor, probabilities, predicted box)."""
     logits, deltas, anchors = [], [], []
     for level in levels:
         p = torch.tensor([row[1] for row in level], dtype=torch.float64).reshape(1, -1, 2)
@@ -35,7 +35,7 @@ def predictions(*levels) -> Predictions:
     return Predictions(logits, deltas, anchors)
 
 
-def look(
+def observe(
     objects,
     *levels,
     labels=None,
@@ -46,25 +46,25 @@ def look(
     nms_iou=0.5,
     max_detections=100,
     **columns,
-) -> tuple[list[str | None], Funnel]:
-    """The stage of each of the `objects` (xyxy) of one image, None for those that were found, and the whole outcome."""
+) -> tuple[list[str | None], MissedObjects]:
+    """The stage of each of the `objects` (xyxy) of one image, None for a detected one, and the summary."""
     boxes = np.array(objects, np.float64)
     boxes[:, 2:] -= boxes[:, :2]
     truth = dataset([len(boxes)], boxes, labels or [0] * len(boxes), **columns)
     image = predictions(*levels)
     [found] = detect_stages(image, [size], [original], score_threshold, top_k, nms_iou, max_detections)
-    missed = MissedObjects(truth, score_threshold)
-    missed.look([replace(blank_sample(0, "0.jpg"), original_size=original)], image, [size], [found])
+    observer = MissedObjectsObserver(truth, score_threshold)
+    observer.observe([replace(blank_sample(0, "0.jpg"), original_size=original)], image, [size], [found])
     rows = coco_rows(found.detections, 0, truth.category_ids)
-    funnel = missed.funnel(rows, lambda given: score(truth, given).metrics["AP50"])
-    return [None if stage == FOUND else STAGES[stage] for stage in funnel.stages], funnel
+    summary = observer.summary(rows, lambda results: score(truth, results).metrics["AP50"])
+    return [None if stage == NOT_MISSED else STAGES[stage] for stage in summary.stages], summary
 
 
 def stages(*args, **settings) -> list[str | None]:
-    return look(*args, **settings)[0]
+    return observe(*args, **settings)[0]
 
 
-def test_found():
+def test_detected():
     assert stages([OBJECT], [(OBJECT, [0.9, NONE])]) == [None]
     assert stages([OBJECT], [(FAR, [0.9, NONE], OBJECT)]) == [None]  # by an anchor from elsewhere
 
@@ -81,10 +81,10 @@ def test_box_too_loose():
     assert stages([OBJECT], [(OBJECT, [0.9, NONE], [20, 20, 60, 39])]) == ["box too loose"]
 
 
-def test_a_box_is_judged_as_cut_to_the_image():
+def test_a_box_is_clipped_to_the_image():
     edge = [60, 20, 100, 60]
-    assert stages([edge], [(FAR, [0.01, NONE], [60, 20, 150, 60])]) == ["low score"]  # uncut, IoU 4 / 9
-    assert stages([edge], [([60, 20, 150, 60], [0.9, NONE], FAR)]) == ["no anchor"]  # anchors are not cut
+    assert stages([edge], [(FAR, [0.01, NONE], [60, 20, 150, 60])]) == ["low score"]  # unclipped, IoU 4 / 9
+    assert stages([edge], [([60, 20, 150, 60], [0.9, NONE], FAR)]) == ["no anchor"]  # anchors are not clipped
 
 
 def test_wrong_class():
@@ -142,7 +142,7 @@ def test_given_to_another_object():
     assert stages([OBJECT, lower], [(OBJECT, [0.9, NONE])], labels=[0, 1]) == [None, "wrong class"]
 
 
-def test_the_furthest_box_tells():
+def test_the_box_that_gets_furthest_decides():
     # one near box is of too low a score, another is not in the top k, the third falls to NMS
     near, suppressor = [20, 20, 60, 50], [20, 15, 60, 41]
     level = [(OBJECT, [0.01, 0.9]), (OBJECT, [0.1, NONE]), (near, [0.8, NONE]), (suppressor, [0.9, NONE])]
@@ -152,17 +152,17 @@ def test_the_furthest_box_tells():
 
 
 def test_unreadable_image():
-    # nothing is found in an image without a size, whatever the predictions for its stand-in
-    found, funnel = look([OBJECT, FAR], [(OBJECT, [0.9, NONE])], original=(0, 0), crowd=np.array([False, True]))
+    # an image without a size has no detections, whatever is predicted for the blank image in its place
+    found, summary = observe([OBJECT, FAR], [(OBJECT, [0.9, NONE])], original=(0, 0), crowd=np.array([False, True]))
     assert found == ["unreadable image", None]
-    assert (funnel.objects, funnel.missed) == (1, 1)
+    assert (summary.objects, summary.missed) == (1, 1)
 
 
 def test_crowds_are_not_missed():
     crowd = np.array([False, True])
-    found, funnel = look([OBJECT, FAR], [(OBJECT, [0.01, NONE])], crowd=crowd)
+    found, summary = observe([OBJECT, FAR], [(OBJECT, [0.01, NONE])], crowd=crowd)
     assert found == ["low score", None]
-    assert (funnel.objects, funnel.missed) == (1, 1)
+    assert (summary.objects, summary.missed) == (1, 1)
 
 
 def test_in_pixels_of_the_original_image():
@@ -177,26 +177,26 @@ def test_sizes_and_what_each_stage_costs_by_hand():
     boxes = [[0, 0, 30, 30], [40, 0, 70, 30], [0, 40, 30, 70], [40, 40, 70, 70]]
     scores = [0.01, 0.02, 0.03, 0.9]
     areas = np.array([1023.0, 1024, 9216, 9217])
-    found, funnel = look(boxes, [(box, [p, NONE]) for box, p in zip(boxes, scores, strict=True)], areas=areas)
+    found, summary = observe(boxes, [(box, [p, NONE]) for box, p in zip(boxes, scores, strict=True)], areas=areas)
     assert found == ["low score"] * 3 + [None]
-    by_stage = {at.stage: at for at in funnel.lost}
+    by_stage = {at.stage: at for at in summary.by_stage}
     assert list(by_stage) == STAGES
     low = by_stage["low score"]
     assert (low.missed, low.small, low.medium, low.large) == (3, 1, 2, 0)
     assert pytest.approx(1) == low.AP50
-    # nothing changes without objects: one of four found is 26 of the 101 recalls
-    assert [at.AP50 for at in funnel.lost if at.stage != "low score"] == pytest.approx([26 / 101] * 8)
-    assert [vars(image) for image in funnel.worst] == [{"image_id": 0, "file": "0.jpg", "objects": 4, "missed": 3}]
+    # nothing changes without objects: one of four detected is 26 of the 101 recalls
+    assert [at.AP50 for at in summary.by_stage if at.stage != "low score"] == pytest.approx([26 / 101] * 8)
+    assert [vars(image) for image in summary.worst] == [{"image_id": 0, "file": "0.jpg", "objects": 4, "missed": 3}]
 
 
-def test_found_with_the_score_that_its_class_had():
+def test_a_missed_object_gets_the_score_that_its_class_had():
     # a false positive at 0.5 stands before what would score 0.04, and behind what would score 1
     wrong = [0, 70, 20, 90]
     level = [(OBJECT, [0.9, NONE]), (wrong, [0.5, NONE])]
-    _, low = look([OBJECT, FAR], [*level, (FAR, [0.04, NONE]), (FAR, [0.03, 0.9])])
-    _, absent = look([OBJECT, FAR], level)
-    assert pytest.approx((51 + 50 * 2 / 3) / 101) == low.lost[STAGES.index("wrong class")].AP50
-    assert pytest.approx(1) == absent.lost[STAGES.index("no anchor")].AP50
+    _, low = observe([OBJECT, FAR], [*level, (FAR, [0.04, NONE]), (FAR, [0.03, 0.9])])
+    _, absent = observe([OBJECT, FAR], level)
+    assert pytest.approx((51 + 50 * 2 / 3) / 101) == low.by_stage[STAGES.index("wrong class")].AP50
+    assert pytest.approx(1) == absent.by_stage[STAGES.index("no anchor")].AP50
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -275,41 +275,43 @@ def plain_stage(predictions: Predictions, image: int, box: np.ndarray, label: in
 
 @pytest.mark.parametrize("seed", range(3))
 def test_it_is_the_plain_definition_and_adds_up_to_what_pycocotools_misses(seed, monkeypatch):
-    monkeypatch.setattr(funnels, "CHUNK", [1, 7000, 1 << 21][seed])  # 3069 anchors with 1, 2 or all objects at once
+    chunk = [1, 7000, 1 << 21][seed]  # 3069 anchors with 1, 2 or all objects at once
+    monkeypatch.setattr(missed_objects, "CHUNK", chunk)
     truth, prediction = random_predictions(seed)
     images = len(truth)
     samples = [replace(blank_sample(i, f"{i}.jpg"), original_size=ORIGINAL) for i in range(images)]
     samples[5] = blank_sample(5, "5.jpg")
     found = detect_stages(prediction, [SIZE] * images, [s.original_size for s in samples], *SETTINGS)
-    missed = MissedObjects(truth, SETTINGS[0])
+    observer = MissedObjectsObserver(truth, SETTINGS[0])
     for part in (slice(0, 7), slice(7, None)):  # in two batches
         some = Predictions(
             [x[part] for x in prediction.logits], [x[part] for x in prediction.deltas], prediction.anchors
         )
-        missed.look(samples[part], some, [SIZE] * len(samples[part]), found[part])
+        observer.observe(samples[part], some, [SIZE] * len(samples[part]), found[part])
     rows = np.concatenate([coco_rows(f.detections, i, truth.category_ids) for i, f in enumerate(found) if i != 5])
-    funnel = missed.funnel(rows, lambda given: score(truth, given).metrics["AP50"])
+    summary = observer.summary(rows, lambda results: score(truth, results).metrics["AP50"])
 
     unmatched: set[int] = set()
     for item in pycocotools_evaluation(truth, rows).evalImgs:
         if item is not None and item["aRng"] == [0, 1e10]:
             lost = (item["gtMatches"][0] == 0) & (item["gtIgnore"] == 0)
             unmatched |= set(np.array(item["gtIds"])[lost].tolist())
-    assert set(truth.annotation_ids[funnel.stages != FOUND].tolist()) == unmatched
-    assert funnel.missed == len(unmatched)
-    assert funnel.objects == (~truth.crowd).sum()
-    for at in funnel.lost:
+    assert set(truth.annotation_ids[summary.stages != NOT_MISSED].tolist()) == unmatched
+    assert summary.missed == len(unmatched)
+    assert summary.objects == (~truth.crowd).sum()
+    for at in summary.by_stage:
         assert at.missed == at.small + at.medium + at.large
-        assert at.missed == (funnel.stages == STAGES.index(at.stage)).sum()
+        assert at.missed == (summary.stages == STAGES.index(at.stage)).sum()
         assert score(truth, rows).metrics["AP50"] <= at.AP50
-    counts = np.bincount(np.flatnonzero(funnel.stages != FOUND) // 6, minlength=images)
-    assert [image.missed for image in funnel.worst] == sorted(counts.tolist(), reverse=True)[:10]
+    counts = np.bincount(np.flatnonzero(summary.stages != NOT_MISSED) // 6, minlength=images)
+    assert [image.missed for image in summary.worst] == sorted(counts.tolist(), reverse=True)[:10]
     assert all(
-        counts[image.image_id] == image.missed and image.file == f"{image.image_id}.jpg" for image in funnel.worst
+        counts[image.image_id] == image.missed and image.file == f"{image.image_id}.jpg" for image in summary.worst
     )
 
-    assert set(np.unique(funnel.stages)) >= {*range(FOUND, len(STAGES))} - {STAGES.index("box too loose")}  # it is rare
-    for row in np.flatnonzero(funnel.stages != FOUND):
+    common = {*range(NOT_MISSED, len(STAGES))} - {STAGES.index("box too loose")}
+    assert set(np.unique(summary.stages)) >= common
+    for row in np.flatnonzero(summary.stages != NOT_MISSED):
         x, y, w, h = truth.boxes[row]
         expected = plain_stage(prediction, row // 6, np.array([x, y, x + w, y + h]), truth.labels[row])
-        assert STAGES[funnel.stages[row]] == ("unreadable image" if row // 6 == 5 else expected)
+        assert STAGES[summary.stages[row]] == ("unreadable image" if row // 6 == 5 else expected)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from retinanet.errors import ConfigError
 from retinanet.evaluation import thresholds as module
-from retinanet.evaluation.score_cutoffs import between, make_rankings
+from retinanet.evaluation.score_cutoffs import make_rankings, shortest_number_between
 from retinanet.evaluation.thresholds import choose_thresholds, save_thresholds
 from retinanet.inference.threshold_file import load_thresholds
 from retinanet.model.postprocess import detect
@@ -95,7 +95,7 @@ def test_rounding_moves_no_score_across_the_threshold(a, b):
     low, high = sorted([np.float32(a), np.float32(b)])
     if low == high:
         high = np.nextafter(low, np.float32(2))
-    threshold = between(low, high)
+    threshold = shortest_number_between(low, high)
     kept = torch.tensor([low, high]) > torch.tensor([threshold], dtype=torch.float32)
     assert kept.tolist() == [False, True]
     assert (torch.tensor([low, high]) > threshold).tolist() == [False, True]
@@ -150,7 +150,7 @@ def loop(ranking, images, wanted, cut, resamples, seed):
         counts = rng.multinomial(images, np.full(images, 1 / images))
         weights, objects = counts[ranking.image_index], counts[ranking.objects].sum()
         found = np.array([weights[:end].sum() for end in ranking.ends])
-        right = np.array([(weights * ranking.right)[:end].sum() for end in ranking.ends])
+        right = np.array([(weights * ranking.correct)[:end].sum() for end in ranking.ends])
         if objects == 0:
             continue
         f1 = 2 * right / (found + objects)
@@ -243,7 +243,7 @@ def test_the_file_as_it_looks(tmp_path):
     unknown = replace(choose_thresholds(*case(0, [(0, False, 0.5)]))[0], label="cat: 'Tom'", category_id=7)
     save_thresholds(tmp_path / "t.yaml", [replace(chosen, label="no", threshold_interval=(0.5, 1.0)), unknown], 3, 0.9)
     assert (tmp_path / "t.yaml").read_text() == (
-        "# Scores above which each class is reported; use it with: retina predict --thresholds FILE\n"
+        "# Detections of a class are reported if their score exceeds its threshold: retina predict --thresholds FILE\n"
         "target: precision 0.9\n"
         "iou: 0.5\n"
         "images: 3\n"

@@ -22,8 +22,8 @@ from retinanet.data.shapes import open_shapes
 from retinanet.evaluation.coco_metrics import score
 from retinanet.evaluation.error_analysis import diagnose
 from retinanet.evaluation.evaluate import Evaluation
-from retinanet.evaluation.image_errors import verdicts, worst
-from retinanet.evaluation.missed_objects import STAGES, Funnel, LostAt
+from retinanet.evaluation.image_errors import image_errors, worst_images
+from retinanet.evaluation.missed_objects import STAGES, MissedObjects, StageCount
 from retinanet.evaluation.thresholds import choose_thresholds
 from retinanet.report import charts as figures
 from retinanet.report.report import write_report
@@ -75,10 +75,10 @@ class Parsed(HTMLParser):
         return [value or "" for _, given in self.tags for name, value in given.items() if name in names]
 
 
-def write(folder: Path, truth: Dataset, results: np.ndarray, notes=(), funnel=None, about=None) -> str:
+def write(folder: Path, truth: Dataset, results: np.ndarray, notes=(), missed_objects=None, about=None) -> str:
     scores = score(truth, results)
     chosen = choose_thresholds(truth, results, resamples=20)
-    found = Evaluation(truth, DetectConfig(), results, scores.metrics, scores.per_class, tuple(notes), funnel)
+    found = Evaluation(truth, DetectConfig(), results, scores.metrics, scores.per_class, tuple(notes), missed_objects)
     diagnosis = diagnose(truth, results, [each.threshold for each in chosen])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -87,9 +87,9 @@ def write(folder: Path, truth: Dataset, results: np.ndarray, notes=(), funnel=No
     return path.read_text(encoding="utf-8")
 
 
-def lost(count: int) -> Funnel:
-    stages = [LostAt(stage, count * (stage == "NMS"), 0, count * (stage == "NMS"), 0, 0.9876) for stage in STAGES]
-    return Funnel(1234, stages, [], np.full(5, -1))
+def lost(count: int) -> MissedObjects:
+    stages = [StageCount(stage, count * (stage == "NMS"), 0, count * (stage == "NMS"), 0, 0.9876) for stage in STAGES]
+    return MissedObjects(1234, stages, [], np.full(5, -1))
 
 
 def shapes(images: int) -> Dataset:
@@ -151,10 +151,10 @@ def test_the_worst_images_are_shown_with_their_boxes(page):
     truth = shapes(20)
     results = jittered(truth, 0, copies=4)
     cuts = [each.threshold for each in choose_thresholds(truth, results, resamples=20)]
-    shown = worst(verdicts(truth, results, cuts), 12)
+    shown = worst_images(image_errors(truth, results, cuts), 12)
     assert page.count("data:image/jpeg;base64,") == len(shown) == 12
-    for kind in ("missed", "wrong", "right"):
-        boxes = [getattr(each, kind) for each in shown]
+    for kind, name in (("missed", "missed"), ("wrong", "false_positives"), ("right", "true_positives")):
+        boxes = [getattr(each, name) for each in shown]
         assert page.count(f'<g class="{kind}"><rect class="rim"') == sum(map(len, boxes)) > 0
     first = re.search("<title>missed: ([^<]*)</title>", page[page.index('class="pictures"') :])
     assert first is not None and html.unescape(first[1]) in [
@@ -210,7 +210,7 @@ def test_matrix_of_many_classes(classes, numbers, named):
 def test_little_to_say(found, labels, tmp_path):
     truth = dataset([len(labels), 0], [[10, 10, 50, 50]] * len(labels), labels)
     text = Parsed(write(tmp_path, truth, np.array(found).reshape(-1, 7))).text
-    assert "Missed objects" not in text  # without a funnel
+    assert "Missed objects" not in text  # where nobody asked for them
     assert "nan" not in text and "None" not in text.replace("None.", "") and "-1" not in text
     assert ("No image has a fault at the thresholds." in text) == (labels != [1])
 
