@@ -11,16 +11,20 @@ demo: .venv/installed
 	$(BIN)/retina predict demo/images -w demo/run --vis -o demo/predictions
 	@echo "demo/run holds the run and its curves, demo/predictions the annotated pictures"
 
+# the tests run in several processes; one thread for each unless the environment says otherwise
+test test-slow: export OMP_NUM_THREADS ?= 1
+
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n auto --maxprocesses 8
+	$(BIN)/pytest -m "not slow" -n auto --maxprocesses 8
 
 test-slow: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow -n 2
+	$(BIN)/pytest -m slow -n 2
 
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
