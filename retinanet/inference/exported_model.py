@@ -199,7 +199,7 @@ def require(package: str, extra: Literal["onnx", "openvino"]) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise ConfigError(f'{package} is not installed; pip install "retina[{extra}]"') from None
+        raise ConfigError(f'{package} is not installed; pip install "retina-detector[{extra}]"') from None
 
 
 @functools.cache

@@ -17,7 +17,9 @@ def test_an_installed_wheel_finds_the_examples(tmp_path: Path):
     build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(repository)]
     subprocess.run(build, check=True)
     (wheel,) = wheels.iterdir()
+    assert wheel.name.startswith("retina_detector-")
     subprocess.run([*pip, "install", "--no-deps", "--target", str(tmp_path / "site"), str(wheel)], check=True)
+    assert all((tmp_path / "site" / package / "py.typed").is_file() for package in ("retinacli", "retinanet"))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     # -P and PYTHONPATH: the wheel's modules stand before the repository's
