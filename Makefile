@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint
+.PHONY: demo test test-slow lint docs
 
 demo: .venv/installed
 	@if [ -e demo ]; then echo "demo/ exists; remove it to make it anew"; exit 1; fi
@@ -25,6 +25,9 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/installed
+	$(BIN)/python docs/generate.py
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -1,36 +1,45 @@
-"""The README's help blocks are those of the commands; `python tests/test_readme.py` writes them anew."""
+"""The generated pages are what the commands and the config say today, and no page links to a file that is not there."""
 
-import os
-import subprocess
+import re
+import runpy
 from pathlib import Path
 
-from helpers.support import RETINA
+import pytest
 
-README = Path(__file__).parents[2] / "README.md"
-START, END = "<!-- help -->", "<!-- /help -->"
-
-
-def help_of(*command: str) -> str:
-    environment = os.environ | {"COLUMNS": "100", "TERM": "dumb"}
-    done = subprocess.run([RETINA, *command, "--help"], capture_output=True, text=True, check=True, env=environment)
-    return done.stdout.rstrip()
-
-
-def commands() -> list[str]:
-    listed = help_of().split("Commands:")[1]
-    return [line.split()[0] for line in listed.splitlines() if line.startswith("  ") and line[2] != " "]
-
-
-def blocks() -> str:
-    return "\n\n".join(f"```\n{help_of(command).strip()}\n```" for command in commands())
+ROOT = Path(__file__).parents[2]
+PAGES = [page for folder in (".", "docs", "examples", "benchmarks") for page in (ROOT / folder).glob("*.md")]
+GENERATED = runpy.run_path(str(ROOT / "docs" / "generate.py"))
 
 
 def test_every_command_is_documented():
-    text = README.read_text(encoding="utf-8")
-    assert " ".join(commands()) == "train eval predict anchors loss-plot ablate import export check bench"
-    assert text.split(START)[1].split(END)[0].strip() == blocks()
+    names = "train eval predict anchors loss-plot ablate import export check bench"
+    assert " ".join(GENERATED["command_names"]()) == names
+    written = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert written == GENERATED["commands_page"](), "`make docs` writes docs/commands.md anew"
 
 
-if __name__ == "__main__":
-    before, after = README.read_text(encoding="utf-8").split(START)[0], README.read_text(encoding="utf-8").split(END)[1]
-    README.write_text(f"{before}{START}\n{blocks()}\n{END}{after}", encoding="utf-8")
+def test_every_key_is_documented():
+    pytest.importorskip("retinanet.config.reference")
+    written = (ROOT / "docs" / "config.md").read_text(encoding="utf-8")
+    assert written == GENERATED["config_page"](), "`make docs` writes docs/config.md anew"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_to_files(page: Path):
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    targets = [target for target in targets if not target.startswith(("http:", "https:"))]
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_named_files_exist(page: Path):
+    if page.name == "CHANGELOG.md":  # it tells of files that later versions moved
+        return
+    names = re.findall(
+        r"`((?:retinanet|retinacli|tests|docs|examples|benchmarks)/[\w./]*)`", page.read_text(encoding="utf-8")
+    )
+    assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
