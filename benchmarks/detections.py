@@ -1,4 +1,4 @@
-"""Decoding and suppression of one image against torchvision's: 163,206 anchors, 80 classes, 2.6 million scores above 0.05.
+"""Decoding and suppression of one image against torchvision's: 163,206 anchors, 80 classes, 2.6 million scores > 0.05.
 
 Run by hand: python benchmarks/detections.py
 """

@@ -157,7 +157,7 @@ def warm(prepare: Callable[..., Run], arguments: dict[str, int]) -> Run:
 
 
 def measure(growth: Growth) -> Measured:
-    """All sizes in turns, in processor time; the growth is the median of the turns' own, as the machine's load changes."""
+    """Processor time of all sizes in turns. The growth is the median over the turns, as the machine's load changes."""
     runs = [prepare() for prepare in growth.runs()]
     turns: list[list[float]] = []
     for _ in range(1 + REPEATS):

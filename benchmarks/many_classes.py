@@ -68,8 +68,8 @@ def write_data(folder: Path) -> None:
 def train(folder: Path) -> None:
     """Print each step's losses, and the seconds and peak memory since the line before: Linux lets a peak start anew.
 
-    A step is told while the next one runs. The first line's include the start of the program and two steps that tell how
-    long the run will take.
+    A step is reported while the next one runs. The first line includes the start of the program and two steps from
+    which the length of the run is estimated.
     """
     command = [str(Path(sys.executable).with_name("retina")), "train", "many.yaml", "-o", "run"]
     with open(folder / "messages.txt", "w") as messages:

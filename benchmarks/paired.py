@@ -1,6 +1,6 @@
 """Two ways to the same result, timed in turns, and the memory that each takes.
 
-The machine's load changes from minute to minute: each repeat runs both, and the ratio is the median of the repeats' own.
+The machine's load changes from minute to minute: each repeat runs both, and the ratio is the median over the repeats.
 """
 
 import multiprocessing

@@ -1,4 +1,4 @@
-"""Exported models against torch: the same detections from one file, whatever the batch, the sizes and the thresholds."""
+"""Exported models against torch: the same detections from one file, for any batch, sizes and thresholds."""
 
 import subprocess
 import sys

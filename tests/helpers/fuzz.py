@@ -1,6 +1,7 @@
 """Random inputs for each reader of users' files: it takes them, or raises RetinaNetError.
 
-As a program, `python -m helpers.fuzz READER EXAMPLES`, or `python -m helpers.fuzz largest 0`: tells by how many MB its memory grew.
+As a program, `python -m helpers.fuzz READER EXAMPLES` or `python -m helpers.fuzz largest 0` prints by how many MB its
+memory grew.
 """
 
 import io
@@ -327,7 +328,7 @@ for pair in sys.argv[2:]:
 
 
 def read_largest() -> None:
-    """Pictures as large as they may be, of each kind, and ones larger by a row. Others make them: only reading counts."""
+    """Pictures of each kind, of the largest size and a row larger. Another process makes them: only reading counts."""
     subprocess.run([sys.executable, "-c", SAVE, FOLDER, *(",".join(pair) for pair in LARGEST)], check=True)
     for mode, kind in LARGEST:
         name = f"{mode.replace(';', '')}5000.{kind}"

@@ -33,7 +33,7 @@ def dataset(counts, boxes, labels, crowd=None, areas=None, image_ids=None, categ
 
 
 def random_case(seed: int) -> tuple[Dataset, np.ndarray]:
-    """Objects and detections with crowds, mask areas, tied scores and overlaps, empty images, and a class without objects."""
+    """Objects and detections with crowds, mask areas, tied scores, overlaps, empty images, a class without objects."""
     rng = np.random.default_rng(seed)
     counts = rng.integers(0, 12, 40) * (rng.random(40) < 0.8)
     total = counts.sum()
@@ -65,7 +65,7 @@ def random_case(seed: int) -> tuple[Dataset, np.ndarray]:
 
 
 def jittered(truth: Dataset, seed: int, copies: int) -> np.ndarray:
-    """Each object several times, less and less exact, with tied scores, some under another class; and boxes anywhere."""
+    """Each object several times, less and less exact, with tied scores, some of another class; and boxes anywhere."""
     rng = np.random.default_rng(seed)
     owners = np.repeat(np.arange(len(truth)), np.diff(truth.first_object))
     ids, image_ids = np.array(truth.category_ids), truth.image_ids
@@ -90,7 +90,7 @@ def jittered(truth: Dataset, seed: int, copies: int) -> np.ndarray:
 
 
 def large_case() -> tuple[Dataset, np.ndarray]:
-    """5,000 images, some empty, with 500,000 detections; 80 classes, one in ten without objects; crowds, areas, ties."""
+    """5,000 images, some empty, with 500,000 detections; 80 classes, a tenth without objects; crowds, areas, ties."""
     rng = np.random.default_rng(0)
     images, category_ids = 5000, tuple((rng.permutation(90) + 1)[:80].tolist())
     counts = rng.poisson(7, images) * (rng.random(images) < 0.95)

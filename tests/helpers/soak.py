@@ -1,4 +1,7 @@
-"""Much work in one process, and what is left of it, as JSON: python soak.py predict RUN IMAGE N | train CONFIG OUTPUT N."""
+"""Much work in one process, then what it leaves behind as JSON.
+
+python soak.py predict RUN IMAGE N | train CONFIG OUTPUT N
+"""
 
 import gc
 import json

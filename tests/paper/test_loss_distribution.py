@@ -40,7 +40,8 @@ def test_every_value_is_drawn_as_often_as_any_other(monkeypatch, chunk):
         drawn = sample(np.arange(300), 60, seed, parts=5).values()
         assert len(set(drawn.tolist())) == 60  # none twice
         counts[drawn] += 1
-    # each is binomial(400, 1 / 5), mean 80, variance 64; the sum of squares is chi-square times 0.8, 299 degrees of freedom
+    # each is binomial(400, 1 / 5), mean 80, variance 64; the sum of squares is chi-square times 0.8, with 299 degrees
+    # of freedom
     assert abs(((counts - 80) ** 2 / 64).sum() - 299) < 4 * math.sqrt(2 * 299)
     thirds = counts.reshape(3, 100).sum(axis=1)  # the first are not favoured over the last
     assert abs(thirds - 8000).max() < 4 * math.sqrt(6400)

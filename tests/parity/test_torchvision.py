@@ -130,8 +130,8 @@ def test_detections_on_coco128_at_full_size_equal_torchvisions(v2, tmp_path, sha
 @pytest.mark.slow
 @pytest.mark.parametrize("v2", [False, True])
 def test_detections_in_single_precision_at_full_size_are_near_torchvisions(v2, tmp_path, shared_data):
-    # single precision knows a score to about 4e-6; torch's GroupNorm sums naively over channels-last memory on a CPU, of
-    # which padding makes 6e-5 of a V2 score
+    # single precision is exact to about 4e-6 in a score; torch's GroupNorm sums naively over channels-last memory on a
+    # CPU, which with padding makes 6e-5 of a V2 score
     detections_are_equal(v2, coco128_pictures(shared_data), tmp_path, 800, tie=1e-4 if v2 else 1e-5)
 
 

@@ -11,7 +11,7 @@ from helpers.support import TINY_MODEL, write_coco
 
 @pytest.fixture(scope="session")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data in three formats with their configs, a checkpoint of its classes, a picture, thresholds, a folder to leave alone."""
+    """Data in three formats with configs, a checkpoint of its classes, a picture, thresholds, a folder to protect."""
     from PIL import Image
 
     from retinanet.checkpoints import checkpoint

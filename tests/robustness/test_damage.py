@@ -1,4 +1,4 @@
-"""A checkpoint that was cut or flipped anywhere is named, and the one before it used; it is never read as something else."""
+"""A checkpoint that was cut or changed anywhere is reported, and the one before it is used; it is never misread."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""SIGKILL at seeded moments, in every part of a run and of a checkpoint's writing; what is resumed ends as if unharmed."""
+"""SIGKILL at seeded moments in every part of a run and of writing a checkpoint; the resumed run ends as if unharmed."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""A run that was cut at any step, then resumed, is the run that was never cut: same weights, same log, to the last bit."""
+"""A run that was cut at any step and resumed equals the run that was never cut: weights and log, to the last bit."""
 
 import json
 import math
