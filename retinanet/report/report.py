@@ -1,10 +1,11 @@
-"""All that an evaluation says, as one page that needs nothing else."""
+"""An evaluation as one HTML page that needs no other file."""
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from retinanet.evaluation.coco_metrics import METRICS
 from retinanet.evaluation.error_analysis import Diagnosis
@@ -14,21 +15,21 @@ from retinanet.evaluation.missed_objects import STAGES, MissedObjects
 from retinanet.evaluation.thresholds import ClassThreshold
 from retinanet.io.atomic import write_text
 from retinanet.messages import printable
-from retinanet.report import charts as figures
-from retinanet.report.gallery import gallery
-from retinanet.report.html import Html, html, page, table
+from retinanet.plotting import BLUE, GREEN, VERMILLION
+from retinanet.report.charts import bar_chart, confusion_chart, precision_recall_chart, reliability_chart
+from retinanet.report.gallery import KINDS, picture
 
-PICTURES = 12
-CONFUSIONS = 15
+MAX_PICTURES = 12
+MAX_CONFUSIONS = 15  # rows of the table of confused classes
 ERROR_MEANINGS = {
-    "wrong class": "on an object, under another class's name",
-    "badly located": "the right class, IoU 0.1 to 0.5 with its object",
-    "wrong class and badly located": "both at once",
-    "duplicate": "on an object that a better detection has found",
+    "wrong class": "overlaps an object of another class",
+    "badly located": "the right class, but IoU 0.1 to 0.5 with its object",
+    "wrong class and badly located": "IoU 0.1 to 0.5 with an object of another class",
+    "duplicate": "overlaps an object that a detection with a higher score matches",
     "background": "IoU below 0.1 with every object",
-    "missed": "objects that no detection above explains",
-    "all false positives": "every wrong detection together",
-    "all false negatives": "every object not found together",
+    "missed": "an object without a detection of these kinds",
+    "all false positives": "all wrong detections together",
+    "all false negatives": "all missed objects together",
 }
 
 
@@ -39,211 +40,120 @@ def write_report(
     thresholds: Sequence[ClassThreshold],
     about: Mapping[str, str],
 ) -> Path:
-    """Write `folder`/index.html, which loads nothing and runs nothing. Its folder is made. Raises: OSError.
+    """Write `folder`/index.html, which loads nothing and runs nothing, and create the folder if needed.
 
-    diagnosis, thresholds: of `evaluation`, with the same thresholds. about: facts for the top, such as weights, data.
+    Args:
+        diagnosis, thresholds: of `evaluation`; the diagnosis is made at these thresholds.
+        about: facts for the top of the page, such as the weights and the data.
+    Returns: the path of the page.
+    Raises: OSError.
     """
-    names = [printable(name) for name in evaluation.dataset.classes]
-    sections = {
-        "Result": _result(evaluation),
-        "Classes": _classes(evaluation, diagnosis, thresholds),
-        "Missed objects": _missed(evaluation.missed_objects, evaluation) if evaluation.missed_objects else None,
-        "Kinds of errors (TIDE)": _errors(diagnosis),
-        "Precision-recall curves": _curves(diagnosis, names),
-        "Calibration": _calibration(diagnosis),
-        "Confusion matrix": _confusion(diagnosis, names),
-        "Worst images": _worst(evaluation, thresholds, names),
-        "Notes": _notes(evaluation.notes),
-    }
+    dataset, missed_objects = evaluation.dataset, evaluation.missed_objects
+    names = [printable(name) for name in dataset.classes]
+    errors_by_image = image_errors(dataset, evaluation.results, [each.threshold for each in thresholds])
     facts = {
         **about,
-        "images": f"{len(evaluation.dataset):,}",
+        "images": f"{len(dataset):,}",
         "classes": f"{len(names):,}",
         "objects": f"{sum(each.objects for each in evaluation.per_class):,}",
-        "detections": f"{len(evaluation.results):,}, scored above {evaluation.settings.score_threshold:g}",
+        "detections": f"{len(evaluation.results):,} with a score above {evaluation.settings.score_threshold:g}",
     }
-    title, style = f"Evaluation of {about.get('weights', 'a detector')}", files("retinanet") / "report.css"
-    shown = {name: body for name, body in sections.items() if body is not None}
+    template = _environment().get_template("report.html.jinja")
+    page = template.render(
+        colours={"blue": BLUE, "vermillion": VERMILLION, "green": GREEN},
+        title=f"Evaluation of {about.get('weights', 'a detector')}",
+        facts=facts,
+        metrics=evaluation.metrics,
+        metric_meanings=METRICS,
+        classes=list(zip(evaluation.per_class, thresholds, diagnosis.calibration.per_class.tolist(), strict=True)),
+        missed_objects=missed_objects,
+        stage_meanings=STAGES,
+        score_threshold=evaluation.settings.score_threshold,
+        tide=diagnosis.tide,
+        error_meanings=ERROR_MEANINGS,
+        worst_error=max(diagnosis.tide[:-2], key=lambda each: each.AP50_lost),  # the last two are sums
+        calibration=diagnosis.calibration,
+        charts=_charts(diagnosis, missed_objects, names),
+        confusions=_largest_confusions(diagnosis.confusion, names),
+        kinds=KINDS,
+        pictures=[picture(dataset, names, each) for each in worst_images(errors_by_image, MAX_PICTURES)],
+        images=len(dataset),
+        images_with_errors=sum(each.errors > 0 for each in errors_by_image),
+        notes=evaluation.notes,
+    )
     path = folder / "index.html"
-    write_text(path, page(title, facts, shown, style.read_text(encoding="utf-8")))
+    write_text(path, page)
     return path
 
 
-def _result(evaluation: Evaluation) -> Html:
-    metrics = evaluation.metrics
-    large = "".join(
-        f"<div><dt>{name}</dt><dd>{html(_number(metrics[name]))}</dd></div>" for name in ("AP", "AP50", "AP75")
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("retinanet", "report"),
+        autoescape=True,
+        finalize=_spell_out,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return Html(
-        "<p>COCO's metrics. Average precision (AP) rewards every object found with a higher score than the wrong "
-        "detections have: 0 is the worst, 1 the best. The more overlap (IoU) is asked for, the lower it is; a dash "
-        "means that there is no object to measure on.</p>\n"
-        f'<dl class="headline">{large}</dl>\n'
-        + table(
-            ("metric", "of", "value"),
-            [(name, METRICS[name], _number(value)) for name, value in metrics.items()],
-            text_columns=2,
-        )
-    )
+    environment.filters |= {"decimals": _decimals, "thousands": _thousands, "compact": "{:g}".format}
+    return environment
 
 
-def _classes(evaluation: Evaluation, diagnosis: Diagnosis, thresholds: Sequence[ClassThreshold]) -> Html:
-    columns = ("class", "objects", "AP", "AP50", "threshold", "precision", "recall", "F1", "score error")
-    rows = []
-    for of, t, error in zip(evaluation.per_class, thresholds, diagnosis.calibration.per_class.tolist(), strict=True):
-        rows.append(
-            (
-                of.label,
-                f"{of.objects:,}",
-                _bar(of.AP),
-                _bar(of.AP50),
-                _with_interval(f"{t.threshold:g}", t.threshold_interval) if t.reached else "not reached",
-                _with_interval(_number(t.precision), t.precision_interval),
-                _with_interval(_number(t.recall), t.recall_interval),
-                _number(t.f1),
-                _number(error),
-            )
-        )
-    return Html(
-        "<p>Detections of a class that score above its threshold are worth showing; precision is the share of them that "
-        "is right at IoU 0.5, recall the share of the objects that they find, F1 the balance of both. Small figures "
-        "hold 95 % of resamples of the images: a wide interval says that there are too few objects to be sure. "
-        "Score error is how far the scores are from the share that is right.</p>\n" + table(columns, rows, wide=True)
-    )
+def _spell_out(value: object) -> object:
+    """Names come from users' files, and escaping leaves their control characters as they are."""
+    if isinstance(value, Markup):
+        return value
+    return "\u2013" if value is None else printable(value)
 
 
-def _missed(missed_objects: MissedObjects, evaluation: Evaluation) -> Html:
-    settings = evaluation.settings
-    said = f"{missed_objects.missed:,} of {missed_objects.objects:,} objects were missed"
-    rows: list[tuple[object, ...]] = [
-        (
-            at.stage,
-            STAGES[at.stage],
-            at.missed,
-            at.small,
-            at.medium,
-            at.large,
-            _number(at.AP50) if at.missed else "",
-        )
-        for at in missed_objects.by_stage
-    ]
-    sums = [sum(getattr(at, name) for at in missed_objects.by_stage) for name in ("missed", "small", "medium", "large")]
-    rows.append(("in all", "", *sums, ""))
-    counts = [at.missed for at in missed_objects.by_stage]
-    chart = figures.bars(
-        list(STAGES), counts, [f"{n:,}" if n else "" for n in counts], "objects missed", f"{said}, by stage"
-    )
-    return Html(
-        f"<p>{said} at IoU 0.5 by all detections that score above {settings.score_threshold:g}. Each was lost at the "
-        "first of these stages at which no box was left that would have found it; AP50+ is what AP50 would be if "
-        "the objects lost there were found.</p>\n"
-        + table(("lost as", "meaning", "missed", "small", "medium", "large", "AP50+"), rows, 2, wide=True)
-        + _charts(chart)
-    )
-
-
-def _errors(diagnosis: Diagnosis) -> Html:
-    lost = [each.AP50_lost for each in diagnosis.tide]
-    chart = figures.bars(
-        [each.kind for each in diagnosis.tide],
-        lost,
-        [f"{value:.4f}" for value in lost],
-        "AP50 lost",
-        "AP50 lost by each kind of error",
-        sums=2,
-    )
-    rows = [
-        (e.kind, ERROR_MEANINGS[e.kind], None if e.count is None else f"{e.count:,}", f"{e.AP50_lost:.4f}")
-        for e in diagnosis.tide
-    ]
-    worst_kind = max(diagnosis.tide[:-2], key=lambda each: each.AP50_lost)
-    said = f" Most would be gained without the kind \u201c{worst_kind.kind}\u201d." if worst_kind.AP50_lost > 0 else ""
-    return Html(
-        "<p>What is wrong with the detections, and how much AP50 would grow if one kind of error alone were cured "
-        f"(Bolya et al. 2020, TIDE). The parts do not add up to the whole.{said}</p>\n"
-        + table(("error", "meaning", "count", "AP50 lost"), rows, 2)
-        + _charts(chart)
-    )
-
-
-def _curves(diagnosis: Diagnosis, names: Sequence[str]) -> Html:
-    charts = [
-        f"<figure><figcaption>IoU {iou}</figcaption>"
-        f"{figures.precision_recall(diagnosis.recall, diagnosis.curves[iou], names, label)}</figure>"
-        for iou in ("0.5", "0.75")
-        for label in [f"precision over recall at IoU {iou}"]
-    ]
-    return Html(
-        "<p>The precision that is left when the threshold is lowered until a share (recall) of the objects is found: "
-        "a good detector stays on top far to the right. The area below a curve, written beside its class, is its AP; "
-        "curves that fall at IoU 0.75 but not at 0.5 belong to boxes that lie near their objects but not well.</p>\n"
-        + _charts(*charts)
-    )
-
-
-def _calibration(diagnosis: Diagnosis) -> Html:
-    found = diagnosis.calibration
-    return Html(
-        "<p>Whether a score can be read as the chance of being right at IoU 0.5: of the detections in each tenth of "
-        "the scores, the share that is right. Below the dashed line a detector promises too much, above it too little; "
-        f"bins with few detections say little. The mean gap is {found.expected_error:.3f}, the largest "
-        f"{found.largest_error:.3f}.</p>\n"
-        + _charts(figures.reliability(found, "share of right detections over their score"))
-    )
-
-
-def _confusion(diagnosis: Diagnosis, names: Sequence[str]) -> Html:
-    matrix, sums = diagnosis.confusion, diagnosis.confusion.sum(axis=1)
-    mixed = matrix[:-1, :-1] * ~np.eye(len(names), dtype=bool)
-    largest = np.argsort(-mixed, axis=None, kind="stable")[:CONFUSIONS]
-    rows = [
-        (names[row], names[column], f"{mixed[row, column]:,}", f"{mixed[row, column] / sums[row]:.1%}")
-        for row, column in zip(*np.unravel_index(largest, mixed.shape), strict=True)
-        if mixed[row, column]
-    ]
-    chart = figures.confusion(matrix, [*names, "none"], "confusion matrix")
-    listed = table(("object", "detected as", "count", "of the objects"), rows, 2) if rows else "<p>None.</p>\n"
-    return Html(
-        "<p>As what the objects of each class (rows) were detected (columns), above the thresholds of the "
-        "classes and at IoU 0.5. The diagonal is right; the last column holds objects that were missed, the last row "
-        "detections where no free object is. Darker is a larger share of the row.</p>\n"
-        f'<div class="scroll" tabindex="0"><div class="matrix">{chart}</div></div>\n'
-        f"<h3>Largest confusions</h3>\n{listed}"
-    )
-
-
-def _worst(evaluation: Evaluation, thresholds: Sequence[ClassThreshold], names: Sequence[str]) -> Html:
-    judged = image_errors(evaluation.dataset, evaluation.results, [t.threshold for t in thresholds])
-    shown, faulty = worst_images(judged, PICTURES), sum(each.errors > 0 for each in judged)
-    if not shown:
-        return Html("<p>No image has a fault at the thresholds.</p>\n")
-    return Html(
-        f"<p>{faulty:,} of {len(judged):,} images have a fault at the thresholds of the classes. Here are those with the most missed objects and wrong detections. More is missed here than by all detections "
-        "together, as weak ones are left out. Point at a box for its class and score. Look for objects that the "
-        "annotators forgot, too.</p>\n" + gallery(evaluation.dataset, names, shown)
-    )
-
-
-def _notes(notes: Sequence[str]) -> Html:
-    listed = "".join(f"<li>{html(note)}</li>\n" for note in notes)
-    body = f"<ul>\n{listed}</ul>\n" if notes else "<p>None.</p>\n"
-    return Html(f"<p>What was found about the data on the way.</p>\n{body}")
-
-
-def _charts(*charts: str) -> Html:
-    return Html(f'<div class="charts">{"".join(charts)}</div>\n')
-
-
-def _number(value: float | None) -> str | None:
-    """None where there is nothing to measure: NaN, or as COCO says it, -1."""
+def _decimals(value: float | None) -> str | None:
+    """None if there is nothing to measure: NaN, or -1 in COCO's metrics."""
     return None if value is None or np.isnan(value) or value < 0 else f"{value:.3f}"
 
 
-def _bar(value: float) -> Html:
-    text = html(_number(value))
-    return Html(f'<span class="bar" style="--share:{max(0, value):.3f}">{text}</span>')
+def _thousands(value: int | None) -> str | None:
+    return None if value is None else f"{value:,}"
 
 
-def _with_interval(text: str | None, interval: tuple[float, float] | None) -> Html:
-    tail = f'<br><span class="small">{interval[0]:.3f} to {interval[1]:.3f}</span>' if interval else ""
-    return Html(f"{html(text)}{tail}")
+def _charts(
+    diagnosis: Diagnosis, missed_objects: MissedObjects | None, names: Sequence[str]
+) -> dict[str, Markup | dict[str, Markup]]:
+    """SVG by name; "curves" has one for each IoU."""
+    lost = [each.AP50_lost for each in diagnosis.tide]
+    charts: dict[str, Markup | dict[str, Markup]] = {
+        "errors": bar_chart(
+            [each.kind for each in diagnosis.tide],
+            lost,
+            [f"{value:.4f}" for value in lost],
+            "AP50 lost",
+            "AP50 lost by each kind of error",
+            grey=2,
+        ),
+        "curves": {
+            iou: precision_recall_chart(
+                diagnosis.recall, diagnosis.curves[iou], names, f"precision against recall at IoU {iou}"
+            )
+            for iou in ("0.5", "0.75")
+        },
+        "calibration": reliability_chart(diagnosis.calibration, "share of correct detections against their score"),
+        "confusion": confusion_chart(diagnosis.confusion, [*names, "none"], "confusion matrix"),
+    }
+    if missed_objects:
+        missed = [each.missed for each in missed_objects.by_stage]
+        texts = [f"{number:,}" if number else "" for number in missed]
+        charts["missed"] = bar_chart(list(STAGES), missed, texts, "missed objects", "missed objects by stage")
+    return charts
+
+
+def _largest_confusions(confusion: np.ndarray, names: Sequence[str]) -> list[tuple[str, str, int, str]]:
+    """(class of the objects, class of the detections, count, share of the objects), the largest counts first.
+
+    confusion: (K + 1, K + 1), row: class of the object, column: class of the detection.
+    """
+    mixed = confusion[:-1, :-1] * ~np.eye(len(names), dtype=bool)
+    largest = np.argsort(-mixed, axis=None, kind="stable")[:MAX_CONFUSIONS]
+    return [
+        (names[row], names[column], int(mixed[row, column]), f"{mixed[row, column] / confusion[row].sum():.1%}")
+        for row, column in zip(*np.unravel_index(largest, mixed.shape), strict=True)
+        if mixed[row, column]
+    ]

@@ -20,6 +20,7 @@ def test_an_installed_wheel_finds_the_examples(tmp_path: Path):
     assert wheel.name.startswith("retina_detector-")
     subprocess.run([*pip, "install", "--no-deps", "--target", str(tmp_path / "site"), str(wheel)], check=True)
     assert all((tmp_path / "site" / package / "py.typed").is_file() for package in ("retinacli", "retinanet"))
+    assert {file.suffix for file in (tmp_path / "site/retinanet/report").iterdir()} >= {".py", ".jinja", ".css"}
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     # -P and PYTHONPATH: the wheel's modules stand before the repository's

@@ -25,7 +25,8 @@ from retinanet.evaluation.evaluate import Evaluation
 from retinanet.evaluation.image_errors import image_errors, worst_images
 from retinanet.evaluation.missed_objects import STAGES, MissedObjects, StageCount
 from retinanet.evaluation.thresholds import choose_thresholds
-from retinanet.report import charts as figures
+from retinanet.report.charts import confusion_chart, precision_recall_chart
+from retinanet.report.gallery import KINDS
 from retinanet.report.report import write_report
 
 SCRIPT = "<script>alert(1)</script>"
@@ -153,7 +154,7 @@ def test_the_worst_images_are_shown_with_their_boxes(page):
     cuts = [each.threshold for each in choose_thresholds(truth, results, resamples=20)]
     shown = worst_images(image_errors(truth, results, cuts), 12)
     assert page.count("data:image/jpeg;base64,") == len(shown) == 12
-    for kind, name in (("missed", "missed"), ("wrong", "false_positives"), ("right", "true_positives")):
+    for kind, name in zip(KINDS, ("missed", "false_positives", "true_positives"), strict=True):
         boxes = [getattr(each, name) for each in shown]
         assert page.count(f'<g class="{kind}"><rect class="rim"') == sum(map(len, boxes)) > 0
     first = re.search("<title>missed: ([^<]*)</title>", page[page.index('class="pictures"') :])
@@ -190,7 +191,7 @@ def test_curves_of_many_classes_have_no_names(classes, named):
     curves = np.linspace(1, 0, 101)[:, None] * np.linspace(0.5, 1, classes)
     curves[:, 0] = np.nan  # a class without objects
     names = [f"class {i}" for i in range(classes + 1)]
-    drawn = Parsed(figures.precision_recall(np.linspace(0, 1, 101), np.c_[curves, curves[:, 1]], names, "curves")).text
+    drawn = Parsed(precision_recall_chart(np.linspace(0, 1, 101), np.c_[curves, curves[:, 1]], names, "curves")).text
     assert ("class 7" in drawn) == named and (f"mean of {classes} classes" in drawn) != named
     assert "class 0" not in drawn
 
@@ -199,7 +200,7 @@ def test_curves_of_many_classes_have_no_names(classes, named):
 def test_matrix_of_many_classes(classes, numbers, named):
     matrix = np.zeros((classes + 1, classes + 1), np.int64)
     matrix[3, 4] = 4321
-    drawn = figures.confusion(matrix, [*(f"class {i}" for i in range(classes)), "none"], "matrix")
+    drawn = confusion_chart(matrix, [*(f"class {i}" for i in range(classes)), "none"], "matrix")
     shown = Parsed(drawn).text
     assert ("4321" in shown) == numbers and ("share of the row" in shown) != numbers
     assert ("class 7" in shown) == ("none" in shown) == named
@@ -210,9 +211,9 @@ def test_matrix_of_many_classes(classes, numbers, named):
 def test_little_to_say(found, labels, tmp_path):
     truth = dataset([len(labels), 0], [[10, 10, 50, 50]] * len(labels), labels)
     text = Parsed(write(tmp_path, truth, np.array(found).reshape(-1, 7))).text
-    assert "Missed objects" not in text  # where nobody asked for them
+    assert "Missed objects" not in text  # missed objects were not looked for
     assert "nan" not in text and "None" not in text.replace("None.", "") and "-1" not in text
-    assert ("No image has a fault at the thresholds." in text) == (labels != [1])
+    assert ("No image has an error at the thresholds." in text) == (labels != [1])
 
 
 class Browser:
@@ -274,9 +275,8 @@ def test_nothing_overflows_sideways(width, page, browser, tmp_path):
 
 
 def test_a_switch_hides_its_kind_of_box(page, browser, tmp_path):
-    kinds = ("missed", "wrong", "right")
-    shown = ", ".join(f"getComputedStyle(document.querySelector('.pictures .{kind}')).display" for kind in kinds)
+    shown = ", ".join(f"getComputedStyle(document.querySelector('.pictures .{kind}')).display" for kind in KINDS)
     assert browser.ask(page, tmp_path, 1400, f"[{shown}]") == ["inline"] * 3
-    for kind in kinds:
+    for kind in KINDS:
         off = page.replace(f'id="show-{kind}" checked', f'id="show-{kind}"')
-        assert browser.ask(off, tmp_path, 1400, f"[{shown}]") == ["none" if k == kind else "inline" for k in kinds]
+        assert browser.ask(off, tmp_path, 1400, f"[{shown}]") == ["none" if k == kind else "inline" for k in KINDS]
