@@ -1,4 +1,4 @@
-"""Drawing: what is drawn, where, and in which colour."""
+"""Drawing of detections: boxes, tags and colours."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def changed(picture):
     return (picture != GREY).any(axis=2)
 
 
-def test_a_box_has_its_class_s_colour_on_its_edge_and_leaves_the_rest_alone():
+def test_a_box_has_the_colour_of_its_class_and_changes_nothing_else():
     picture = draw([[100, 100, 200, 180]], [1], np.array([0.9]))
     for y, x in ((140, 100), (140, 199), (179, 150)):  # left, right, bottom: the last pixels inside the box
         assert tuple(picture[y, x]) == class_colour(1)

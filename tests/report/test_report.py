@@ -1,4 +1,4 @@
-"""The page of an evaluation: what it says, that it is sound, and that a browser shows it."""
+"""The report of an evaluation: its content, its safety, and how a browser shows it."""
 
 import html
 import json
@@ -46,7 +46,7 @@ TITLES = [
 
 
 class Parsed(HTMLParser):
-    """Tags with their attributes, and the text, of a page in which each tag is closed where it has to be."""
+    """The tags, attributes and text of a page, whose tags must be closed in order."""
 
     def __init__(self, page: str):
         super().__init__()
@@ -62,7 +62,7 @@ class Parsed(HTMLParser):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attributes):
-        assert len(dict(attributes)) == len(attributes), f"an attribute of {tag} stands twice"
+        assert len(dict(attributes)) == len(attributes), f"{tag} has an attribute twice"
         self.tags.append((tag, dict(attributes)))
 
     def handle_endtag(self, tag):
@@ -94,7 +94,7 @@ def lost(count: int) -> MissedObjects:
 
 
 def shapes(images: int) -> Dataset:
-    """The first of the embedded ones, under names that no page must obey."""
+    """The first images of the embedded data set, with names that must not be read as markup."""
     whole = open_shapes("val")
     objects = int(whole.first_object[images])
     columns = {name: getattr(whole, name)[:objects] for name in ("boxes", "areas", "labels", "crowd", "annotation_ids")}
@@ -116,14 +116,14 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(folder) -> str:
-    """Of pictures that are there."""
+    """The report of images that can be read."""
     truth = shapes(20)
     notes = ("<b>bold</b> \udc80 \u202e note",)
     about = {"weights": "</title><script>alert(3)</script>", "a<b": "'\""}
     return write(folder, truth, jittered(truth, 0, copies=4), notes, lost(7), about)
 
 
-def test_it_says_what_the_evaluation_says(tmp_path):
+def test_the_page_shows_the_values_of_the_evaluation(tmp_path):
     truth, results = random_case(0)
     page = write(tmp_path / "new" / "report", truth, results, ["a note"], lost(7), {"weights": "w.safetensors"})
     parsed, metrics = Parsed(page), score(truth, results)
@@ -141,7 +141,7 @@ def test_it_says_what_the_evaluation_says(tmp_path):
     for each in diagnose(truth, results, [0] * 4).tide:
         assert each.kind in parsed.text and f"{each.AP50_lost:.4f}" in parsed.text
     assert "nan" not in parsed.text and "None" not in parsed.text.replace("None.", "")
-    # its images are not there
+    # the files of its images do not exist
     assert page.count('<p class="unreadable">') == page.count("<figcaption><strong>") == 12
     assert "data:image/jpeg" not in page
     again = write(tmp_path / "again", truth, results, ["a note"], lost(7), {"weights": "w.safetensors"})
@@ -163,7 +163,7 @@ def test_the_worst_images_are_shown_with_their_boxes(page):
     ]
 
 
-def test_names_are_shown_and_not_obeyed(page):
+def test_names_are_escaped(page):
     parsed = Parsed(page)
     assert not {tag for tag, _ in parsed.tags} & {"script", "img", "b", "iframe", "object", "link"}
     assert not [name for _, given in parsed.tags for name in given if name.startswith("on")]
@@ -173,7 +173,7 @@ def test_names_are_shown_and_not_obeyed(page):
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f\u202e]", page)
 
 
-def test_it_loads_nothing_and_its_parts_do_not_meddle(page):
+def test_the_page_loads_nothing_and_its_ids_are_unique(page):
     parsed = Parsed(page)
     ids = Counter(parsed.values("id"))
     assert max(ids.values()) == 1
@@ -187,7 +187,7 @@ def test_it_loads_nothing_and_its_parts_do_not_meddle(page):
 
 
 @pytest.mark.parametrize(("classes", "named"), [(10, True), (11, False)])
-def test_curves_of_many_classes_have_no_names(classes, named):
+def test_curves_are_named_for_up_to_ten_classes(classes, named):
     curves = np.linspace(1, 0, 101)[:, None] * np.linspace(0.5, 1, classes)
     curves[:, 0] = np.nan  # a class without objects
     names = [f"class {i}" for i in range(classes + 1)]
@@ -197,7 +197,7 @@ def test_curves_of_many_classes_have_no_names(classes, named):
 
 
 @pytest.mark.parametrize(("classes", "numbers", "named"), [(20, True, True), (21, False, True), (101, False, False)])
-def test_matrix_of_many_classes(classes, numbers, named):
+def test_a_large_matrix_has_no_numbers_or_names(classes, numbers, named):
     matrix = np.zeros((classes + 1, classes + 1), np.int64)
     matrix[3, 4] = 4321
     drawn = confusion_chart(matrix, [*(f"class {i}" for i in range(classes)), "none"], "matrix")
@@ -208,7 +208,7 @@ def test_matrix_of_many_classes(classes, numbers, named):
 
 
 @pytest.mark.parametrize(("found", "labels"), [([], []), ([], [1]), ([[0, 10, 10, 50, 50, 0.9, 1]], [0])])
-def test_little_to_say(found, labels, tmp_path):
+def test_a_report_of_few_objects_and_detections(found, labels, tmp_path):
     truth = dataset([len(labels), 0], [[10, 10, 50, 50]] * len(labels), labels)
     text = Parsed(write(tmp_path, truth, np.array(found).reshape(-1, 7))).text
     assert "Missed objects" not in text  # missed objects were not looked for
@@ -217,11 +217,11 @@ def test_little_to_say(found, labels, tmp_path):
 
 
 class Browser:
-    """Headless Chromium. `load` gives what stands in a page after its scripts ran, and what its console said."""
+    """Headless Chromium. `load` returns the page after its scripts have run, and the messages of the console."""
 
     def __init__(self, program: str, profile: Path):
         self.command = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
-        self.command += ["--hide-scrollbars"]  # as phones, where they take no room
+        self.command += ["--hide-scrollbars"]  # as on phones, where they take no space
         self.command += [f"--user-data-dir={profile}", "--virtual-time-budget=5000", "--dump-dom"]
 
     def load(self, page: Path, width: int = 1400) -> tuple[str, list[str]]:
@@ -230,7 +230,7 @@ class Browser:
         return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
     def ask(self, page: str, folder: Path, width: int, script: str) -> list[Any]:
-        """What `script` gives in `page`, in a frame so wide, as no window gets narrower than 500 pixels."""
+        """The value of `script` in `page`, in a frame of this width: no window is narrower than 500 pixels."""
         tell = f"<script>addEventListener('load', () => parent.postMessage({script}, '*'))</script></body>"
         freed = re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
         (folder / "framed.html").write_text(freed.replace("</body>", tell), encoding="utf-8")
@@ -255,10 +255,10 @@ def browser(tmp_path_factory) -> Browser:
     pytest.skip("no chromium, chromium-browser or google-chrome is installed")
 
 
-def test_a_browser_has_nothing_to_complain_about(page, folder, browser, tmp_path):
+def test_a_browser_reports_no_error(page, folder, browser, tmp_path):
     shown, console = browser.load(folder / "index.html")
     assert console == [] and all(f">{title}</h2>" in shown for title in TITLES)
-    # so it would have complained: about an error, and about a script, which the page forbids
+    # the console does report an error, and a script, which the page forbids
     (tmp_path / "faulty.html").write_text("<!doctype html><script>undefined_function()</script>")
     assert "undefined_function is not defined" in browser.load(tmp_path / "faulty.html")[1][0]
     (tmp_path / "scripted.html").write_text(page.replace("</body>", SCRIPT + "</body>"), encoding="utf-8")
@@ -269,7 +269,7 @@ def test_a_browser_has_nothing_to_complain_about(page, folder, browser, tmp_path
 def test_nothing_overflows_sideways(width, page, browser, tmp_path):
     widths = "[innerWidth, document.documentElement.scrollWidth]"
     assert browser.ask(page, tmp_path, width, widths) == [width, width]
-    # so it would have been seen
+    # an overflow is noticed
     wider = page.replace("</main>", f'<div style="width: {width + 1}px">wide</div></main>')
     assert browser.ask(wider, tmp_path, width, widths)[1] > width
 
