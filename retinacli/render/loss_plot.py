@@ -59,7 +59,7 @@ def _kind(found: "Distribution") -> dict[str, Any]:
     hundredths = slice(None, None, (len(FRACTIONS) - 1) // 100)
     return {
         "samples": found.drawn,
-        "of": found.seen,
+        "of": found.total,
         "hardest": list(HARDEST),
         "shares": [{"gamma": gamma, "shares": shares} for gamma, shares in found.shares.items()],
         "fraction": FRACTIONS[hundredths].tolist(),
@@ -73,7 +73,7 @@ def shares_table(found: "LossDistribution") -> None:
     columns = [f"hardest {100 * part:g} %" for part in HARDEST]
     made = render.table("Share of the loss, in %", "samples", "gamma", *columns, text_columns=2)
     for name, kind in (("foreground", found.foreground), ("background", found.background)):
-        label = f"{name}: {kind.drawn:,} of {kind.seen:,}"
+        label = f"{name}: {kind.drawn:,} of {kind.total:,}"
         for gamma, shares in kind.shares.items():
             render.row(
                 made, label, "0 (CE)" if gamma == 0 else f"{gamma:g}", *(f"{100 * share:.1f}" for share in shares)

@@ -1,4 +1,4 @@
-"""The paper's ablations on other data: one training, repeated under each loss, anchor set or prior (paper, section 5)."""
+"""The paper's ablations on other data: a run for each loss, anchor set or prior (paper, section 5)."""
 
 import json
 from collections import deque
@@ -16,21 +16,25 @@ from retinanet.io.safe_yaml import read_mapping
 from retinanet.io.size_limits import read_bytes
 from retinanet.paper.tables import METRICS, PAPER, TABLES, Row
 from retinanet.training.events import Event
-from retinanet.training.run_folder import LOG
+from retinanet.training.run_folder import CONFIG, LOG
 from retinanet.training.train import train
 
 T = TypeVar("T")
-MAX_BYTES = 100_000_000  # of results; a row has some 500
+MAX_BYTES = 100_000_000  # of a file of results; a row has about 500
 RESULT = "result.json"
+MAY_DIFFER = ("train.device", "train.log_every", "train.checkpoint_every", "data.workers")  # they change no result
+
+ShowRun = Callable[[Row, int, Iterable[Event]], object]  # gets a run's row, seed and events
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished row.
+    """The results of a row.
 
-    runs: one for each seed: {"seed", "steps", "AP", "AP50", "AP75", "diverged_at"}, 0 to 1, None where it diverged.
-    mean, spread: of the runs that did not diverge; spread is the standard deviation, None for a single run.
-    paper: what the paper has on COCO, in percent; None where it has nothing.
+    runs: one for each seed: {"seed", "steps", "AP", "AP50", "AP75", "diverged_at"}. The APs are in 0..1, None if the
+        run diverged; "diverged_at" is the step of the first loss that was not finite, or None.
+    mean, spread: mean and standard deviation of the runs that did not diverge, by metric; None for too few runs.
+    paper: the paper's numbers on COCO, in percent; None for a number that it does not give.
     """
 
     table: str
@@ -46,16 +50,18 @@ def ablate(
     rows: Sequence[Row],
     output: Path,
     seeds: int = 1,
-    show: Callable[[Row, int, Iterable[Event]], object] = lambda row, seed, records: deque(records, maxlen=0),
+    show: ShowRun = lambda row, seed, events: deque(events, maxlen=0),
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outcome]:
-    """Train each row with each of `seeds` seeds, counted from its own, all else equal; what is finished is not repeated.
+    """Train each row with `seeds` seeds, from the config's seed upwards, and yield its results.
 
-    A run whose loss is not finite is a result. Runs lie in folders of their own below `output`, which may hold those of
-    earlier calls. show: is given each run's row, seed and records, and draws them all. stop: as `train` takes it; the
-    same call continues.
+    Each run has its own folder in `output`; runs that are finished there are not repeated. A run that diverges is a
+    result too.
 
-    Raises: ConfigError without data.val; CheckpointError if a folder was run with another config; else as `train`.
+    Args:
+        show: must iterate over all events of the run, since the run advances with them. stop: see `train`; once it
+            returns True, no more results follow, and the same call continues later.
+    Raises: ConfigError without data.val; CheckpointError if a run's folder belongs to another config; see also `train`.
     """
     for row in rows:
         first = row.config.train.seed
@@ -79,38 +85,34 @@ def ablate(
 
 
 def merge(outcomes: Sequence[Outcome], file: Path) -> list[Outcome]:
-    """`outcomes`, and those that `file` already holds of other rows; all are written to it as JSON."""
-    known = _held(file, "a table of results", _outcomes) if file.exists() else {}
+    """Write `outcomes` to `file` as JSON, together with the results of other rows that it contains already."""
+    known = _read(file, "a table of results", _parse_outcomes) if file.exists() else {}
     known |= {(item.table, item.value): item for item in outcomes}
     merged = sorted(known.values(), key=lambda item: list(TABLES).index(item.table))
     write_text(file, json.dumps({"rows": [asdict(item) for item in merged]}, indent=1) + "\n")
     return merged
 
 
-def _run(
-    row: Row,
-    output: Path,
-    seed: int,
-    show: Callable[[Row, int, Iterable[Event]], object],
-    stop: Callable[[], bool],
-) -> dict[str, Any] | None:
-    """Train one row with one seed, or read what came of it. None: stopped."""
-    # evaluated once, at the end: of the equal number of steps, not of the best epoch
+def _run(row: Row, output: Path, seed: int, show: ShowRun, stop: Callable[[], bool]) -> dict[str, Any] | None:
+    """Train one row with one seed, or read its result if it is finished. None: stopped."""
+    # one evaluation at the end: rows are compared after equally many steps, not at their best epochs
     settings = replace(row.config.train, seed=seed, eval_every=100_000, patience=None)
     config = replace(row.config, train=settings)
     if not config.data.has_val:
-        raise ConfigError("data.val is not set; an ablation needs data to evaluate on")
+        raise ConfigError("data.val is not set; an ablation needs validation data")
     folder = output / f"{row.folder}-seed{seed}"
-    _check_same(folder, config)
+    begun = (folder / CONFIG).exists()
+    if begun:
+        _check_config(folder, config)
     if (folder / RESULT).exists():
-        return _held(folder / RESULT, "a run's result", _result)
+        return _read(folder / RESULT, "a run's result", _parse_result)
     result: dict[str, Any] = {"seed": seed, "steps": None, **dict.fromkeys(METRICS), "diverged_at": None}
     try:
-        show(row, seed, train(config, folder, resume=(folder / "config.yaml").exists(), stop=stop))
+        show(row, seed, train(config, folder, resume=begun, stop=stop))
         if stop():
             return None
-        records = [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
-        evaluation = next(record for record in reversed(records) if record["kind"] == "eval")
+        log = [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
+        evaluation = next(entry for entry in reversed(log) if entry["kind"] == "eval")
         result |= {"steps": evaluation["step"], **{name: evaluation[name] for name in METRICS}}
     except DivergenceError as error:
         result |= {"steps": error.step, "diverged_at": error.step}
@@ -118,27 +120,27 @@ def _run(
     return result
 
 
-def _held(file: Path, kind: str, parse: Callable[[Any], T]) -> T:
-    """What `parse` makes of the JSON in `file`. Raises: CheckpointError."""
+def _read(file: Path, kind: str, parse: Callable[[Any], T]) -> T:
+    """The JSON of `file`, parsed by `parse`. Raises: CheckpointError if it is not `kind`."""
     content = read_bytes(file, MAX_BYTES, CheckpointError)
     try:
         return parse(json.loads(content))
     except (ValueError, LookupError, TypeError, RecursionError):
-        raise CheckpointError(f"{file}: is not {kind}; remove it to write it anew") from None
+        raise CheckpointError(f"{file}: is not {kind}; remove it to have it written again") from None
 
 
-def _outcomes(document: Any) -> dict[tuple[str, str], Outcome]:
-    """By table and value. Raises: LookupError, TypeError."""
-    held = [Outcome(**item) for item in document["rows"]]
-    for item in held:
+def _parse_outcomes(document: Any) -> dict[tuple[str, str], Outcome]:
+    """Outcomes by table and value. Raises: LookupError, TypeError."""
+    outcomes = [Outcome(**item) for item in document["rows"]]
+    for item in outcomes:
         if item.table not in TABLES:
             raise LookupError
         for values in (item.mean, item.spread, item.paper):
             _check_numbers(values)
-    return {(item.table, item.value): item for item in held}
+    return {(item.table, item.value): item for item in outcomes}
 
 
-def _result(document: Any) -> dict[str, Any]:
+def _parse_result(document: Any) -> dict[str, Any]:
     """Raises: LookupError, TypeError."""
     _check_numbers(document)
     return {name: document[name] for name in ("seed", "steps", *METRICS, "diverged_at")}
@@ -148,13 +150,15 @@ def _check_numbers(values: Any) -> None:
     sum(values[name] or 0 for name in METRICS)
 
 
-def _check_same(folder: Path, config: Config) -> None:
-    """A folder that holds a run holds this one."""
-    file = folder / "config.yaml"
-    if not file.exists():
-        return
-    held = config_from_dict(read_mapping(file, "data, model, train, ..."), str(file))
-    free = ("train.device", "train.log_every", "train.checkpoint_every", "data.workers")  # they change no result
-    differ = [text for key, text in changes(held, config).items() if key not in free]
+def _check_config(folder: Path, config: Config) -> None:
+    """Raises: CheckpointError if the run in `folder` has another config.
+
+    Stricter than the check of `train` on resuming: a result also depends on the number of steps.
+    """
+    file = folder / CONFIG
+    before = config_from_dict(read_mapping(file, "data, model, train, ..."), str(file))
+    differ = [text for key, text in changes(before, config).items() if key not in MAY_DIFFER]
     if differ:
-        raise CheckpointError(f"{folder}: holds another run: {'; '.join(differ[:5])}; -o names another folder")
+        raise CheckpointError(
+            f"{folder}: contains a run with another config: {'; '.join(differ[:5])}; choose another folder with -o"
+        )

@@ -1,4 +1,4 @@
-"""The classification losses as functions of p_t and x_t: the numbers of the paper's figures 1 and 6."""
+"""The classification losses as functions of p_t and x_t (paper, figures 1 and 6)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from retinanet.losses.focal import cross_entropy, focal, focal_star
 
 Kind = Literal["focal", "focal_star"]
 
-POINTS = (0.5, 0.9, 0.968)  # the p_t of the paper's comparisons with CE: section 3, and 3.2 for the last two
+POINTS = (0.5, 0.9, 0.968)  # values of p_t at which the paper compares with cross entropy, sections 3 and 3.2
 
 
 @dataclass(frozen=True)
 class Curve:
-    """gamma: 0 is cross entropy. x: p_t; x_t if it is a derivative's. y: the loss, or its derivative by x_t."""
+    """A loss over p_t, or its derivative by x_t over x_t. gamma: 0 is cross entropy."""
 
     gamma: float
     x: list[float]
@@ -26,7 +26,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Point:
-    """Loss (or derivative by x_t) at `p_t`, and how many times smaller it is than cross entropy's with the same alpha."""
+    """A loss, or its derivative by x_t, at `p_t`.
+
+    factor: how many times smaller `value` is than that of cross entropy with the same alpha.
+    """
 
     gamma: float
     p_t: float
@@ -37,9 +40,9 @@ class Point:
 def loss_curves(
     gammas: Sequence[float], kind: Kind = "focal", alpha: float | None = None, shift: float = 1
 ) -> list[Curve]:
-    """The loss over p_t = 0.001 .. 1 (paper, figure 1), cross entropy first, then by rising gamma.
+    """The loss over p_t = 0.001 .. 1 (paper, figure 1): cross entropy, then each gamma in ascending order.
 
-    alpha: weight of every curve, None: 1. shift: beta of focal_star, which takes gamma > 0.
+    alpha: weight of the loss; None: 1. shift: beta of focal_star, for which each gamma must be above 0.
     """
     p_t = torch.arange(1, 1001, dtype=torch.float64) / 1000  # at 0 the loss is infinite
     return _curves(p_t, torch.logit(p_t), gammas, kind, alpha, shift, derivative=False)
@@ -48,7 +51,7 @@ def loss_curves(
 def derivative_curves(
     gammas: Sequence[float], kind: Kind = "focal", alpha: float | None = None, shift: float = 1
 ) -> list[Curve]:
-    """The loss' derivative by x_t over x_t = -5 .. 5 (paper, figure 6). Arguments as of `loss_curves`."""
+    """The derivative of the loss by x_t over x_t = -5 .. 5 (paper, figure 6). Arguments: see `loss_curves`."""
     x_t = torch.arange(-500, 501, dtype=torch.float64) / 100
     return _curves(x_t, x_t, gammas, kind, alpha, shift, derivative=True)
 
@@ -60,21 +63,21 @@ def points(
     shift: float = 1,
     derivative: bool = False,
 ) -> list[Point]:
-    """Each curve at each of POINTS. Arguments as of `loss_curves`."""
+    """The value of each curve at each of POINTS. Arguments: see `loss_curves`."""
     p_t = torch.tensor(POINTS, dtype=torch.float64)
-    plain = _values(torch.logit(p_t), 0, kind, shift, derivative)
+    cross_entropies = _values(torch.logit(p_t), 0, kind, shift, derivative)
     weight = 1 if alpha is None else alpha
     return [
         Point(gamma, p, float(weight * value), float(entropy / value))
         for gamma in with_cross_entropy(gammas)
         for p, value, entropy in zip(
-            POINTS, _values(torch.logit(p_t), gamma, kind, shift, derivative), plain, strict=True
+            POINTS, _values(torch.logit(p_t), gamma, kind, shift, derivative), cross_entropies, strict=True
         )
     ]
 
 
 def with_cross_entropy(gammas: Sequence[float]) -> list[float]:
-    """Each gamma once and 0, which is cross entropy, rising."""
+    """The gammas in ascending order, each once, with 0 for cross entropy."""
     return sorted({0.0, *(float(gamma) for gamma in gammas)})
 
 
@@ -89,7 +92,7 @@ def _curves(
 
 
 def _values(x_t: Tensor, gamma: float, kind: Kind, shift: float, derivative: bool) -> Tensor:
-    """The loss that trains at each x_t, or its derivative."""
+    """The loss at each x_t, or its derivative by x_t."""
     if gamma == 0:
         loss = cross_entropy
     else:

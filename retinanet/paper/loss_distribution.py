@@ -1,4 +1,4 @@
-"""How a trained detector's loss is spread over its samples (paper, figure 4)."""
+"""How the loss of a trained detector is distributed over its anchors (paper, figure 4)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,27 +18,29 @@ from retinanet.losses.matching import BACKGROUND
 from retinanet.model.retinanet import RetinaNet
 
 FOREGROUND_SAMPLES, BACKGROUND_SAMPLES = 10**5, 10**7  # paper, 5.1
-FRACTIONS = np.arange(1001) / 1000  # where the distributions are told
-HARDEST = (0.01, 0.1, 0.2)  # parts of the samples whose share of the loss is told
+FRACTIONS = np.arange(1001) / 1000  # of the samples, at which the cumulative loss is given
+HARDEST = (0.01, 0.1, 0.2)  # fractions of the samples, the hardest ones, whose share of the loss is given
 
-CHUNK = 1 << 20  # keys drawn at once: 8 MiB
+CHUNK = 1 << 20  # random keys drawn at once: 8 MiB of float64
 
 
 class UniformSample:
-    """`size` of all values that it is given, each choice as likely as any other; all of them while there are fewer.
+    """A uniform random sample of `size` from a stream of values; all of them if there are fewer.
 
-    Every value gets a random key, and the `size` lowest keys are kept. At most 2 `size` + CHUNK values are held.
+    Every value gets a random key, and the values with the `size` lowest keys stay. At most 2 `size` + CHUNK values are
+    in memory.
     """
 
     def __init__(self, size: int, rng: np.random.Generator):
         self.size, self.rng = size, rng
-        self.seen = self.held = 0
-        self.threshold = np.inf  # as many as `size` keys lie at or below it
+        self.total = 0  # values so far
+        self.held = 0  # values in memory
+        self.threshold = np.inf  # `size` keys are at most this
         self.parts: list[tuple[np.ndarray, np.ndarray]] = []  # keys, values
 
     def add(self, values: np.ndarray) -> None:
-        """values: (n,)."""
-        self.seen += len(values)
+        """Add values (n,) of the stream."""
+        self.total += len(values)
         for start in range(0, len(values), CHUNK):
             chunk = values[start : start + CHUNK]
             keys = self.rng.random(len(chunk))
@@ -50,7 +52,7 @@ class UniformSample:
                 self._drop()
 
     def values(self) -> np.ndarray:
-        """The sample so far, in no order."""
+        """The sample so far, in no particular order."""
         self._drop()
         return self.parts[0][1] if self.parts else np.zeros(0, np.float32)
 
@@ -67,21 +69,22 @@ class UniformSample:
 
 @dataclass(frozen=True)
 class Distribution:
-    """One kind of samples: how many were drawn of how many, and how their loss adds up for each gamma.
+    """The cumulative loss of the foreground samples, or of the background samples.
 
-    curves: gamma -> share of the loss that the easiest part of the samples holds, at each of FRACTIONS.
-    shares: gamma -> share of the loss that the hardest part of the samples holds, at each of HARDEST.
+    drawn: number of samples, drawn at random from all `total`.
+    curves: gamma -> share of the loss in the easiest samples, for each of FRACTIONS.
+    shares: gamma -> share of the loss in the hardest samples, for each of HARDEST.
     """
 
     drawn: int
-    seen: int
+    total: int
     curves: dict[float, list[float]]
     shares: dict[float, list[float]]
 
 
 @dataclass(frozen=True)
 class LossDistribution:
-    """notes: what the reader should know, one line each, such as images that could not be read."""
+    """notes: messages for the user, one line each, such as an image that could not be read."""
 
     foreground: Distribution
     background: Distribution
@@ -96,10 +99,12 @@ def loss_distribution(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> LossDistribution:
-    """Figure 4 of the paper for the detector of a checkpoint, or of a run's folder: one model, the loss of several gammas.
+    """The paper's figure 4 for the detector of a checkpoint or of a run's folder, with the focal loss of each gamma.
 
-    The data is found as by `evaluate_checkpoint`, anchors are matched as in training.
-    Raises: CheckpointError, ConfigError, DataError, also if the split has no foreground or no background anchors.
+    Anchors are matched as in training. progress: is called after each image with the number of images done and the
+    number of all.
+
+    Raises: CheckpointError, ConfigError; DataError, also if there are no foreground or no background anchors.
     """
     model, config, dataset = checkpoint_and_data(path, source, device)
     d, criterion = config.data, make_criterion(config.loss, config.anchors)
@@ -110,11 +115,11 @@ def loss_distribution(
     view = EvalSamples(dataset, d.short_side, d.long_side, d.resize)
     notes = draw(model, view, criterion, *samples, d.workers, progress)
     for kind, sample in zip(("foreground", "background"), samples, strict=True):
-        if not sample.seen:
+        if not sample.total:
             raise DataError(
-                f"{source.split}: none of its {len(dataset)} images has {kind} anchors, expected some of each kind"
+                f"{source.split}: none of its {len(dataset)} images has {kind} anchors; expected at least one"
             )
-    foreground, background = (distribution(sample.values(), sample.seen, gammas) for sample in samples)
+    foreground, background = (distribution(sample.values(), sample.total, gammas) for sample in samples)
     return LossDistribution(foreground, background, (*dataset.notes, *notes))
 
 
@@ -128,15 +133,17 @@ def draw(
     workers: int = 0,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> list[str]:
-    """Give x_t of every image's anchors to `foreground` and `background`; why images were left out.
+    """Add x_t of the anchors of all images to the samples `foreground` and `background`.
 
-    A foreground anchor gives the logit of its object's class, a background anchor those of all classes, negated; an
-    ignored one gives none. Anchors on padding count, as in training.
+    A foreground anchor has one x_t, the logit of its object's class; a background anchor has K, the negated logits of
+    all classes; an ignored anchor has none. Anchors on padding count, as in training.
+
+    Returns: a message for each image that could not be read.
     """
     device = model.pixel_mean.device
     notes = []
     for done, batch in enumerate(eval_loader(view, 1, workers, pin_memory=device.type == "cuda"), 1):
-        notes += [f"{fault}; it was left out" for fault in batch.faults]
+        notes += [f"{fault}; it was skipped" for fault in batch.faults]
         if not batch.faults:
             batch = batch.to(device)
             predictions = model(batch.images, batch.sizes)
@@ -151,7 +158,7 @@ def draw(
 
 
 def right_and_wrong(logits: Tensor, matched: Tensor, gt_labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of the right class of foreground anchors, (F,), and of all classes of background anchors, (N * K,).
+    """Logits of the object's class at foreground anchors, (F,), and of all classes at background anchors, (N * K,).
 
     Args:
         logits: (R, K). matched: (R,) from `match`. gt_labels: (M,) int64.
@@ -160,21 +167,21 @@ def right_and_wrong(logits: Tensor, matched: Tensor, gt_labels: Tensor) -> tuple
     return logits[rows, gt_labels[matched[rows]]], logits[matched == BACKGROUND].flatten()
 
 
-def distribution(x_t: np.ndarray, seen: int, gammas: Sequence[float]) -> Distribution:
-    """x_t: (n,), n > 0, drawn of `seen`."""
-    falling = torch.from_numpy(np.sort(x_t)[::-1].copy())  # the loss falls with x_t: its order is that of every gamma
+def distribution(x_t: np.ndarray, total: int, gammas: Sequence[float]) -> Distribution:
+    """The distribution of the loss over the samples `x_t` (n,), n > 0, drawn from all `total`."""
+    falling = torch.from_numpy(np.sort(x_t)[::-1].copy())  # easiest first: for every gamma the loss falls with x_t
     curves, shares = {}, {}
     for gamma in gammas:
         losses = focal(falling.double(), gamma).numpy()
         curves[gamma] = cumulative(losses, FRACTIONS).tolist()
         shares[gamma] = (1 - cumulative(losses, 1 - np.asarray(HARDEST))).tolist()
-    return Distribution(len(x_t), seen, curves, shares)
+    return Distribution(len(x_t), total, curves, shares)
 
 
 def cumulative(losses: np.ndarray, fractions: np.ndarray) -> np.ndarray:
-    """Share of the sum that the lowest part of `losses` holds, at each of `fractions`; straight between two samples.
+    """Share of the sum of `losses` in their lowest part, for each of `fractions`; linear between two samples.
 
-    losses: (n,) float64, rising, n > 0. fractions: (f,), 0..1.
+    losses: (n,) float64, ascending, n > 0. fractions: (f,), 0..1.
     """
     sums = np.concatenate([[0], np.cumsum(losses)])
     where = np.asarray(fractions) * len(losses)

@@ -1,4 +1,4 @@
-"""Table 1e of the paper on this machine: what depth and scale cost and gain."""
+"""Table 1e of the paper on this machine: speed and AP by depth of the backbone and scale of the image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from retinanet.inference.exported_model import Precision
 if TYPE_CHECKING:
     import torch
 
-# trunk, short side -> ms on an Nvidia M40, AP in percent (COCO test-dev)
+# backbone, short side in pixels -> ms on an Nvidia M40, AP in percent (COCO test-dev)
 PAPER: dict[tuple[str, int], tuple[int, float]] = {
     ("resnet50", 400): (64, 30.5),
     ("resnet50", 500): (72, 32.5),
@@ -31,9 +31,10 @@ PAPER: dict[tuple[str, int], tuple[int, float]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """trunk: its name in a config. scale: the short side in pixels, or less where the long one would exceed long_side.
+    """The speed of a detector at one scale.
 
-    ms: the median time from the RGB image to its objects. ap: in 0..1.
+    trunk: name of the backbone, as in a config. scale: short side of the image in pixels, less if the long side would
+    exceed `long_side`. ms: median time from the RGB image to its detections. ap: in 0..1.
     """
 
     trunk: str
@@ -45,7 +46,7 @@ class Row:
 
     @property
     def paper(self) -> tuple[int, float] | None:
-        """ms and AP in percent; None for a row that the paper has not."""
+        """ms and AP in percent; None for a row that the paper does not have."""
         return PAPER.get((self.trunk, self.scale))
 
 
@@ -57,7 +58,7 @@ def rows(
     repeats: int,
     progress: Progress = lambda done, total: None,
 ) -> list[Row]:
-    """One for each of `scales`, on `image` (H, W, 3) uint8 RGB. trunk: the detector's."""
+    """Measure the speed of `detector` on `image` (H, W, 3) uint8 RGB at each of `scales`. trunk: its backbone."""
     made: list[Row] = []
     runs = repeats + 1
 
@@ -79,9 +80,9 @@ def with_ap(
     precision: Precision = "fp32",
     progress: Progress = lambda done, total: None,
 ) -> list[Row]:
-    """The same with the AP of the detector of `path` at each scale, on the val split of its own data or `data`'s.
+    """`rows` with the AP of the detector of `path` at each scale, on the val split of its own data or of config `data`.
 
-    Raises: as `evaluate_checkpoint`.
+    Raises: see `evaluate_checkpoint`.
     """
     from retinanet.evaluation.detector_and_data import DataSource
     from retinanet.evaluation.evaluate import evaluate_checkpoint

@@ -9,17 +9,15 @@ from retinanet.errors import ConfigError
 
 METRICS = ("AP", "AP50", "AP75")
 
-
-TABLES = {  # what each varies, and what the paper trained for it (COCO, 600 px, ResNet-50 but for 1d)
-    "1a": "balanced cross entropy over alpha",
-    "1b": "focal loss over gamma, each with its alpha",
-    "1c": "anchor scales x ratios",
-    "1d": "OHEM against the focal loss; the paper's with ResNet-101",
+TABLES = {  # what each varies; the paper trained on COCO at 600 px, all but 1d with ResNet-50
+    "1a": "balanced cross entropy with different values of alpha",
+    "1b": "focal loss with different values of gamma, each with its best alpha",
+    "1c": "number of anchor scales x aspect ratios",
+    "1d": "OHEM compared with the focal loss; the paper used ResNet-101",
     "prior": "cross entropy with and without the prior of 0.01 at the start",
 }
 
-
-# value -> AP, AP50, AP75 in percent, as the paper prints them; None: it diverged, or the paper does not say
+# value -> AP, AP50, AP75 in percent, as printed in the paper; None: the run diverged, or the paper gives no number
 PAPER: dict[str, dict[str, tuple[float | None, ...]]] = {
     "1a": {
         "0.1": (0.0, 0.0, 0.0),
@@ -66,7 +64,10 @@ PAPER: dict[str, dict[str, tuple[float | None, ...]]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table. value: as in PAPER. folder: its run's, which rows of two tables may share. config: trains it."""
+    """A row of a table: the config to train, its value as in PAPER, and the name of the run's folder.
+
+    Rows of two tables that train the same share a folder.
+    """
 
     table: str
     value: str
@@ -75,7 +76,7 @@ class Row:
 
 
 def make_row(config: Config, table: str, value: str) -> Row:
-    """The row of `value` in `table`. Raises: ConfigError if the table has no such value."""
+    """The row of `table` with `value`. Raises: ConfigError for a value that the table cannot have."""
     try:
         match table:
             case "1a":
@@ -106,11 +107,11 @@ def make_row(config: Config, table: str, value: str) -> Row:
                 config = replace(config, model=replace(config.model, prior=prior))
                 return Row(table, value, f"ce-prior-{value}", _with_loss(config, "ce"))
     except (ValueError, KeyError):
-        raise ConfigError(f"table {table} has no {value!r}; such as {', '.join(PAPER[table])}") from None
+        raise ConfigError(f"table {table} has no row {value!r}; expected one like {', '.join(PAPER[table])}") from None
 
 
 def make_rows(config: Config, table: str, values: Sequence[str] | None = None) -> list[Row]:
-    """The rows of one of TABLES; None: all that the paper has."""
+    """The rows of `table` with `values`; None: the paper's rows."""
     return [make_row(config, table, value) for value in values or PAPER[table]]
 
 
@@ -120,7 +121,7 @@ def _with_loss(config: Config, classification: Any, **settings: Any) -> Config:
 
 
 def _scales(count: int) -> tuple[float, ...]:
-    """`count` scales of an octave (paper, section 5.2)."""
+    """`count` scales within one octave (paper, section 5.2)."""
     if count == len(AnchorConfig().scales):
         return AnchorConfig().scales
     return tuple(2 ** (k / count) for k in range(int(_within(count, 1, 16))))

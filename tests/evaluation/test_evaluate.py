@@ -27,7 +27,7 @@ def shapes() -> Dataset:
 
 
 class Oracle(torch.nn.Module):
-    """Knows the objects of a data set: an anchor for each, with a high score. In other images it detects a red circle."""
+    """Knows the objects of a data set: an anchor for each, with a high score. Elsewhere it detects a red circle."""
 
     def __init__(self, truth: Dataset, scale: float = 1):
         super().__init__()

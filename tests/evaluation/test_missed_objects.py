@@ -24,7 +24,7 @@ OBJECT, FAR = [20, 20, 60, 60], [70, 70, 90, 90]
 
 
 def predictions(*levels) -> Predictions:
-    """Of one image. Each level is a list of (anchor, probabilities of 2 classes) or (anchor, probabilities, predicted box)."""
+    """Of one image. Each level is a list of (anchor, probabilities of 2 classes) or (anchor, probabilities, box)."""
     logits, deltas, anchors = [], [], []
     for level in levels:
         p = torch.tensor([row[1] for row in level], dtype=torch.float64).reshape(1, -1, 2)

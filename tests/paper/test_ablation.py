@@ -40,7 +40,7 @@ def log(folder: Path) -> list[dict]:
     ],
 )
 def test_rows_train_what_they_say(table, value, classification, settings):
-    base = load_config("shapes.yaml", ["loss.gamma=1", "loss.alpha=0.9"])  # of which nothing is left
+    base = load_config("shapes.yaml", ["loss.gamma=1", "loss.alpha=0.9"])  # the rows replace them
     row = make_row(base, table, value)
     assert row.config.loss.classification == classification
     assert loss_settings(row.config.loss) == settings
@@ -74,7 +74,7 @@ def test_the_focal_row_of_1d_is_that_of_1b():
     ("table", "value"), [("1a", "2"), ("1b", "-1"), ("1b", "two"), ("1c", "3x2"), ("1c", "3"), ("1d", "sampled-1-0.5")]
 )
 def test_a_value_that_a_table_has_not(table, value):
-    with pytest.raises(ConfigError, match=f"table {table} has no '{value}'; such as "):
+    with pytest.raises(ConfigError, match=f"table {table} has no row '{value}'; expected one like "):
         make_row(Config(), table, value)
 
 
@@ -99,7 +99,8 @@ def test_rows_start_alike_and_differ_in_their_loss(config, tmp_path):
     assert again[:4] == outcomes
     assert again[4].mean == outcomes[1].mean  # 1d's focal is 1b's gamma 2
     with pytest.raises(
-        CheckpointError, match="focal-gamma-0-seed0: holds another run: train.epochs was 1, is 3; -o names"
+        CheckpointError,
+        match="focal-gamma-0-seed0: contains a run with another config: train.epochs was 1, is 3; choose",
     ):
         longer = replace(config, train=replace(config.train, epochs=3))
         list(ablate(make_rows(longer, "1b", ["0"]), tmp_path))
@@ -153,13 +154,15 @@ def test_results_of_several_calls_are_kept_together(config, tmp_path):
     assert merge([other], file) == [first, other]
     assert [row["table"] for row in json.loads(file.read_text())["rows"]] == ["1b", "1d"]
     file.write_text("{}")
-    with pytest.raises(CheckpointError, match=r"ablation\.json: is not a table of results; remove it to write it anew"):
+    with pytest.raises(
+        CheckpointError, match=r"ablation\.json: is not a table of results; remove it to have it written again"
+    ):
         merge([first], file)
 
 
 def test_an_ablation_needs_data_to_evaluate_on(config, tmp_path):
     blind = replace(config, data=replace(config.data, val=None))
-    with pytest.raises(ConfigError, match="data.val is not set; an ablation needs data to evaluate on"):
+    with pytest.raises(ConfigError, match="data.val is not set; an ablation needs validation data"):
         list(ablate(make_rows(blind, "1b", ["2"]), tmp_path))
 
 
