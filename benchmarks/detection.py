@@ -1,8 +1,11 @@
-"""From picture to detections, ResNet-50-FPN of 80 classes at 800 x 1088, random weights that find much: torchvision's
-RetinaNet against ours of the same weights, by torch and by OpenVINO in fp32, bf16 and int8.
+"""Time from an image to its detections: torchvision's RetinaNet compared with ours, on torch and on OpenVINO.
 
-Run by hand: python benchmarks/detection.py FOLDER CONFIG [KEY=VALUE ...]; FOLDER takes the models; int8 is
-calibrated on the train images of CONFIG's data, whose classes are COCO's 80 or some of them.
+ResNet-50-FPN, 80 classes, 800 x 1088 pixels; random weights, equal on both sides, with many detections. OpenVINO runs
+in fp32, bf16 and int8.
+
+Usage: python benchmarks/detection.py FOLDER CONFIG [KEY=VALUE ...]
+The models are written to FOLDER. int8 is calibrated on the training images of CONFIG, whose classes must be among
+COCO's 80.
 """
 
 import sys
@@ -21,15 +24,15 @@ from retinanet.detections import Detections
 from retinanet.export.export import export
 from retinanet.inference.detector import load
 
-sys.path.append(str(Path(__file__).parents[1]))
-from torchvision_models import random_model
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from helpers.torchvision_models import random_model
 
 HEIGHT, WIDTH = 800, 1088
 THRESHOLD = 0.05
 
 
 def prepare(folder: Path, data: str, overrides: list[str]):
-    """torchvision's model; its weights as a checkpoint and as exported files lie in `folder`."""
+    """torchvision's model, whose weights are written to `folder` as a checkpoint and as exported files."""
     theirs = random_model(v2=False, num_classes=80, min_size=HEIGHT, max_size=1333)
     torch.save(theirs.state_dict(), folder / "theirs.pth")
     model, metadata = import_weights(folder / "theirs.pth")
@@ -41,13 +44,16 @@ def prepare(folder: Path, data: str, overrides: list[str]):
 
 
 def picture(data: str, overrides: list[str]) -> np.ndarray:
-    """A train image, cut or repeated to (HEIGHT, WIDTH, 3)."""
+    """A training image, cut or repeated to (HEIGHT, WIDTH, 3)."""
     image = open_dataset(load_config(data, overrides).data, "train").image(0)
     return np.tile(image, (HEIGHT // image.shape[0] + 1, WIDTH // image.shape[1] + 1, 1))[:HEIGHT, :WIDTH].copy()
 
 
 def differences(ours: Detections, theirs: dict[str, np.ndarray]) -> str:
-    """The largest, each detection with the nearest of its label: equal scores stand in any order."""
+    """The largest differences between two lists of detections.
+
+    Each detection is compared with the nearest one of its label, since the order of equal scores may differ.
+    """
     assert len(ours) == len(theirs["scores"])
     moved = np.abs(ours.boxes[:, None] - theirs["boxes"]).max(axis=2)
     changed = np.abs(ours.scores[:, None] - theirs["scores"])
@@ -87,9 +93,9 @@ def main(folder: str, data: str, *overrides: str):
         ("OpenVINO int8", "int8.xml", "fp32"),
     ):
         detector = load(Path(folder) / file, precision=precision)
-        found = detector.predict(image)
+        detections = detector.predict(image)
         if precision == "fp32" and "int8" not in file:
-            print(f"{name}: {differences(found, {key: value.numpy() for key, value in reference.items()})}")
+            print(f"{name}: {differences(detections, {key: value.numpy() for key, value in reference.items()})}")
         compare(name, partial(detector.predict, image), run_theirs)
 
 

@@ -1,6 +1,8 @@
-"""Decoding and suppression of one image against torchvision's: 163,206 anchors, 80 classes, 2.6 million scores > 0.05.
+"""Decoding and non-maximum suppression of one image, compared with torchvision.
 
-Run by hand: python benchmarks/detections.py
+163,206 anchors, 80 classes, 2.6 million scores above 0.05.
+
+Usage: python benchmarks/detections.py
 """
 
 from types import SimpleNamespace

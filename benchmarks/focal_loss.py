@@ -1,6 +1,6 @@
-"""The focal loss, forward and backward, against torchvision's on a dense one-hot target: two images, 80 classes.
+"""The focal loss, forward and backward, compared with torchvision's on a dense one-hot target: two images, 80 classes.
 
-Run by hand: python benchmarks/focal_loss.py
+Usage: python benchmarks/focal_loss.py
 """
 
 from functools import partial
@@ -32,7 +32,7 @@ def ours(logits, labels):
 
 
 def theirs(logits, labels):
-    """As torchvision's RetinaNetClassificationHead.compute_loss."""
+    """Like torchvision's RetinaNetClassificationHead.compute_loss."""
     foreground, kept = labels >= 0, labels != IGNORE
     targets = torch.zeros_like(logits)
     targets[foreground, labels[foreground]] = 1.0
@@ -59,7 +59,7 @@ def step(loss, logits, labels):
 
 def prepared(loss):
     logits, labels = inputs()
-    step(ours, logits[:4000].detach().requires_grad_(), labels[:4000])  # what the first use of threads takes
+    step(ours, logits[:4000].detach().requires_grad_(), labels[:4000])  # memory that the first use of threads allocates
     return partial(step, loss, logits, labels)
 
 

@@ -1,6 +1,6 @@
-"""How time and peak memory grow with anchors, classes, objects and images: linearly, or less.
+"""How time and peak memory grow with the number of anchors, classes, objects and images.
 
-Run by hand: python benchmarks/growth.py CHART.png
+Usage: python benchmarks/growth.py CHART.png
 """
 
 import os
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from retinanet.data.dataset import Dataset, Strings
 from retinanet.evaluation.coco_metrics import score
-from retinanet.losses.criterion import Targets, detection_loss
+from retinanet.losses.criterion import detection_loss
 from retinanet.losses.matching import match
 from retinanet.model.anchors import image_anchors
 from retinanet.model.postprocess import detect
@@ -27,14 +27,18 @@ from retinanet.model.retinanet import Predictions
 
 REPEATS = 5
 TIMES = (1, 2, 4, 8)
-IMAGE = {24_552: (256, 512), 49_104: (512, 512), 98_208: (512, 1024), 196_416: (1024, 1024)}  # by its anchors
+# number of anchors -> (height, width) of an image with as many
+IMAGE = {24_552: (256, 512), 49_104: (512, 512), 98_208: (512, 1024), 196_416: (1024, 1024)}
 
 Run = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Growth:
-    """`prepare(**{of: n}, **fixed)` for each n of `sizes` is the run to measure."""
+    """A measurement of `part` with a growing number `of` something.
+
+    The run to measure at size n is `prepare(**{of: n}, **fixed)`, for each n of `sizes`.
+    """
 
     part: str
     of: str
@@ -48,7 +52,7 @@ class Growth:
 
 @dataclass(frozen=True)
 class Measured:
-    """seconds, megabytes: at each size. time, memory: growth from the first size to the last over that of the size."""
+    """seconds, megabytes: at each size. time, memory: growth from first to last size, over the growth of the size."""
 
     growth: Growth
     seconds: list[float]
@@ -58,7 +62,7 @@ class Measured:
 
 
 def image_objects(objects: int, size: tuple[int, int]) -> Tensor:
-    """(objects, 4) xyxy boxes of 10 to 310 pixels, small ones most, all over an image of `size`."""
+    """(objects, 4) xyxy boxes of 10 to 310 pixels, mostly small, spread over an image of `size`."""
     generator = torch.Generator().manual_seed(0)
     centers = torch.tensor([size[1], size[0]]) * torch.rand(objects, 2, generator=generator)
     half = 5 + 150 * torch.rand(objects, 2, generator=generator) ** 2
@@ -74,11 +78,10 @@ def loss(anchors: int = 24_552, classes: int = 80) -> Run:
     logits = torch.randn(1, anchors, classes, generator=generator).mul_(1.5).sub_(4.6).requires_grad_()
     deltas = torch.zeros(1, anchors, 4, requires_grad=True)
     labels = torch.randint(classes, (20,), generator=generator)
-    targets = Targets([boxes], [labels], [torch.zeros(20, dtype=torch.bool)])
 
     def run():
         logits.grad = None
-        losses = detection_loss(Predictions([logits], [deltas], [all_anchors]), matched, targets)
+        losses = detection_loss(logits, deltas, all_anchors, matched, [boxes], [labels])
         (losses["cls"] + losses["box"]).backward()
 
     return run
@@ -91,7 +94,7 @@ def matching(anchors: int = 24_552, objects: int = 50, force_best: int = 0) -> R
 
 
 def detection(anchors: int = 24_552, classes: int = 80) -> Run:
-    """Decoding and suppression of one image, of whose scores one in five exceeds the threshold."""
+    """Decoding and non-maximum suppression of one image; one score in five exceeds the threshold."""
     generator = torch.Generator().manual_seed(0)
     levels = image_anchors(IMAGE[anchors])
     logits = [torch.randn(1, len(a), classes, generator=generator).mul_(2.2).sub_(4.82) for a in levels]
@@ -121,21 +124,21 @@ def scoring(images: int = 625, classes: int = 80) -> Run:
         annotation_ids=np.arange(len(boxes)),
     )
     owners = np.arange(images).repeat(100)
-    found = 7 * owners + np.tile(np.arange(100) % 7, images)  # each object 14 times, less and less exact
-    exact = np.tile(np.arange(100) / 300, images)[:, None]
-    moved = boxes[found] * (1 + exact * rng.standard_normal((len(found), 4))).clip(0.1)
-    rows = np.column_stack([owners, moved, rng.random(len(found)), labels[found] + 1])
+    objects = 7 * owners + np.tile(np.arange(100) % 7, images)  # each object 14 times, with growing error
+    error = np.tile(np.arange(100) / 300, images)[:, None]
+    moved = boxes[objects] * (1 + error * rng.standard_normal((len(objects), 4))).clip(0.1)
+    rows = np.column_stack([owners, moved, rng.random(len(objects)), labels[objects] + 1])
     return partial(score, truth, rows)
 
 
 def growths() -> tuple[list[Growth], list[Growth]]:
-    """Those of the chart, and the loss, the detections and the scores of COCO's 80 classes, of 400 and of 2,000."""
+    """The measurements of the chart; and loss, detection and scoring with 80, 400 and 2,000 classes."""
 
     def grow(part, of, first, prepare, **fixed):
         return Growth(part, of, tuple(first * n for n in TIMES), prepare, fixed)
 
     drawn = [
-        # gradients above 32 MiB at all sizes: malloc has the system make each such block anew
+        # gradients above 32 MiB at all sizes: malloc requests each such block from the system
         grow("loss", "anchors", 24_552, loss, classes=400),
         grow("matching", "anchors", 24_552, matching),
         grow("detection", "anchors", 24_552, detection),
@@ -151,13 +154,16 @@ def growths() -> tuple[list[Growth], list[Growth]]:
 
 
 def warm(prepare: Callable[..., Run], arguments: dict[str, int]) -> Run:
-    """The run, after one at the smallest size, so that what the first use of a library takes is not counted."""
+    """The run, after a run at the smallest size, so that the first use of a library is not measured."""
     prepare()()
     return prepare(**arguments)
 
 
 def measure(growth: Growth) -> Measured:
-    """Processor time of all sizes in turns. The growth is the median over the turns, as the machine's load changes."""
+    """Measure all sizes in turns, in processor time.
+
+    The growth is the median of each turn's own growth, since the load of the machine changes.
+    """
     runs = [prepare() for prepare in growth.runs()]
     turns: list[list[float]] = []
     for _ in range(1 + REPEATS):
@@ -188,14 +194,14 @@ def show(measured: Measured) -> None:
 
 
 def draw(rows: list[Measured], output: str) -> None:
-    from retinanet.plotting import BLACK, BLUE, GREEN, PURPLE, VERMILLION, new_figure
+    from retinanet.plotting import BLUE, GREEN, ORANGE, new_figure
 
     styles = {
         "loss": (BLUE, "o"),
-        "detection": (VERMILLION, "s"),
+        "detection": (ORANGE, "s"),
         "matching": (GREEN, "^"),
-        "forced matching": (BLACK, "x"),
-        "scoring": (PURPLE, "D"),
+        "forced matching": ("black", "x"),
+        "scoring": ("#cc79a7", "D"),
     }
     figure = new_figure(9, 4.8)
     panels = figure.subplots(2, 4, sharex=True, sharey=True)
@@ -219,9 +225,9 @@ def draw(rows: list[Measured], output: str) -> None:
         axes.set_ylim(0.6, 10)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
-    panels[0, 0].set_ylabel("time, of that at 1")
-    panels[1, 0].set_ylabel("peak memory, of that at 1")
-    figure.supxlabel("times as many", fontsize=10)
+    panels[0, 0].set_ylabel("time, relative to size 1")
+    panels[1, 0].set_ylabel("peak memory, relative to size 1")
+    figure.supxlabel("size", fontsize=10)
     handles = [
         panels[0, 0].plot([], [], color=color, marker=marker, markersize=4, label=part)[0]
         for part, (color, marker) in styles.items()
@@ -232,12 +238,12 @@ def draw(rows: list[Measured], output: str) -> None:
 
 
 def main():
-    torch.set_num_threads(1)  # threads that wait for each other would count
-    os.environ["OMP_NUM_THREADS"] = "1"  # of fresh processes
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = "131072"  # held there, so that they give back what they free
+    torch.set_num_threads(1)  # processor time includes threads that wait for each other
+    os.environ["OMP_NUM_THREADS"] = "1"  # for new processes
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "131072"  # fixed, so that new processes return freed memory to the system
     drawn, classes = growths()
     print(
-        f"last columns: growth of processor time and of peak memory over that of the size; 1: linear; {REPEATS} turns"
+        f"last columns: growth of processor time and of peak memory over the size's growth (1: linear); {REPEATS} turns"
     )
     rows = []
     for growth in drawn:

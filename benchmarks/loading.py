@@ -1,6 +1,6 @@
-"""From a JPEG file to the flipped image of short side 800 against torchvision's reference pipeline, on one core.
+"""Time from a JPEG file to the flipped image of short side 800, compared with torchvision's pipeline, on one core.
 
-Run by hand: python benchmarks/loading.py FOLDER-OF-JPEGS
+Usage: python benchmarks/loading.py FOLDER-OF-JPEGS
 """
 
 import sys
@@ -25,7 +25,7 @@ def main():
     files = sorted(Path(sys.argv[1]).glob("*.jpg"))[:IMAGES]
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    # as torchvision's references/detection/presets.py with hflip and backend pil, then its model's own transform
+    # torchvision's references/detection/presets.py with hflip and backend pil, then the transform of its model
     preset = v2.Compose([v2.RandomHorizontalFlip(1), v2.PILToTensor(), v2.ToDtype(torch.float, scale=True)])
     transform = GeneralizedRCNNTransform(800, 1333, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 

@@ -1,6 +1,6 @@
-"""Training with 2,000 classes at 256 pixels: `retina train` on drawn pictures, then its step against torchvision's.
+"""Training with 2,000 classes at 256 pixels: `retina train` on drawn images, then a step compared with torchvision's.
 
-Run by hand: python benchmarks/many_classes.py NEW-FOLDER
+Usage: python benchmarks/many_classes.py NEW-FOLDER
 """
 
 import json
@@ -17,12 +17,13 @@ from paired import compare, peak_memory
 from torchvision.models.detection import retinanet_resnet50_fpn
 
 from retinanet.config.schema import AnchorConfig, LossConfig, ModelConfig
-from retinanet.losses.criterion import Targets, make_criterion
+from retinanet.losses.criterion import make_detection_loss
+from retinanet.losses.matching import match
 from retinanet.model.retinanet import make_model
 
 CLASSES, SIZE, BATCH, STEPS = 2000, 256, 2, 10
-PICTURES, OBJECTS = 24, 6  # objects of each picture
-SHOWN = 8  # of the classes: enough to learn something of in a few steps
+PICTURES, OBJECTS = 24, 6  # images, and objects in each
+SHOWN = 8  # classes that occur in the images: few enough to learn something in ten steps
 TURNS = 3
 
 CONFIG = f"""\
@@ -33,7 +34,7 @@ train: {{steps: {STEPS}, batch_size: {BATCH}, optimizer: adamw, clip_norm: 1.0, 
 
 
 def write_data(folder: Path) -> None:
-    """Filled boxes on grey as COCO lays them out: 2,000 classes, of which those shown have a colour each."""
+    """Write images of filled boxes on grey in COCO's format: SHOWN of the 2,000 classes occur, each in its colour."""
     rng = np.random.default_rng(0)
     (folder / "train").mkdir(parents=True)
     (folder / "annotations").mkdir()
@@ -66,10 +67,10 @@ def write_data(folder: Path) -> None:
 
 
 def train(folder: Path) -> None:
-    """Print each step's losses, and the seconds and peak memory since the line before: Linux lets a peak start anew.
+    """Print the losses of each step, and the seconds and the peak memory since the line before. Linux only.
 
-    A step is reported while the next one runs. The first line includes the start of the program and two steps from
-    which the length of the run is estimated.
+    A step appears in the log while the next one runs. The figures of the first line include the start of the program
+    and two steps that estimate how long the run will take.
     """
     command = [str(Path(sys.executable).with_name("retina")), "train", "many.yaml", "-o", "run"]
     with open(folder / "messages.txt", "w") as messages:
@@ -93,7 +94,7 @@ def train(folder: Path) -> None:
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(B, 3, H, W) uint8, and the boxes (M, 4) and labels (M,) that all images share."""
+    """Images (B, 3, H, W) uint8, and the boxes (M, 4) and labels (M,) of each of them."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (BATCH, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
     corners = 150 * torch.rand(OBJECTS, 2, generator=generator)
@@ -102,17 +103,20 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def ours() -> Callable[[], object]:
-    """One step of SGD under torchvision's settings, as `retina train` makes it."""
+    """A step of `retina train` with SGD and torchvision's settings."""
     torch.manual_seed(0)
     model = make_model(ModelConfig(pretrained=False, p6_from="p5"), AnchorConfig(whole_pixels=True), CLASSES)
     model = model.to(memory_format=torch.channels_last).train()
-    criterion = make_criterion(LossConfig(box="l1"), AnchorConfig(force_best=True))
+    loss = make_detection_loss(LossConfig(box="l1"), CLASSES)
     images, boxes, labels = batch()
-    targets = Targets([boxes] * BATCH, [labels] * BATCH, [torch.zeros(OBJECTS, dtype=torch.bool)] * BATCH)
     images, sizes = images.to(memory_format=torch.channels_last), torch.full((BATCH, 2), SIZE)
 
     def losses():
-        return criterion(model(images, sizes), targets)
+        predictions = model(images, sizes)
+        anchors = torch.cat(predictions.anchors)
+        matched = match(anchors, boxes, torch.zeros(OBJECTS, dtype=torch.bool), force_best=True)
+        outputs = (torch.cat(level, dim=1) for level in (predictions.logits, predictions.deltas))
+        return loss(*outputs, anchors, matched.expand(BATCH, -1), [boxes] * BATCH, [labels] * BATCH)
 
     return stepper(model, losses)
 
@@ -128,7 +132,7 @@ def theirs() -> Callable[[], object]:
 
 
 def stepper(model: torch.nn.Module, losses: Callable[[], dict[str, torch.Tensor]]) -> Callable[[], object]:
-    """A step, of which one is made already: the optimizer's memory is there."""
+    """A training step, after a first one that allocates the optimizer's memory."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
 
     def step() -> float:

@@ -1,6 +1,6 @@
-"""Matching of 200,000 anchors with 500 objects, against torchvision's box_iou and Matcher.
+"""Matching of 200,000 anchors with 500 objects, compared with torchvision's box_iou and Matcher.
 
-Run by hand: python benchmarks/matching.py
+Usage: python benchmarks/matching.py
 """
 
 from functools import partial
@@ -17,7 +17,7 @@ HEIGHT, WIDTH, ANCHORS, OBJECTS = 800, 1344, 200_000, 500
 
 
 def inputs(scattered=False, objects=OBJECTS):
-    """A detector's anchors, or `scattered` in no order, which is the worst case; boxes of all sizes."""
+    """The anchors of a detector, in random order if `scattered`, which is the worst case; and boxes of all sizes."""
     generator = torch.Generator().manual_seed(0)
     limit = torch.tensor([WIDTH, HEIGHT])
     centers = limit * torch.rand(objects, 2, generator=generator)
@@ -45,7 +45,7 @@ def prepared(function):
 
 
 def main():
-    for name, arguments in (("anchors as in a detector", {}), ("anchors in no order", {"scattered": True})):
+    for name, arguments in (("anchors as in a detector", {}), ("anchors in random order", {"scattered": True})):
         anchors, gt_boxes = inputs(**arguments)
         assert torch.equal(ours(anchors, gt_boxes), theirs(anchors, gt_boxes))
         compare(f"{len(anchors)} {name}", partial(ours, anchors, gt_boxes), partial(theirs, anchors, gt_boxes))

@@ -1,6 +1,6 @@
-"""Two ways to the same result, timed in turns, and the memory that each takes.
+"""Time and memory of two functions with the same result.
 
-The machine's load changes from minute to minute: each repeat runs both, and the ratio is the median over the repeats.
+They run in turns, and their ratio is the median of the turns' own ratios, since the load of a machine changes.
 """
 
 import multiprocessing
@@ -13,7 +13,7 @@ REPEATS = 9
 
 
 def compare(name: str, ours: Callable[[], object], theirs: Callable[[], object], repeats: int = REPEATS) -> None:
-    """Print the medians of wall and processor time of both and the medians of theirs over ours; one run warms up."""
+    """Print the median wall and processor times of both, and the median of theirs / ours, without the first turn."""
     times: list[list[tuple[float, float]]] = [[], []]
     for _ in range(1 + repeats):
         for run, kept in ((theirs, times[0]), (ours, times[1])):
@@ -24,16 +24,16 @@ def compare(name: str, ours: Callable[[], object], theirs: Callable[[], object],
         a, b = ([seconds[index] for seconds in kept[1:]] for kept in times)
         ratio = statistics.median(x / y for x, y in zip(a, b, strict=True))
         theirs_ms, ours_ms = 1000 * statistics.median(a), 1000 * statistics.median(b)
-        print(f"{name}, {clock} time: theirs {theirs_ms:.0f} ms, ours {ours_ms:.0f} ms, {ratio:.2f} times")
+        print(f"{name}, {clock} time: theirs {theirs_ms:.0f} ms, ours {ours_ms:.0f} ms, theirs / ours {ratio:.2f}")
 
 
 def peak_memory(prepare: Callable[[], Callable[[], object]]) -> float:
-    """Megabytes that one run takes above what `prepare` left resident, in a fresh process. Linux."""
+    """Peak memory in MB of the run that `prepare` returns, above the memory before it, in a new process. Linux only."""
     return peak_memories([prepare])[0]
 
 
 def peak_memories(prepares: Sequence[Callable[[], Callable[[], object]]]) -> list[float]:
-    """As `peak_memory`, one after the other in the same fresh process."""
+    """Like `peak_memory`, for several runs in the same new process."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(prepares, sender))
@@ -52,7 +52,7 @@ def _peak(run: Callable[[], object]) -> float:
     with open("/proc/self/statm") as file:
         before = int(file.read().split()[1]) * resource.getpagesize()
     with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the peak starts anew
+        file.write("5")  # resets the peak
     run()
     with open("/proc/self/status") as file:
         peak = next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))

@@ -1,9 +1,9 @@
-"""A training step of ResNet-50-FPN, 80 classes, batch 2 at 512 pixels, against torchvision's of the same weights.
+"""A training step of ResNet-50-FPN, 80 classes, batch 2 at 512 pixels, compared with torchvision's of the same weights.
 
-Both hold the stem, the first stage and all normalisation as torchvision does from pretrained weights. With `curve`: 50
-steps of both at 256 pixels, whose losses are to fall alike.
+The stem, the first stage and all normalisation layers are frozen, as in torchvision with pretrained weights. With
+`curve`: 50 steps of both at 256 pixels, to compare their losses.
 
-Run by hand: python benchmarks/training.py [curve]
+Usage: python benchmarks/training.py [curve]
 """
 
 import contextlib
@@ -26,26 +26,26 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from retinanet.checkpoints.convert import import_weights
 from retinanet.losses.criterion import Targets, make_criterion
 
-sys.path.append(str(Path(__file__).parents[1]))
-from torchvision_models import random_model
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from helpers.torchvision_models import random_model
 
 CLASSES, BATCH, OBJECTS = 80, 2, 12
 SIZE, CURVE_SIZE = 512, 256
 STEPS, BATCHES = 50, 8
-RATE = 0.01 * BATCH / 16  # of the paper, 4.1
+RATE = 0.01 * BATCH / 16  # learning rate (paper, section 4.1)
 
 Step = Callable[[Tensor, list[Tensor], list[Tensor]], float]  # images (B, 3, H, W) uint8, boxes, labels -> loss
 
 
 def torchvision_model(size: int) -> TorchvisionRetinaNet:
-    """As retinanet_resnet50_fpn makes it from pretrained weights, which are random here."""
+    """The model that retinanet_resnet50_fpn makes from pretrained weights, with random weights."""
     trunk = resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
     backbone = _resnet_fpn_extractor(trunk, 3, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256))
     model = TorchvisionRetinaNet(backbone, CLASSES, min_size=size, max_size=size)
     model.load_state_dict(random_model(v2=False, num_classes=CLASSES).state_dict(), strict=False)
     head = model.head.classification_head.cls_logits
     nn.init.normal_(head.weight, std=0.01)
-    nn.init.constant_(head.bias, -4.6)  # the prior's
+    nn.init.constant_(head.bias, -4.6)  # for a prior of 0.01
     nn.init.normal_(model.head.regression_head.bbox_reg.weight, std=0.01)
     return model.train()
 
@@ -62,7 +62,7 @@ def theirs(model: TorchvisionRetinaNet) -> Step:
 
 
 def ours(model: TorchvisionRetinaNet, precision: str) -> Step:
-    """Our network of its weights, trained as `retina train` does under the preset `torchvision`."""
+    """Our network with the weights of `model`, trained like `retina train` with the preset `torchvision`."""
     with tempfile.TemporaryDirectory() as folder:
         torch.save(model.state_dict(), Path(folder) / "theirs.pth")
         own, metadata = import_weights(Path(folder) / "theirs.pth")
@@ -120,7 +120,7 @@ def curve() -> None:
     for name, values in losses.items():
         means = (f"{statistics.mean(values[i : i + 10]):.4f}" for i in range(0, STEPS, 10))
         apart = max(abs(a - b) / b for a, b in zip(values, losses["theirs"], strict=True))
-        print(f"{name}: mean losses of ten steps each {', '.join(means)}; from theirs at most {apart:.2%}")
+        print(f"{name}: mean losses of ten steps each {', '.join(means)}; difference from theirs at most {apart:.2%}")
 
 
 if __name__ == "__main__":
