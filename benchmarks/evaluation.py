@@ -20,6 +20,7 @@ from retinanet.benchmark.random_detector import save_random_detector
 from retinanet.checkpoints.pretrained import open_model
 from retinanet.config.schema import DataConfig, DetectConfig
 from retinanet.data.formats.recognise import open_split
+from retinanet.data.transforms import Resizing
 from retinanet.evaluation import evaluate as evaluation
 from retinanet.evaluation.coco_metrics import METRICS, score
 from retinanet.evaluation.pycocotools_metrics import pycocotools_stats
@@ -87,7 +88,7 @@ def stages(root: Path) -> None:
     torch_model.detect_stages = decoding.timed(torch_model.detect_stages)
 
     def run() -> None:
-        evaluation.evaluate(model, dataset, SHORT, LONG, DetectConfig(), workers=WORKERS)
+        evaluation.evaluate(model, dataset, Resizing(SHORT, LONG), DetectConfig(), workers=WORKERS)
 
     run()  # warm-up
     network.seconds, decoding.seconds = np.zeros(2), np.zeros(2)

@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 
 from retinanet.data.dataset import blank_sample
 from retinanet.data.images import read_image
-from retinanet.data.transforms import flip_horizontal, resize
+from retinanet.data.transforms import Resizing, flip_horizontal, resize
 
 IMAGES = 32
 
@@ -31,7 +31,7 @@ def main():
 
     def ours():
         for file in files:
-            resize(flip_horizontal(replace(blank_sample(0, ""), image=read_image(file))), 800, 1333)
+            resize(flip_horizontal(replace(blank_sample(0, ""), image=read_image(file))), Resizing())
 
     def theirs():
         for file in files:

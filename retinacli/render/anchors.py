@@ -19,7 +19,7 @@ def document(anchors: "AnchorConfig", coverage: "Coverage | None", found: "Found
     return {
         "anchors": anchors_document(anchors),
         "coverage": coverage and {"share": coverage.share, **asdict(coverage)},
-        "optimized": found and asdict(found),
+        "optimized": found and {**asdict(found), "anchors": _searched(found)},
     }
 
 
@@ -33,13 +33,11 @@ def tables(anchors: "AnchorConfig", coverage: "Coverage | None", found: "Found |
 
 def anchors_document(anchors: "AnchorConfig") -> dict[str, Any]:
     """Pixels; side: square root of the area."""
-    from retinanet.dataset_analysis.anchor_coverage import LEVELS, anchor_shapes
-    from retinanet.model.anchors import STRIDES
+    from retinanet.dataset_analysis.anchor_coverage import LEVELS, anchor_sides
+    from retinanet.model.anchors import STRIDES, AnchorShapes
 
     kinds = list(product(anchors.scales, anchors.ratios))
-    shapes = anchor_shapes(
-        anchors.sizes, anchors.scales, anchors.ratios, anchors.whole_pixels
-    ).tolist()  # L lists of A [width, height]
+    shapes = anchor_sides(AnchorShapes.from_config(anchors)).tolist()  # L lists of A [width, height]
     levels = [
         {
             "level": level,
@@ -114,10 +112,15 @@ def search_table(found: "Found", anchors: "AnchorConfig") -> None:
     print(_yaml(found, anchors))
 
 
+def _searched(found: "Found") -> dict[str, tuple[float, ...]]:
+    """The anchors' numbers that the search chooses, by their keys in a config."""
+    return {"sizes": found.anchors.sizes, "scales": found.anchors.scales, "ratios": found.anchors.ratios}
+
+
 def _yaml(found: "Found", anchors: "AnchorConfig") -> str:
     """The block to paste, thresholds included where they are not the defaults."""
     lines = ["anchors:"]
-    for name, values in asdict(found.anchors).items():
+    for name, values in _searched(found).items():
         lines.append(f"  {name}: [{', '.join(str(value).removesuffix('.0') for value in values)}]")
     defaults = type(anchors)()
     for name in ("foreground_iou", "background_iou"):

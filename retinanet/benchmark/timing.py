@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from retinanet.data.transforms import padded, resized_size
+from retinanet.data.transforms import Resizing, padded, resized_size
 from retinanet.detections import Detections
 from retinanet.inference.detector import Detector
 
@@ -103,8 +103,7 @@ def staged(detector: Detector, file: Path) -> tuple[Detections, list[float]]:
 
 def work(detector: Detector, image: np.ndarray) -> Work:
     """image: (H, W, 3) uint8 RGB."""
-    d = detector.data
-    size = resized_size((image.shape[0], image.shape[1]), d.short_side, d.long_side, d.resize)
+    size = resized_size((image.shape[0], image.shape[1]), Resizing.from_config(detector.data))
     sides = (padded(size[0]), padded(size[1]))
     [found], anchors, candidates = detector.model.detect_and_count(*detector.prepare([image]), detector.settings)
     return Work(size, sides, len(found), anchors, candidates)

@@ -1,35 +1,54 @@
 """Transforms of a `Sample`: each returns a new one whose boxes match its pixels; chance comes from `rng` alone."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from retinanet.config.schema import AugmentConfig, DataConfig
 from retinanet.data.dataset import Sample
 
 CROP_TRIES = 10
 PAD_MULTIPLE = 32  # C5's stride
 
-Resize = Literal["opencv", "pil", "float", "float_opencv"]
+ResizeMethod = Literal["opencv", "pil", "float", "float_opencv"]
 
 
-def resize(sample: Sample, short_side: int, long_side: int, method: Resize = "opencv") -> Sample:
-    """Scale the short side to `short_side` pixels, or less where the long one would exceed `long_side`.
+@dataclass(frozen=True)
+class Resizing:
+    """The size that an image is scaled to, and how.
 
-    Boxes follow the rounded sides, so each axis has its own ratio.
-
+    short_side: pixels of the short side, or fewer where the long one would exceed `long_side` pixels.
     method: opencv, linear on uint8; pil, bilinear with anti-aliasing on uint8, as detectron2; float, bilinear without
         rounding of pixels, as torchvision, after which the image is float32; float_opencv, the same within 0.03 of 255,
         without torch.
     """
+
+    short_side: int = DataConfig.short_side
+    long_side: int = DataConfig.long_side
+    method: ResizeMethod = "opencv"
+
+    @classmethod
+    def from_config(cls, data: DataConfig) -> "Resizing":
+        return cls(data.short_side, data.long_side, data.resize)
+
+
+def training_resizings(data: DataConfig, augmentation: AugmentConfig) -> tuple[Resizing, ...]:
+    """One for each short side that training draws from; a single one unless training is multi-scale."""
+    short_sides = augmentation.short_sides or (data.short_side,)
+    return tuple(Resizing(short_side, data.long_side, data.resize) for short_side in short_sides)
+
+
+def resize(sample: Sample, resizing: Resizing) -> Sample:
+    """Scale the image and its boxes. Boxes follow the rounded sides, so each axis has its own ratio."""
     height, width = sample.image.shape[:2]
-    new_height, new_width = resized_size((height, width), short_side, long_side, method)
+    new_height, new_width = resized_size((height, width), resizing)
     if (new_height, new_width) == (height, width):
         return sample
-    match method:
+    match resizing.method:
         case "opencv":
             image = cv2.resize(sample.image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
         case "pil":
@@ -48,13 +67,13 @@ def resize(sample: Sample, short_side: int, long_side: int, method: Resize = "op
     return replace(sample, image=image, boxes=(sample.boxes * ratios).astype(np.float32))
 
 
-def resized_size(size: tuple[int, int], short_side: int, long_side: int, method: Resize = "opencv") -> tuple[int, int]:
+def resized_size(size: tuple[int, int], resizing: Resizing) -> tuple[int, int]:
     """(height, width) in pixels that `resize` gives to an image of `size` (height, width).
 
     Sides are rounded half up as in detectron2; by `float` and `float_opencv` cut, as in torchvision.
     """
-    scale = min(short_side / min(size), long_side / max(size))
-    rounding = 0.0 if method.startswith("float") else 0.5
+    scale = min(resizing.short_side / min(size), resizing.long_side / max(size))
+    rounding = 0.0 if resizing.method.startswith("float") else 0.5
     height, width = (max(1, int(side * scale + rounding)) for side in size)
     return height, width
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from retinanet.config.schema import Config
 from retinanet.data.dataset import Dataset
-from retinanet.data.transforms import Resize, padded, resized_size
+from retinanet.data.transforms import Resizing, padded, resized_size, training_resizings
 from retinanet.errors import DataError
-from retinanet.model.anchors import STRIDES, cell_anchors
+from retinanet.model.anchors import STRIDES, AnchorShapes, cell_anchors
 
 LEVELS = ("P3", "P4", "P5", "P6", "P7")
 SIZES = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, np.inf)}  # COCO's areas, upper end excluded
@@ -84,15 +84,12 @@ class Coverage:
 def data_coverage(config: Config, dataset: Dataset) -> tuple[Objects, Coverage]:
     """The objects of `dataset` as `config` trains on them, and how its anchors cover them. Raises: DataError."""
     a = config.anchors
-    short_sides = config.train.augment.short_sides or (config.data.short_side,)
-    objects = resized_objects(dataset, short_sides, config.data.long_side, config.data.resize)
-    return objects, coverage(
-        dataset, objects, a.sizes, a.scales, a.ratios, a.foreground_iou, a.background_iou, a.whole_pixels
-    )
+    objects = resized_objects(dataset, training_resizings(config.data, config.train.augment))
+    return objects, coverage(dataset, objects, AnchorShapes.from_config(a), a.foreground_iou, a.background_iou)
 
 
-def resized_objects(dataset: Dataset, short_sides: Sequence[int], long_side: int, method: Resize = "opencv") -> Objects:
-    """All objects of `dataset` but crowds, as `resize` makes them at each of `short_sides`.
+def resized_objects(dataset: Dataset, resizings: Sequence[Resizing]) -> Objects:
+    """All objects of `dataset` but crowds, as `resize` makes them by each of `resizings`.
 
     Random crops and flips are left out: each image is taken as it is. Raises: DataError if there are no objects.
     """
@@ -105,14 +102,12 @@ def resized_objects(dataset: Dataset, short_sides: Sequence[int], long_side: int
     boxes = np.clip(np.stack([x, y, x + w, y + h], axis=1), 0, np.stack([width, height, width, height], axis=1))
     boxes = boxes.astype(np.float32)  # as a Sample's are, here and after the resize
     resized, sizes = [], []
-    for short_side in short_sides:
-        new = np.array(
-            [resized_size((rows, columns), short_side, long_side, method) for rows, columns in dataset.sizes.tolist()]
-        )
+    for resizing in resizings:
+        new = np.array([resized_size((rows, columns), resizing) for rows, columns in dataset.sizes.tolist()])
         ratios = (new / dataset.sizes)[images][:, [1, 0, 1, 0]]
         resized.append((boxes * ratios).astype(np.float32).astype(np.float64))
         sizes.append(new[images])
-    times = len(short_sides)
+    times = len(resizings)
     return Objects(np.concatenate(resized), np.concatenate(sizes), np.tile(kept, times), np.tile(images, times))
 
 
@@ -125,11 +120,9 @@ def level_cells(image_sizes: np.ndarray, stride: int) -> np.ndarray:
     return -(-padded(image_sizes) // stride)  # P6 and P7 are halved by convolutions that round up
 
 
-def anchor_shapes(
-    sizes: Sequence[float], scales: Sequence[float], ratios: Sequence[float], whole_pixels: bool = False
-) -> np.ndarray:
+def anchor_sides(shapes: AnchorShapes) -> np.ndarray:
     """(L, A, 2) float64, width and height in pixels of the anchors of one cell of each level."""
-    cells = np.stack([cell_anchors(size, scales, ratios, whole_pixels).double().numpy() for size in sizes])  # (L, A, 4)
+    cells = np.stack([cell.double().numpy() for cell in cell_anchors(shapes)])  # (L, A, 4)
     return cells[..., 2:] - cells[..., :2]
 
 
@@ -138,7 +131,7 @@ def nearest_cells(boxes: np.ndarray, image_sizes: np.ndarray, whole_pixels: bool
 
     Args:
         boxes: (M, 4) xyxy pixels. image_sizes: (M, 2), height and width in pixels of the image of each box.
-        whole_pixels: as `image_anchors` takes it.
+        whole_pixels: as in `AnchorShapes`.
     Returns: (L, 4, M) pixels, distances to the left, up, right and down; negative where the edge lies the other way.
     """
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -151,43 +144,35 @@ def nearest_cells(boxes: np.ndarray, image_sizes: np.ndarray, whole_pixels: bool
     return np.stack(levels)
 
 
-def level_ious(distances: np.ndarray, shapes: np.ndarray) -> np.ndarray:
+def level_ious(distances: np.ndarray, sides: np.ndarray) -> np.ndarray:
     """IoU of each object with its best anchor of each level.
 
     Args:
-        distances: (L, 4, M), as `nearest_cells` gives them. shapes: (L, A, 2), as `anchor_shapes` does.
+        distances: (L, 4, M), as `nearest_cells` gives them. sides: (L, A, 2), as `anchor_sides` does.
     Returns: (L, M), 0 to 1.
     """
     levels = []
-    for (left, up, right, down), shape in zip(distances, shapes, strict=True):
-        w, h = shape.T[:, :, None] / 2  # (A, 1)
+    for (left, up, right, down), side in zip(distances, sides, strict=True):
+        w, h = side.T[:, :, None] / 2  # (A, 1)
         shared = np.maximum(np.minimum(left, w) + np.minimum(right, w), 0)  # (A, M)
         shared *= np.maximum(np.minimum(up, h) + np.minimum(down, h), 0)
         levels.append((shared / (4 * w * h + (left + right) * (up + down) - shared)).max(axis=0))
     return np.stack(levels)
 
 
-def best_anchors(
-    boxes: np.ndarray,
-    image_sizes: np.ndarray,
-    sizes: Sequence[float],
-    scales: Sequence[float],
-    ratios: Sequence[float],
-    whole_pixels: bool = False,
-) -> tuple[np.ndarray, np.ndarray]:
+def best_anchors(boxes: np.ndarray, image_sizes: np.ndarray, shapes: AnchorShapes) -> tuple[np.ndarray, np.ndarray]:
     """IoU (M,) of each object with the best of all anchors of its image, and that anchor's level (M,), 0 for P3.
 
     Equal to the maximum over `image_anchors`, but for the rounding of that one's float32 (up to 4e-6 at 2,000 pixels).
 
     Args:
         boxes: (M, 4) xyxy pixels of the resized image. image_sizes: (M, 2), its height and width.
-        sizes, scales, ratios, whole_pixels: as `image_anchors` takes them.
     """
-    shapes = anchor_shapes(sizes, scales, ratios, whole_pixels)
+    sides = anchor_sides(shapes)
     iou, level = np.zeros(len(boxes)), np.zeros(len(boxes), np.int64)
     for start in range(0, len(boxes), CHUNK):
         part = slice(start, start + CHUNK)
-        ious = level_ious(nearest_cells(boxes[part], image_sizes[part], whole_pixels), shapes)
+        ious = level_ious(nearest_cells(boxes[part], image_sizes[part], shapes.whole_pixels), sides)
         iou[part], level[part] = ious.max(axis=0), ious.argmax(axis=0)
     return iou, level
 
@@ -195,19 +180,15 @@ def best_anchors(
 def coverage(
     dataset: Dataset,
     objects: Objects,
-    sizes: Sequence[float],
-    scales: Sequence[float],
-    ratios: Sequence[float],
+    shapes: AnchorShapes,
     foreground_iou: float = 0.5,
     background_iou: float = 0.4,
-    whole_pixels: bool = False,
 ) -> Coverage:
     """How many of `objects`, which are those of `dataset`, find an anchor that `match` would give them.
 
-    An object whose best anchor overlaps another one still more counts as covered too. sizes, scales, ratios,
-    whole_pixels: as `image_anchors` takes them.
+    An object whose best anchor overlaps another one still more counts as covered too.
     """
-    iou, level = best_anchors(objects.boxes, objects.image_sizes, sizes, scales, ratios, whole_pixels)
+    iou, level = best_anchors(objects.boxes, objects.image_sizes, shapes)
     labels, areas = dataset.labels[objects.indices], dataset.areas[objects.indices]
 
     def share(name: str, chosen: np.ndarray) -> Share:

@@ -12,12 +12,12 @@ import torch
 from retinanet.config.schema import Config
 from retinanet.data.dataset import Dataset, blank_sample
 from retinanet.data.images import read_image
-from retinanet.data.transforms import padded, resize
-from retinanet.dataset_analysis.anchor_coverage import LEVELS, anchor_shapes, best_anchors, level_cells
+from retinanet.data.transforms import padded, resize, training_resizings
+from retinanet.dataset_analysis.anchor_coverage import LEVELS, anchor_sides, best_anchors, level_cells
 from retinanet.errors import DataError
 from retinanet.inference.drawing import FONT, draw_tag
 from retinanet.losses.matching import match
-from retinanet.model.anchors import STRIDES, image_anchors
+from retinanet.model.anchors import STRIDES, AnchorShapes, image_anchors
 from retinanet.plotting import BLUE, GREEN, ORANGE, SKY_BLUE, VERMILLION, YELLOW, rgb
 
 Colour = tuple[int, int, int]  # RGB, 0 to 255
@@ -91,13 +91,13 @@ def anchor_picture(config: Config, dataset: Dataset | None, file: Path) -> Pictu
         image = read_image(file, max_pixels=config.data.max_pixels)
         sample, source = replace(blank_sample(0, str(file)), image=image), str(file)
     a = config.anchors
-    shapes = (a.sizes, a.scales, a.ratios, a.whole_pixels)
-    short_sides = config.train.augment.short_sides or (config.data.short_side,)
-    sample = resize(sample, max(short_sides), config.data.long_side, config.data.resize)
-    panels = [cells_panel(sample.image, *shapes)]
+    shapes = AnchorShapes.from_config(a)
+    resizings = training_resizings(config.data, config.train.augment)
+    sample = resize(sample, max(resizings, key=lambda resizing: resizing.short_side))
+    panels = [cells_panel(sample.image, shapes)]
     if index is not None:
         matching = (a.foreground_iou, a.background_iou, a.force_best)
-        panels.append(matches_panel(sample.image, sample.boxes, sample.crowd, *shapes, *matching))
+        panels.append(matches_panel(sample.image, sample.boxes, sample.crowd, shapes, *matching))
     return Picture(beside(panels), source, index is not None)
 
 
@@ -118,26 +118,20 @@ def find_image(dataset: Dataset, file: Path) -> int | None:
     return same[0] if same else None
 
 
-def cells_panel(
-    image: np.ndarray,
-    sizes: Sequence[float],
-    scales: Sequence[float],
-    ratios: Sequence[float],
-    whole_pixels: bool = False,
-) -> Panel:
+def cells_panel(image: np.ndarray, shapes: AnchorShapes) -> Panel:
     """The anchors of one cell of each level: the cell nearest to the centre of the image, marked by a dot.
 
     The panel reaches beyond the image by up to half of its width and height.
 
     Args:
-        image: (H, W, 3) uint8 RGB, resized as for training. the others: as `image_anchors` takes them.
+        image: (H, W, 3) uint8 RGB, resized as for training.
     """
     size = np.array(image.shape[:2])
     height, width = size.tolist()
     boxes, centers = [], []
-    for stride, shapes in zip(STRIDES, anchor_shapes(sizes, scales, ratios, whole_pixels), strict=True):
+    for stride, sides in zip(STRIDES, anchor_sides(shapes), strict=True):
         center = np.minimum(np.rint(size / 2 / stride), level_cells(size, stride) - 1)[::-1] * stride  # xy
-        boxes.append(np.concatenate([center - shapes / 2, center + shapes / 2], axis=1))  # (A, 4)
+        boxes.append(np.concatenate([center - sides / 2, center + sides / 2], axis=1))  # (A, 4)
         centers.append(center)
     every = np.concatenate(boxes)
     left, top = np.maximum(np.minimum(every[:, :2].min(axis=0) - 8, 0), (-width / 2, -height / 2))
@@ -151,8 +145,8 @@ def cells_panel(
         cv2.circle(view.canvas, (x, y), 5, INK, cv2.FILLED, cv2.LINE_AA)
         cv2.circle(view.canvas, (x, y), 4, colour, cv2.FILLED, cv2.LINE_AA)
     legend = []
-    for name, stride, side, colour in zip(LEVELS, STRIDES, sizes, LEVEL_COLOURS, strict=True):
-        low, high = side * min(scales), side * max(scales)
+    for name, stride, side, colour in zip(LEVELS, STRIDES, shapes.sizes, LEVEL_COLOURS, strict=True):
+        low, high = side * min(shapes.scales), side * max(shapes.scales)
         legend.append((colour, f"{name}, stride {stride} px: anchor sides {low:.0f} to {high:.0f} px"))
     return Panel(view.canvas, legend)
 
@@ -161,10 +155,7 @@ def matches_panel(
     image: np.ndarray,
     boxes: np.ndarray,
     crowd: np.ndarray,
-    sizes: Sequence[float],
-    scales: Sequence[float],
-    ratios: Sequence[float],
-    whole_pixels: bool = False,
+    shapes: AnchorShapes,
     foreground_iou: float = 0.5,
     background_iou: float = 0.4,
     force_best: bool = False,
@@ -176,14 +167,14 @@ def matches_panel(
 
     Args:
         image: (H, W, 3) uint8 RGB, resized as for training. boxes: (M, 4) xyxy pixels of it. crowd: (M,) bool.
-        the others: as `image_anchors` and `match` take them.
+        the others: as `match` takes them.
     """
     height, width = image.shape[:2]
-    anchors = torch.cat(image_anchors((padded(height), padded(width)), sizes, scales, ratios, whole_pixels))
+    anchors = torch.cat(image_anchors((padded(height), padded(width)), shapes))
     gt_boxes = torch.as_tensor(boxes, dtype=torch.float32)
     matched = match(anchors, gt_boxes, torch.as_tensor(crowd), foreground_iou, background_iou, force_best).numpy()
     image_sizes = np.tile([height, width], (len(boxes), 1))
-    best, _ = best_anchors(boxes.astype(np.float64), image_sizes, sizes, scales, ratios, whole_pixels)
+    best, _ = best_anchors(boxes.astype(np.float64), image_sizes, shapes)
     view = _View(image, (-width / 16, -height / 16, width * 17 / 16, height * 17 / 16), whitened=0.25)
     plain = view.canvas.copy()
     outcomes, tags = [], []

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from retinanet.config.schema import AnchorConfig, DataConfig
+from retinanet.config.schema import AnchorConfig
 from retinanet.data.dataset import Dataset
+from retinanet.data.transforms import Resizing
 from retinanet.dataset_analysis.anchor_coverage import best_anchors, resized_objects
 from retinanet.dataset_analysis.findings import FIRST, Finding, Level, Split, are, counted, have, part, unique
-from retinanet.model.anchors import STRIDES
+from retinanet.model.anchors import STRIDES, AnchorShapes
 
 BEYOND = 1.0  # pixels over the image's edge that come from rounding
 FEW = 10  # objects from which a class is hardly learnt
@@ -133,18 +134,14 @@ def in_classes(train: Split, val: Dataset) -> Iterator[Finding]:
         yield train.categories(np.array([largest, smallest]), "info", "imbalance", text, advice)
 
 
-def after_resize(
-    train: Split, config: DataConfig, anchors: AnchorConfig, short_sides: Sequence[int]
-) -> Iterator[Finding]:
-    """What is too small or too odd for the anchors at each of `short_sides`."""
-    objects = resized_objects(train.data, short_sides, config.long_side, config.resize)
-    rows = objects.indices[: len(objects.indices) // len(short_sides)]
-    sides = "" if len(short_sides) == 1 else " at any of train.augment.short_sides"
+def after_resize(train: Split, resizings: Sequence[Resizing], anchors: AnchorConfig) -> Iterator[Finding]:
+    """Objects that after each of `resizings` are too small, or of too odd a shape, for the anchors."""
+    objects = resized_objects(train.data, resizings)
+    rows = objects.indices[: len(objects.indices) // len(resizings)]
+    sides = "" if len(resizings) == 1 else " at any of train.augment.short_sides"
 
-    iou, _ = best_anchors(
-        objects.boxes, objects.image_sizes, anchors.sizes, anchors.scales, anchors.ratios, anchors.whole_pixels
-    )
-    unreached = rows[(iou < anchors.background_iou).reshape(len(short_sides), -1).all(axis=0)]
+    iou, _ = best_anchors(objects.boxes, objects.image_sizes, AnchorShapes.from_config(anchors))
+    unreached = rows[(iou < anchors.background_iou).reshape(len(resizings), -1).all(axis=0)]
     if len(unreached) and not anchors.force_best:
         text = (
             f"{part(len(unreached), len(rows), 'object')} {have(len(unreached))} no anchor of IoU >= "
@@ -154,7 +151,7 @@ def after_resize(
         yield train.objects(unreached, "warning", "unreached-object", text, advice)
 
     x1, y1, x2, y2 = objects.boxes.T
-    tiny = rows[((x2 - x1) * (y2 - y1) < TINY**2).reshape(len(short_sides), -1).all(axis=0)]
+    tiny = rows[((x2 - x1) * (y2 - y1) < TINY**2).reshape(len(resizings), -1).all(axis=0)]
     if len(tiny):
         text = (
             f"{part(len(tiny), len(rows), 'object')} {are(len(tiny))} smaller than {TINY} x {TINY} px after the "

@@ -9,6 +9,7 @@ from retinanet.config.schema import Config, DataConfig
 from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
 from retinanet.data.shapes import Shapes
+from retinanet.data.transforms import training_resizings
 from retinanet.dataset_analysis import image_files as files
 from retinanet.dataset_analysis.annotations import (
     after_resize,
@@ -76,8 +77,7 @@ def check(
         train = splits[0]
         findings += in_classes(train, splits[-1].data)
         if not train.data.crowd.all():
-            short_sides = config.train.augment.short_sides or (config.data.short_side,)
-            findings += after_resize(train, config.data, config.anchors, short_sides)
+            findings += after_resize(train, training_resizings(config.data, config.train.augment), config.anchors)
     return Report(summaries, sorted(findings, key=lambda finding: LEVELS.index(finding.level)))
 
 

@@ -11,7 +11,7 @@ import torch
 from retinanet.config.schema import DetectConfig
 from retinanet.data.dataset import Dataset, Sample
 from retinanet.data.loader import eval_loader
-from retinanet.data.transforms import Resize
+from retinanet.data.transforms import Resizing
 from retinanet.data.views import EvalSamples
 from retinanet.detections import NO_DETECTIONS, Detections
 from retinanet.evaluation.coco_metrics import METRICS, ClassResult, score
@@ -61,14 +61,12 @@ NO_EXTRAS = Extras()
 def evaluate(
     model: TorchModel | ExportedModel,
     dataset: Dataset,
-    short_side: int,
-    long_side: int,
+    resizing: Resizing,
     settings: DetectConfig,
     batch_size: int = 1,
     workers: int = 0,
     progress: Callable[[int, int], object] = lambda done, total: None,
     extras: Extras = NO_EXTRAS,
-    method: Resize = "opencv",
 ) -> Evaluation:
     """Detect objects in every image of `dataset` and compute the 12 COCO numbers.
 
@@ -82,7 +80,7 @@ def evaluate(
     """
     observer = MissedObjectsObserver(dataset, settings.score_threshold) if extras.missed_objects else None
     rows, notes = [np.zeros((0, 7))], []
-    by_image = detections(model, dataset, short_side, long_side, settings, batch_size, workers, observer, method)
+    by_image = detections(model, dataset, resizing, settings, batch_size, workers, observer)
     for done, (sample, detected, fault) in enumerate(by_image, 1):
         rows.append(coco_rows(detected, sample.image_id, dataset.category_ids))
         if fault is not None:
@@ -128,38 +126,25 @@ def evaluate_checkpoint(
     else:
         network, config, dataset = checkpoint_and_data(path, source, device)
         model = TorchModel(network)
-    d = config.data
-    result = evaluate(
-        model,
-        dataset,
-        d.short_side,
-        d.long_side,
-        config.detect,
-        batch_size,
-        d.workers,
-        progress,
-        extras,
-        model.resize_method(d.resize),
-    )
+    resizing = model.resizing(Resizing.from_config(config.data))
+    result = evaluate(model, dataset, resizing, config.detect, batch_size, config.data.workers, progress, extras)
     return replace(result, notes=(*dataset.notes, *result.notes))
 
 
 def detections(
     model: TorchModel | ExportedModel,
     dataset: Dataset,
-    short_side: int,
-    long_side: int,
+    resizing: Resizing,
     settings: DetectConfig,
     batch_size: int = 1,
     workers: int = 0,
     observer: MissedObjectsObserver | None = None,
-    method: Resize = "opencv",
 ) -> Iterator[tuple[Sample, Detections, str | None]]:
     """Each image of `dataset` without its pixels, its detections, and an error message if it could not be read.
 
     Images of similar shape come together.
     """
-    view = EvalSamples(dataset, short_side, long_side, method)
+    view = EvalSamples(dataset, resizing)
     model = model.copy_for_evaluation()
     for batch in eval_loader(view, batch_size, workers, pin_memory=model.on_gpu):
         of_batch = model.detect(

@@ -93,13 +93,13 @@ def _append_detection(
     inside, outside = _corner(op, sizes), _corner(op, original_sizes)  # (B, 1, 4): w, h, w, h
 
     size = op("Slice", op("Shape", images), [1], [3])  # (2,): height, width
+    shapes = cell_anchors(model.anchor_shapes)  # L of (A, 4)
     found = []
     for level, stride in enumerate(STRIDES):
         cells = op("Div", op("Add", size, [stride - 1]), [stride])  # convolutions round up
-        strides = op("Div", size, cells) if model.whole_pixels else op.constant([stride, stride])
-        shapes = (model.anchor_sizes[level], model.anchor_scales, model.anchor_ratios, model.whole_pixels)
+        strides = op("Div", size, cells) if model.anchor_shapes.whole_pixels else op.constant([stride, stride])
         score, label, row = _best(op, logits[level], threshold, settings.top_k)  # (B, c)
-        box = _decode(op, op.pick(deltas[level], row), _anchors(op, row, cells, strides, cell_anchors(*shapes).numpy()))
+        box = _decode(op, op.pick(deltas[level], row), _anchors(op, row, cells, strides, shapes[level].numpy()))
         found.append((op("Min", op("Max", box, np.float32(0)), inside) if settings.clip_first else box, score, label))
     boxes, scores, labels = (op("Concat", *parts, axis=1) for parts in zip(*found, strict=True))  # (B, C, ...)
 

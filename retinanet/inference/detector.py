@@ -11,7 +11,7 @@ from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.schema import DetectConfig
 from retinanet.data.dataset import Sample, blank_sample
 from retinanet.data.images import read_image
-from retinanet.data.transforms import pad, resize
+from retinanet.data.transforms import Resizing, pad, resize
 from retinanet.detections import ABOVE_ALL_SCORES, Detections
 from retinanet.inference.exported_model import ExportedModel, Precision, check_engine, is_exported, open_exported
 
@@ -49,8 +49,8 @@ class Detector:
 
         images: each (H, W, 3) uint8 RGB.
         """
-        d = self.data
-        samples = [resize(_sample(i), d.short_side, d.long_side, self.model.resize_method(d.resize)) for i in images]
+        resizing = self.model.resizing(Resizing.from_config(self.data))
+        samples = [resize(_sample(image), resizing) for image in images]
         return *pad([sample.image for sample in samples]), [sample.original_size for sample in samples]
 
     def predict_batch(self, images: Sequence[np.ndarray], labels: Sequence[int] | None = None) -> list[Detections]:

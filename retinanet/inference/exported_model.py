@@ -4,6 +4,7 @@ import functools
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import numpy as np
 from retinanet import devices
 from retinanet.checkpoints.metadata import Metadata, from_record
 from retinanet.config.schema import DetectConfig
-from retinanet.data.transforms import Resize
+from retinanet.data.transforms import Resizing
 from retinanet.detections import ABOVE_ALL_SCORES, Detections
 from retinanet.errors import CheckpointError, ConfigError
 from retinanet.io.size_limits import check_size
@@ -42,9 +43,9 @@ class ExportedModel:
         """Run the graph on INPUTS. Returns: the OUTPUTS."""
         raise NotImplementedError
 
-    def resize_method(self, configured: Resize) -> Resize:
-        """How to resize images for this model where the config says `configured`: never with torch."""
-        return "float_opencv" if configured == "float" else configured
+    def resizing(self, configured: Resizing) -> Resizing:
+        """How to resize images for this model if the config says `configured`: never with torch."""
+        return replace(configured, method="float_opencv") if configured.method == "float" else configured
 
     def copy_for_evaluation(self) -> "ExportedModel":
         """The model itself, since it cannot be trained."""

@@ -12,7 +12,7 @@ from retinanet import devices
 from retinanet.checkpoints.metadata import Metadata
 from retinanet.checkpoints.pretrained import open_model
 from retinanet.config.schema import DetectConfig
-from retinanet.data.transforms import Resize
+from retinanet.data.transforms import Resizing
 from retinanet.detections import Detections
 from retinanet.model.batchnorm_folding import fold_for_inference
 from retinanet.model.postprocess import Stages, detect_stages
@@ -39,8 +39,8 @@ class TorchModel:
         """Whether batches in pinned memory reach the device faster."""
         return self.device.type == "cuda"
 
-    def resize_method(self, configured: Resize) -> Resize:
-        """How to resize images for this model where the config says `configured`."""
+    def resizing(self, configured: Resizing) -> Resizing:
+        """How to resize images for this model if the config says `configured`."""
         return configured
 
     def copy_for_evaluation(self) -> "TorchModel":

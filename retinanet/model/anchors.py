@@ -1,69 +1,91 @@
 """Anchors: nine reference boxes at each cell of P3 to P7 (paper, section 4)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from retinanet.config.schema import AnchorConfig
+
 STRIDES = (8, 16, 32, 64, 128)  # pixels between cells of P3..P7
 
 
-def cell_anchors(size: float, scales: Sequence[float], ratios: Sequence[float], whole_pixels: bool = False) -> Tensor:
-    """The A anchors of one cell, centred on the origin: (A, 4) xyxy pixels, scale-major as detectron2 orders them.
+@dataclass(frozen=True)
+class AnchorShapes:
+    """The anchors of one cell of each level; the defaults are the paper's (section 4).
 
-    An anchor of scale s and ratio r has area (size * s)^2 and height / width = r. whole_pixels: size * s is cut to a
-    whole number and the corners are rounded, as torchvision has it.
+    An anchor of scale s and ratio r has area (size * s)^2 and height / width = r.
+
+    sizes: L sides in pixels, of each level's square anchor of scale 1. scales, ratios: their product is the A anchors.
+    whole_pixels: as in torchvision: size * s is cut to a whole number, corners are rounded, and the stride is the padded
+        image's side over the number of cells, cut to a whole number.
     """
-    boxes = []
-    for scale in scales:
-        area = int(size * scale) ** 2 if whole_pixels else size**2 * scale**2
-        for ratio in ratios:
-            width = (area / ratio) ** 0.5
-            height = width * ratio
-            boxes.append([-width / 2, -height / 2, width / 2, height / 2])
-    return torch.tensor(boxes).round() if whole_pixels else torch.tensor(boxes)
+
+    sizes: tuple[float, ...] = AnchorConfig.sizes
+    scales: tuple[float, ...] = AnchorConfig.scales
+    ratios: tuple[float, ...] = AnchorConfig.ratios
+    whole_pixels: bool = AnchorConfig.whole_pixels
+
+    @classmethod
+    def from_config(cls, anchors: AnchorConfig) -> "AnchorShapes":
+        return cls(anchors.sizes, anchors.scales, anchors.ratios, anchors.whole_pixels)
+
+    @property
+    def per_cell(self) -> int:
+        """A, the number of anchors per cell."""
+        return len(self.scales) * len(self.ratios)
+
+
+PAPER_SHAPES = AnchorShapes()
+
+
+def cell_anchors(shapes: AnchorShapes) -> list[Tensor]:
+    """The anchors of one cell of each level, centred on the origin: L tensors (A, 4), xyxy pixels.
+
+    Scale-major, as detectron2 orders them: the ratios of the first scale come first.
+    """
+    levels = []
+    for size in shapes.sizes:
+        boxes = []
+        for scale in shapes.scales:
+            area = int(size * scale) ** 2 if shapes.whole_pixels else size**2 * scale**2
+            for ratio in shapes.ratios:
+                width = (area / ratio) ** 0.5
+                height = width * ratio
+                boxes.append([-width / 2, -height / 2, width / 2, height / 2])
+        levels.append(torch.tensor(boxes).round() if shapes.whole_pixels else torch.tensor(boxes))
+    return levels
 
 
 def image_anchors(
-    size: tuple[int, int],
-    sizes: Sequence[float] = (32, 64, 128, 256, 512),
-    scales: Sequence[float] = (1, 2 ** (1 / 3), 2 ** (2 / 3)),
-    ratios: Sequence[float] = (0.5, 1, 2),
-    whole_pixels: bool = False,
-    device: torch.device | str = "cpu",
+    size: tuple[int, int], shapes: AnchorShapes = PAPER_SHAPES, device: torch.device | str = "cpu"
 ) -> list[Tensor]:
-    """Anchors of P3..P7 for an image padded to `size` (height, width), multiples of 32, as `make_anchors` gives them.
-
-    whole_pixels: as torchvision has it; strides are `size` over the numbers of cells, cut, sides as in `cell_anchors`.
-    """
+    """Anchors of P3..P7 for an image padded to `size` (height, width), multiples of 32; see `make_anchors`."""
     cells = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in STRIDES]  # convolutions round up
     strides: Sequence[int | tuple[int, int]] = STRIDES
-    if whole_pixels:
+    if shapes.whole_pixels:
         strides = [(size[0] // rows, size[1] // columns) for rows, columns in cells]
-    return make_anchors(cells, sizes, scales, ratios, strides, whole_pixels, device)
+    return make_anchors(cells, shapes, strides, device)
 
 
 def make_anchors(
     feature_sizes: Sequence[tuple[int, int]],
-    sizes: Sequence[float] = (32, 64, 128, 256, 512),
-    scales: Sequence[float] = (1, 2 ** (1 / 3), 2 ** (2 / 3)),
-    ratios: Sequence[float] = (0.5, 1, 2),
+    shapes: AnchorShapes = PAPER_SHAPES,
     strides: Sequence[int | tuple[int, int]] = STRIDES,
-    whole_pixels: bool = False,
     device: torch.device | str = "cpu",
 ) -> list[Tensor]:
     """Anchors of every level (paper, section 4; centres on multiples of the stride, as in detectron2).
 
     Args:
         feature_sizes: (height, width) in cells of each of the L levels.
-        sizes: side in pixels of each level's square anchor of scale 1. strides: pixels between cells, or
-            (between rows, between columns). whole_pixels: as `cell_anchors` takes it.
+        strides: of each level, pixels between cells, or (pixels between rows, pixels between columns).
     Returns: L tensors (R_l, 4) xyxy pixels, R_l = height * width * A, ordered by row, column, anchor.
     Raises: ValueError if the arguments differ in their number of levels.
     """
     levels = []
-    for (height, width), size, stride in zip(feature_sizes, sizes, strides, strict=True):
-        cell = cell_anchors(size, scales, ratios, whole_pixels).to(device, non_blocking=True)
+    for (height, width), cell, stride in zip(feature_sizes, cell_anchors(shapes), strides, strict=True):
+        cell = cell.to(device, non_blocking=True)  # (A, 4)
         stride_y, stride_x = stride if isinstance(stride, tuple) else (stride, stride)
         y = torch.arange(height, device=device, dtype=torch.float32) * stride_y
         x = torch.arange(width, device=device, dtype=torch.float32) * stride_x

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retinanet.config.schema import AnchorConfig, ModelConfig
-from retinanet.model.anchors import image_anchors
+from retinanet.model.anchors import PAPER_SHAPES, AnchorShapes, image_anchors
 from retinanet.model.backbone import Backbone, group_norm, make_backbone
 
 
@@ -81,7 +81,6 @@ class RetinaNet(nn.Module):
 
     classes: K, foreground only. prior: score of every anchor at the start; None: 0.5, as a bias of zero gives it.
     pixel_mean, pixel_std: RGB in 0..255; None: the trunk's own.
-    anchor_sizes, anchor_scales, anchor_ratios: as `make_anchors` takes them; whole_pixels: as `image_anchors` takes it.
     """
 
     pixel_mean: Tensor
@@ -99,16 +98,12 @@ class RetinaNet(nn.Module):
         prior: float | None = 0.01,
         pixel_mean: tuple[float, ...] | None = None,
         pixel_std: tuple[float, ...] | None = None,
-        anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512),
-        anchor_scales: tuple[float, ...] = (1, 2 ** (1 / 3), 2 ** (2 / 3)),
-        anchor_ratios: tuple[float, ...] = (0.5, 1, 2),
-        whole_pixels: bool = False,
+        anchor_shapes: AnchorShapes = PAPER_SHAPES,
     ):
         super().__init__()
         self.classes = classes
-        self.anchor_sizes, self.anchor_scales, self.anchor_ratios = anchor_sizes, anchor_scales, anchor_ratios
-        self.whole_pixels = whole_pixels
-        per_cell = len(anchor_scales) * len(anchor_ratios)
+        self.anchor_shapes = anchor_shapes
+        per_cell = anchor_shapes.per_cell
         self.trunk = trunk
         self.fpn = FPN(trunk.channels, fpn_channels, p6_from)
         self.cls_subnet = Subnet(fpn_channels, head_channels, head_depth, per_cell * classes, head_norm)
@@ -161,9 +156,8 @@ class RetinaNet(nn.Module):
         """Anchors of P3..P7 for images of `size` (height, width), multiples of 32; those of the last size are kept."""
         key = (size, str(device))
         if key not in self._anchors:
-            shapes = (self.anchor_sizes, self.anchor_scales, self.anchor_ratios)
             with torch.inference_mode(False):  # training may meet them again
-                self._anchors = {key: image_anchors(size, *shapes, self.whole_pixels, device)}
+                self._anchors = {key: image_anchors(size, self.anchor_shapes, device)}
         return self._anchors[key]
 
 
@@ -187,10 +181,7 @@ def make_model(model: ModelConfig, anchors: AnchorConfig, classes: int, pretrain
         prior=model.prior,
         pixel_mean=model.pixel_mean,
         pixel_std=model.pixel_std,
-        anchor_sizes=anchors.sizes,
-        anchor_scales=anchors.scales,
-        anchor_ratios=anchors.ratios,
-        whole_pixels=anchors.whole_pixels,
+        anchor_shapes=AnchorShapes.from_config(anchors),
     )
 
 

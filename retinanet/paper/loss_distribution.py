@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from retinanet.data.loader import eval_loader
+from retinanet.data.transforms import Resizing
 from retinanet.data.views import EvalSamples
 from retinanet.errors import DataError
 from retinanet.evaluation.detector_and_data import OWN_VAL_SPLIT, DataSource, checkpoint_and_data
@@ -112,7 +113,7 @@ def loss_distribution(
         UniformSample(FOREGROUND_SAMPLES, np.random.default_rng([seed, 0])),
         UniformSample(BACKGROUND_SAMPLES, np.random.default_rng([seed, 1])),
     )
-    view = EvalSamples(dataset, d.short_side, d.long_side, d.resize)
+    view = EvalSamples(dataset, Resizing.from_config(d))
     notes = draw(model, view, criterion, *samples, d.workers, progress)
     for kind, sample in zip(("foreground", "background"), samples, strict=True):
         if not sample.total:

@@ -16,6 +16,7 @@ from retinanet.checkpoints.checkpoint import BEST, MODEL, Metadata
 from retinanet.config.schema import Config, loss_settings
 from retinanet.data.loader import Batch, train_loader
 from retinanet.data.sampler import AspectRatioBatchSampler
+from retinanet.data.transforms import Resizing, training_resizings
 from retinanet.data.views import TrainSamples
 from retinanet.devices import check_precision, describe_device, peak_memory, pick_device
 from retinanet.evaluation.evaluate import evaluate
@@ -191,22 +192,15 @@ class Run:
         if self.average is not None:
             model = copy.deepcopy(self.model)
             model.load_state_dict(self.average.tensors)
-        d = c.data
 
         def progress(done: int, total: int) -> None:
             if stop():
                 raise StopAsked
 
         # one image at a time, as `retina eval` does: other images' padding would change the last digits
+        resizing = Resizing.from_config(c.data)
         evaluation = evaluate(
-            TorchModel(model),
-            self.val,
-            d.short_side,
-            d.long_side,
-            c.detect,
-            workers=d.workers,
-            progress=progress,
-            method=d.resize,
+            TorchModel(model), self.val, resizing, c.detect, workers=c.data.workers, progress=progress
         )
         ap = state.last = evaluation.metrics["AP"]
         if state.best is None or ap > state.best:
@@ -247,8 +241,8 @@ class Run:
 
     def _view(self) -> TrainSamples:
         c = self.config
-        d = c.data
-        return TrainSamples(self.dataset, d.short_side, d.long_side, c.train.augment, c.train.seed, d.resize)
+        resizings = training_resizings(c.data, c.train.augment)
+        return TrainSamples(self.dataset, resizings, c.train.augment, c.train.seed)
 
     def _forward(self, model: RetinaNet, batch: Batch) -> Predictions:
         with self._autocast(), compiling(self.config.train.compile):

@@ -19,9 +19,7 @@ from retinanet.data.shapes import open_shapes
 from retinanet.dataset_analysis.anchor_coverage import data_coverage
 from retinanet.dataset_analysis.anchor_picture import LEVEL_COLOURS, find_image, matches_panel
 from retinanet.errors import DataError
-from retinanet.model.anchors import make_anchors
-
-PAPER = ((32, 64, 128, 256, 512), (1, 2 ** (1 / 3), 2 ** (2 / 3)), (0.5, 1, 2))
+from retinanet.model.anchors import AnchorShapes, make_anchors
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +113,7 @@ def test_coco128_counted_anew(shared_data: Path):
         x, y, box_w, box_h = a["bbox"]
         box = torch.tensor([[x, y, min(x + box_w, width), min(y + box_h, height)]], dtype=torch.float64)
         box *= torch.tensor([w / width, h / height] * 2)
-        ious = [float(box_iou(box, level.double()).max()) for level in make_anchors(cells, *PAPER)]
+        ious = [float(box_iou(box, level.double()).max()) for level in make_anchors(cells)]
         best[a["id"]], levels[a["id"]] = max(ious), int(np.argmax(ious))
 
     values = np.array(list(best.values()))
@@ -164,7 +162,7 @@ def test_verdicts():
     image = np.full((128, 128, 3), 128, np.uint8)
     boxes = np.array([[48, 48, 80, 80], [53.5, 53.5, 74.5, 74.5], [10, 100, 14, 104], [0, 0, 90, 90]], np.float32)
     crowd = np.array([False, False, False, True])
-    legend = matches_panel(image, boxes, crowd, PAPER[0], (1,), (1,)).legend
+    legend = matches_panel(image, boxes, crowd, AnchorShapes(scales=(1,), ratios=(1,))).legend
     assert [text.split(":")[0] for _, text in legend] == [
         "1 matched",
         "1 only in the ignore band",

@@ -152,13 +152,14 @@ def test_thresholds_of_the_library_and_the_file(tiny: Path, tiny_run: Path, imag
     import retinanet
     from retinanet.config_file import load_config
     from retinanet.data import open_dataset
+    from retinanet.data.transforms import Resizing
     from retinanet.evaluation.evaluate import evaluate
     from retinanet.evaluation.thresholds import choose_thresholds, save_thresholds
 
     detector = retinanet.load(tiny_run, score_threshold=0.0001)
     data = load_config(tiny / "tiny.yaml").data
     dataset = open_dataset(data, "val")
-    results = evaluate(detector.model, dataset, data.short_side, data.long_side, detector.settings).results
+    results = evaluate(detector.model, dataset, Resizing.from_config(data), detector.settings).results
     chosen = choose_thresholds(dataset, results, lowest=0.0001, resamples=20)
     file = tmp_path / "thresholds.yaml"
     save_thresholds(file, chosen, len(dataset))

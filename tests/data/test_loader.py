@@ -13,6 +13,7 @@ from retinanet.data.dataset import Dataset, Sample
 from retinanet.data.loader import collate, eval_loader, train_loader
 from retinanet.data.sampler import AspectRatioBatchSampler
 from retinanet.data.shapes import open_shapes
+from retinanet.data.transforms import Resizing
 from retinanet.data.views import EvalSamples, TrainSamples
 from retinanet.errors import DataError
 
@@ -138,7 +139,8 @@ def test_a_size_that_needs_no_padding_gets_none(side):
     assert collate([(sample(side, side, 1), [])]).images.shape == (1, 3, side, side)
 
 
-AUGMENTED = AugmentConfig(flip=0.5, vertical_flip=0.5, jitter=0.5, crop=0.5, short_sides=(64, 96, 128))
+AUGMENTED = AugmentConfig(flip=0.5, vertical_flip=0.5, jitter=0.5, crop=0.5)
+MANY_SIZES = [Resizing(short_side, 128) for short_side in (64, 96, 128)]
 
 
 def content(batch):
@@ -156,7 +158,7 @@ def test_workers_change_nothing(val):
     def loaded(workers):
         order = AspectRatioBatchSampler(val.sizes, 4, seed=1)
         order.epoch, order.start = 3, 70  # the last five batches
-        return [content(b) for b in train_loader(TrainSamples(val, 64, 128, AUGMENTED, seed=1), order, workers)]
+        return [content(b) for b in train_loader(TrainSamples(val, MANY_SIZES, AUGMENTED, seed=1), order, workers)]
 
     alone = loaded(0)
     assert len(alone) == 5
@@ -165,12 +167,12 @@ def test_workers_change_nothing(val):
 
 
 def test_chance_is_that_of_seed_epoch_and_image(val):
-    view = TrainSamples(val, 64, 128, AUGMENTED, seed=1)
+    view = TrainSamples(val, MANY_SIZES, AUGMENTED, seed=1)
     pixels = view[0, 5][0].image.tobytes()
     view[0, 6]
     assert view[0, 5][0].image.tobytes() == pixels
     assert view[1, 5][0].image.tobytes() != pixels
-    assert TrainSamples(val, 64, 128, AUGMENTED, seed=2)[0, 5][0].image.tobytes() != pixels
+    assert TrainSamples(val, MANY_SIZES, AUGMENTED, seed=2)[0, 5][0].image.tobytes() != pixels
 
 
 def torn(dataset: Dataset, *broken: int) -> Dataset:
@@ -188,7 +190,7 @@ def torn(dataset: Dataset, *broken: int) -> Dataset:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_unreadable_image_is_replaced_by_the_next_and_reported(val, workers):
-    view = TrainSamples(torn(val, 3, 4, 299), 64, 64, AugmentConfig(flip=0), seed=0)
+    view = TrainSamples(torn(val, 3, 4, 299), [Resizing(64, 64)], AugmentConfig(flip=0), seed=0)
     [batch] = train_loader(view, [[(0, 2), (0, 3), (0, 299)]], workers)
     assert [s.image_id for s in batch.samples] == [2, 5, 0]
     assert torch.equal(batch.images[1], torch.from_numpy(view[0, 5][0].image).permute(2, 0, 1))
@@ -198,7 +200,7 @@ def test_an_unreadable_image_is_replaced_by_the_next_and_reported(val, workers):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_without_a_readable_image_training_ends_in_one_line(val, workers):
-    view = TrainSamples(torn(val, *range(300)), 64, 64, AugmentConfig(), seed=0)
+    view = TrainSamples(torn(val, *range(300)), [Resizing(64, 64)], AugmentConfig(), seed=0)
     with pytest.raises(DataError) as error:
         list(train_loader(view, [[(0, 7)]], workers))
     first = "shapes-val-00007.png: cannot be read"
@@ -208,7 +210,7 @@ def test_without_a_readable_image_training_ends_in_one_line(val, workers):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_evaluation_sees_an_unreadable_image_as_a_blank_one_and_reports_it(val, workers):
     some = dataclasses.replace(val, image_ids=val.image_ids[:3], sizes=val.sizes[:3])
-    [batch] = eval_loader(EvalSamples(torn(some, 1), 64, 64), 3, workers)
+    [batch] = eval_loader(EvalSamples(torn(some, 1), Resizing(64, 64)), 3, workers)
     assert batch.faults == ["shapes-val-00001.png: cannot be read"]
     assert [s.image_id for s in batch.samples] == [0, 1, 2]
     assert [s.original_size for s in batch.samples] == [(128, 128), (0, 0), (128, 128)]
@@ -219,6 +221,6 @@ def test_an_evaluation_sees_an_unreadable_image_as_a_blank_one_and_reports_it(va
 def test_an_evaluation_sees_every_image_once_with_like_shapes_together(val):
     sizes = np.array([[128, 128 + 10 * (i * 7 % 30)] for i in range(60)], np.int32)
     some = dataclasses.replace(val, sizes=sizes, image_ids=val.image_ids[:60])
-    seen = [[s.image_id for s in batch.samples] for batch in eval_loader(EvalSamples(some, 32, 32), 8, 0)]
+    seen = [[s.image_id for s in batch.samples] for batch in eval_loader(EvalSamples(some, Resizing(32, 32)), 8, 0)]
     assert sorted(sum(seen, [])) == list(range(60)) and [len(ids) for ids in seen] == [8] * 7 + [4]
     assert max(np.ptp(sizes[ids, 1]) for ids in seen) <= 40  # of 290

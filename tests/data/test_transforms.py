@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retinanet.data.dataset import Sample
-from retinanet.data.transforms import augment, flip_horizontal, flip_vertical, photometric, random_crop, resize
+from retinanet.data.transforms import (
+    Resizing,
+    augment,
+    flip_horizontal,
+    flip_vertical,
+    photometric,
+    random_crop,
+    resize,
+)
 
 
 def blank(height, width, boxes, crowd=None):
@@ -57,7 +65,7 @@ seeds = st.integers(0, 2**32)
 
 @given(one_box(), st.integers(20, 200), st.integers(20, 300))
 def test_resize_moves_boxes_with_their_pixels(sample, short_side, long_side):
-    out = resize(sample, short_side, long_side)
+    out = resize(sample, Resizing(short_side, long_side))
     check(out)
     assert min(out.image.shape[:2]) <= short_side and max(out.image.shape[:2]) <= long_side
     if max(out.image.shape[:2]) / max(sample.image.shape[:2]) > 0.5:  # below, thin boxes fall between the samples
@@ -85,16 +93,16 @@ def test_the_generator_alone_decides(sample, seed):
 
 
 def test_resize_keeps_each_axis_s_own_ratio():
-    out = resize(blank(3, 7, [[0, 0, 7, 3]]), 4, 100)
+    out = resize(blank(3, 7, [[0, 0, 7, 3]]), Resizing(4, 100))
     assert out.image.shape == (4, 9, 3)  # 7 * 4 / 3 is 9.33
     np.testing.assert_array_equal(out.boxes, [[0, 0, 9, 4]])
 
 
 def test_resize_obeys_the_long_side_and_leaves_a_fitting_image_alone():
     sample = blank(480, 640, [])
-    assert resize(sample, 800, 1333).image.shape == (800, 1067, 3)
-    assert resize(sample, 800, 800).image.shape == (600, 800, 3)
-    assert resize(sample, 480, 1333) is sample
+    assert resize(sample, Resizing(800, 1333)).image.shape == (800, 1067, 3)
+    assert resize(sample, Resizing(800, 800)).image.shape == (600, 800, 3)
+    assert resize(sample, Resizing(480, 1333)) is sample
 
 
 def test_flips_mirror_and_undo_themselves():
@@ -169,5 +177,5 @@ def test_a_crop_that_would_lose_the_only_object_is_not_made():
 
 def test_images_without_objects_pass_through_everything():
     out = augment(blank(50, 60, []), np.random.default_rng(0), flip=1, vertical_flip=1, jitter=1, crop=1)
-    check(resize(out, 64, 100))
+    check(resize(out, Resizing(64, 100)))
     assert out.boxes.shape == (0, 4) and out.image.shape != (50, 60, 3)

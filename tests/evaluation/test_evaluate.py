@@ -10,6 +10,7 @@ import torch
 from retinanet.config.schema import DetectConfig
 from retinanet.data.dataset import Dataset
 from retinanet.data.shapes import open_shapes
+from retinanet.data.transforms import Resizing
 from retinanet.errors import DataError
 from retinanet.evaluation.evaluate import Extras, evaluate
 from retinanet.inference.torch_model import TorchModel
@@ -51,7 +52,11 @@ def test_a_detector_that_knows_all_gets_everything(shapes, training):
     told = []
     oracle = Oracle(shapes).train(training)
     got = evaluate(
-        TorchModel(oracle), shapes, 128, 128, DetectConfig(nms_iou=1), progress=lambda *done: told.append(done)
+        TorchModel(oracle),
+        shapes,
+        Resizing(128, 128),
+        DetectConfig(nms_iou=1),
+        progress=lambda *done: told.append(done),
     )
     assert got.metrics["AP"] == pytest.approx(1)
     assert len(got.results) == len(shapes.boxes) and got.notes == ()
@@ -61,9 +66,8 @@ def test_a_detector_that_knows_all_gets_everything(shapes, training):
 
 
 def test_a_detector_that_sees_all_at_half_size_gets_little(shapes):
-    assert (
-        evaluate(TorchModel(Oracle(shapes, scale=0.5)), shapes, 128, 128, DetectConfig(nms_iou=1)).metrics["AP"] < 0.05
-    )
+    half = TorchModel(Oracle(shapes, scale=0.5))
+    assert evaluate(half, shapes, Resizing(128, 128), DetectConfig(nms_iou=1)).metrics["AP"] < 0.05
 
 
 def test_the_objects_of_an_unreadable_image_are_missed(shapes):
@@ -75,7 +79,7 @@ def test_the_objects_of_an_unreadable_image_are_missed(shapes):
         return shapes.image(index)
 
     torn.image = image
-    got = evaluate(TorchModel(Oracle(shapes)), torn, 128, 128, DetectConfig(nms_iou=1))
+    got = evaluate(TorchModel(Oracle(shapes)), torn, Resizing(128, 128), DetectConfig(nms_iou=1))
     assert len(got.results) == len(shapes.boxes) - (shapes.first_object[4] - shapes.first_object[3])
     assert 3 not in got.results[:, 0]
     [note] = got.notes
@@ -92,7 +96,7 @@ def test_extras_do_not_change_the_results(shapes):
         return shapes.image(index)
 
     torn.image = image
-    arguments = (torn, 128, 128, DetectConfig(nms_iou=1))
+    arguments = (torn, Resizing(128, 128), DetectConfig(nms_iou=1))
     for oracle in (Oracle(shapes), Oracle(shapes, scale=0.8)):
         plain = evaluate(TorchModel(oracle), *arguments)
         more = evaluate(TorchModel(oracle), *arguments, extras=Extras(True, True))

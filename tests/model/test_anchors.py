@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from retinanet.model.anchors import STRIDES, cell_anchors, make_anchors
-
-SIZES, SCALES, RATIOS = (32, 64, 128, 256, 512), (1, 2 ** (1 / 3), 2 ** (2 / 3)), (0.5, 1, 2)
+from retinanet.model.anchors import PAPER_SHAPES, STRIDES, AnchorShapes, cell_anchors, make_anchors
 
 
 def width_height(anchors):
@@ -18,12 +16,13 @@ def test_a_cell_by_hand():
     root = 2**0.5
     half_sides = [[2, 2], [root, 2 * root], [4, 4], [2 * root, 4 * root]]
     expected = [[-w, -h, w, h] for w, h in half_sides]
-    torch.testing.assert_close(cell_anchors(4, scales=(1, 2), ratios=(1, 2)), torch.tensor(expected))
+    [anchors] = cell_anchors(AnchorShapes(sizes=(4,), scales=(1, 2), ratios=(1, 2)))
+    torch.testing.assert_close(anchors, torch.tensor(expected))
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_nine_anchors_scale_major(size):
-    anchors = cell_anchors(size, SCALES, RATIOS)
+@pytest.mark.parametrize(("level", "size"), list(enumerate((32, 64, 128, 256, 512))))
+def test_nine_anchors_scale_major(level, size):
+    anchors = cell_anchors(PAPER_SHAPES)[level]
     assert anchors.shape == (9, 4)
     width, height = width_height(anchors)
     torch.testing.assert_close(height / width, torch.tensor([0.5, 1, 2] * 3))

@@ -9,6 +9,7 @@ import torch
 
 from retinanet.config.schema import AnchorConfig, ModelConfig
 from retinanet.data.shapes import open_shapes
+from retinanet.data.transforms import Resizing
 from retinanet.data.views import EvalSamples
 from retinanet.evaluation.detector_and_data import DataSource, checkpoint_and_data
 from retinanet.losses.criterion import Criterion
@@ -113,7 +114,12 @@ def test_a_fresh_detector_gives_every_anchor_the_prior():
     foreground, background = (UniformSample(size, np.random.default_rng(0)) for size in (10, 1000))
     calls = []
     notes = draw(
-        model, EvalSamples(dataset, 128, 128), Criterion(), foreground, background, progress=lambda *n: calls.append(n)
+        model,
+        EvalSamples(dataset, Resizing(128, 128)),
+        Criterion(),
+        foreground,
+        background,
+        progress=lambda *n: calls.append(n),
     )
     assert notes == [] and calls == [(1, 3), (2, 3), (3, 3)]
     anchors = 9 * (16**2 + 8**2 + 4**2 + 2**2 + 1)
@@ -131,7 +137,7 @@ def test_anchors_are_matched_as_the_detector_was_trained(tiny: Path, tiny_run: P
     losses = loss_distribution(tiny_run, [2], DataSource(overrides=settings))
     model, config, dataset = checkpoint_and_data(tiny_run)
     expected = 0
-    for sample, _ in EvalSamples(dataset, config.data.short_side, config.data.long_side):
+    for sample, _ in EvalSamples(dataset, Resizing.from_config(config.data)):
         anchors = torch.cat(model.anchors((64, 64)))
         boxes, crowd = torch.from_numpy(sample.boxes), torch.from_numpy(sample.crowd)
         expected += int((match(anchors, boxes, crowd, 1, 0.4, force_best=True) >= 0).sum())
