@@ -1,4 +1,4 @@
-"""`torch.compile`, and what it would tell a user in its own way."""
+"""`torch.compile` for a run, with its errors as one line."""
 
 import logging
 from collections.abc import Iterator
@@ -12,19 +12,19 @@ from retinanet.model.retinanet import RetinaNet
 
 
 def compile_network(model: RetinaNet) -> None:
-    """In place. Copies of the model are as it was."""
-    # anchors are kept by size: each new size would be compiled anew
+    """Compile the network in place. Copies of the model are not compiled."""
+    # not the anchors, which the model keeps for each image size: each new size would be compiled again
     model.anchors = torch.compiler.disable(model.anchors)  # type: ignore[method-assign]
     model.compile()
 
 
 @contextmanager
-def compiling(asked: bool) -> Iterator[None]:
-    """Around what a compiled model does, if it is one: without warnings of what was compiled how.
+def compiling(enabled: bool) -> Iterator[None]:
+    """A context for the passes of a compiled model, in which torch logs no warnings. enabled: train.compile.
 
-    Raises: ConfigError if it cannot be compiled here.
+    Raises: ConfigError if this machine cannot compile.
     """
-    if not asked:
+    if not enabled:
         yield
         return
     from torch._dynamo.exc import TorchDynamoException
@@ -35,6 +35,8 @@ def compiling(asked: bool) -> Iterator[None]:
     try:
         yield
     except TorchDynamoException as error:
-        raise ConfigError(f"train.compile is true, but torch.compile fails here: {one_line(error)}") from None
+        raise ConfigError(
+            f"train.compile is true, but torch.compile fails on this machine: {one_line(error)}"
+        ) from None
     finally:
         logger.setLevel(before)

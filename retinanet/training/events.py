@@ -1,4 +1,4 @@
-"""What a training run tells while it goes."""
+"""The events that a training run reports."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from retinanet.evaluation.evaluate import Evaluation
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is about to do. seconds: its estimated length, from one timed step, evaluations left out."""
+    """What a run is about to do. seconds: its estimated length without evaluations, from one timed step."""
 
     output: Path
     device: str
@@ -30,8 +30,8 @@ class Plan:
 class Progress:
     """One optimizer step.
 
-    cls, box: losses. memory: peak in bytes. foreground: anchors per level P3..P7 in the step. logged: whether the step
-    went into metrics.jsonl. last_ap, best_ap: of the evaluations so far.
+    cls, box: losses. memory: peak, in bytes. foreground: number of foreground anchors on each level P3..P7.
+    logged: whether the step is written to metrics.jsonl. last_ap, best_ap: of the evaluations so far, None before one.
     """
 
     epoch: int
@@ -63,24 +63,26 @@ class Validation:
 
 @dataclass(frozen=True)
 class Note:
-    """Something that the user should read."""
+    """A line that the reader should know of."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Done:
+    """The end of a run. replaced: how often an image could not be read and was replaced by the next one."""
+
     output: Path
     steps: int
     seconds: float
     best: float | None
     best_epoch: int | None
-    replaced: int  # images that could not be read, each time
+    replaced: int
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """A run that was asked to end, and saved after `step`."""
+    """The end of a run that was asked to stop and was saved after `step`."""
 
     output: Path
     step: int
@@ -90,7 +92,7 @@ Event = Plan | Progress | Validation | Note | Done | Stopped
 
 
 def step_record(progress: Progress) -> dict[str, Any]:
-    """What metrics.jsonl keeps of a step."""
+    """The values of a step that metrics.jsonl keeps."""
     values = asdict(progress)
     for name in ("epochs", "steps", "logged", "last_ap", "best_ap", "seconds_left"):
         del values[name]

@@ -1,4 +1,4 @@
-"""Optimizer, learning-rate schedule and weight averaging."""
+"""The optimizer, its learning rate at each step, and the average of the weights."""
 
 import math
 from collections.abc import Sequence
@@ -11,13 +11,16 @@ from retinanet.config.schema import TrainConfig
 REFERENCE_BATCH = 16  # images; paper, 4.1
 BASE_LR = {"sgd": 0.01, "adamw": 0.001}  # at REFERENCE_BATCH; SGD: paper, 4.1
 WEIGHT_DECAY = {"sgd": 1e-4, "adamw": 0.05}  # SGD: paper, 4.1; AdamW: Loshchilov and Hutter 2019's range
-WARMUP = (500, 0.1)  # steps (Detectron), and the part of a run they may take
-WARMUP_START = 1e-3  # of the learning rate, at step 0; Detectron starts at a third, which narrow towers do not need
+WARMUP = (500, 0.1)  # steps (Detectron), and at most this part of the run
+WARMUP_START = 1e-3  # factor at step 0; Detectron starts at a third
 DROP = 0.1  # at each milestone; paper, 4.1
 
 
 def learning_rate(train: TrainConfig) -> float:
-    """As set, or scaled with the images per step: linearly for SGD (Goyal et al. 2017), by the root for AdamW."""
+    """The learning rate after warm-up: train.lr, or a base rate that is scaled with the number of images per step.
+
+    Linearly for SGD (Goyal et al. 2017), by the square root for AdamW.
+    """
     if train.lr is not None:
         return train.lr
     ratio = train.batch_size * train.accumulate / REFERENCE_BATCH
@@ -25,7 +28,7 @@ def learning_rate(train: TrainConfig) -> float:
 
 
 def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
-    """SGD or AdamW over the parameters that learn; biases and normalisation are not decayed (Detectron)."""
+    """SGD or AdamW for the parameters that learn, without weight decay on biases and normalisation (Detectron)."""
     decay = train.weight_decay if train.weight_decay is not None else WEIGHT_DECAY[train.optimizer]
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
@@ -39,7 +42,12 @@ def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimize
 
 
 def lr_factor(step: int, steps: int, schedule: str, milestones: Sequence[float], warmup: int | None = None) -> float:
-    """Factor on the learning rate at optimizer step `step`, 0..steps-1: linear warm-up, then drops or half a cosine."""
+    """Factor on the learning rate at a step: linear warm-up, then drops (schedule "step") or half a cosine ("cosine").
+
+    Args:
+        step: 0..steps-1. milestones: parts of the run, 0..1, at each of which the rate drops.
+        warmup: steps; None: WARMUP.
+    """
     if warmup is None:
         warmup = min(WARMUP[0], int(WARMUP[1] * steps))
     ramp = min(1.0, WARMUP_START + (1 - WARMUP_START) * step / warmup) if warmup else 1.0
@@ -51,7 +59,7 @@ def lr_factor(step: int, steps: int, schedule: str, milestones: Sequence[float],
 class WeightAverage:
     """Exponential moving average of a model's weights and buffers.
 
-    The decay grows from 0.1 to its value, min(decay, (1 + n) / (10 + n)) after n updates, so that the start is forgotten.
+    After n updates the decay is min(decay, (1 + n) / (10 + n)), so that the average forgets the first weights soon.
     """
 
     def __init__(self, model: nn.Module, decay: float):

@@ -1,4 +1,4 @@
-"""Everything a run needs to go on as if it had never stopped, to a checkpoint and back."""
+"""The state of a run, written to a checkpoint and read back, so that it continues as if it had never stopped."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,24 +18,31 @@ from retinanet.errors import CheckpointError
 from retinanet.losses.criterion import Criterion
 from retinanet.training.optimizer import WeightAverage
 
-RANDOM, DEVICES = "random.torch", "random.cuda."
+RANDOM, DEVICES = "random.torch", "random.cuda."  # names of the random states' tensors
+
+MAY_CHANGE_ON_RESUME = (  # keys that decide when a run ends, what it reports or where it happens, but no weight
+    *("train.epochs", "train.steps", "train.patience", "train.eval_every", "train.log_every", "train.checkpoint_every"),
+    *("train.device", "train.init", "model.pretrained", "data.workers", "data.root"),
+)
 
 
 @dataclass
-class State:
-    """How far a run has come; travels in the checkpoint.
+class RunState:
+    """How far a run has come. The checkpoint holds these fields under the same names.
 
-    batch: batches of `epoch` already done. log_bytes: of LOG. replaced: images that could not be read, each time.
-    data: `dataset_fingerprint` of what it is trained on.
+    epoch, batch: finished epochs, and finished batches of the next one. step: finished optimizer steps.
+    last, best, best_epoch: AP of the last and of the best evaluation, and the epoch of the best, counted from 1.
+    stale: evaluations since the best. log_bytes: length of metrics.jsonl.
+    replaced: how often an image could not be read. data: `dataset_fingerprint` of data.train.
     """
 
     epoch: int = 0
     batch: int = 0
     step: int = 0
-    last: float | None = None  # AP
+    last: float | None = None
     best: float | None = None
     best_epoch: int | None = None
-    stale: int = 0  # evaluations since the best
+    stale: int = 0
     log_bytes: int = 0
     replaced: int = 0
     data: str = ""
@@ -43,7 +50,7 @@ class State:
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A checkpoint that was read whole. faults: why a newer one was not taken."""
+    """A checkpoint and all its tensors. faults: why a newer checkpoint could not be used."""
 
     file: Path
     metadata: Metadata
@@ -57,9 +64,9 @@ def pack(
     optimizer: torch.optim.Optimizer,
     average: WeightAverage | None,
     scaler: torch.amp.GradScaler,
-    state: State,
+    state: RunState,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and plain values for `checkpoint.save`."""
+    """The state of a run as the tensors and the progress that `checkpoint.save` takes."""
     tensors = {MODEL + name: tensor for name, tensor in model.state_dict().items()}
     progress = vars(state) | {"normalizer": float(criterion.running_normalizer), "scaler": scaler.state_dict()}
     if average is not None:
@@ -82,8 +89,11 @@ def unpack(
     optimizer: torch.optim.Optimizer,
     average: WeightAverage | None,
     scaler: torch.amp.GradScaler,
-) -> State:
-    """Fill the run's parts from a checkpoint. Returns: how far the run had come. Raises: CheckpointError."""
+) -> RunState:
+    """Load a checkpoint into the parts of a run, and the random states. Returns: how far the run has come.
+
+    Raises: CheckpointError if the checkpoint does not fit the parts.
+    """
     tensors, progress = saved.tensors, dict(saved.metadata.progress)
     try:
         model.load_state_dict(checkpoint.strip_prefix(tensors, MODEL))
@@ -96,7 +106,7 @@ def unpack(
         _load_optimizer(optimizer, checkpoint.strip_prefix(tensors, OPTIMIZER))
         scaler.load_state_dict(progress.pop("scaler"))
         criterion.running_normalizer = progress.pop("normalizer", criterion.running_normalizer)
-        state = State(**progress)
+        state = RunState(**progress)
         torch.set_rng_state(tensors[RANDOM])
         for index in range(torch.cuda.device_count() if f"{DEVICES}0" in tensors else 0):
             torch.cuda.set_rng_state(tensors[f"{DEVICES}{index}"], index)
@@ -106,8 +116,8 @@ def unpack(
     return state
 
 
-def newest(folder: Path) -> LoadedCheckpoint | None:
-    """The checkpoint to go on from: `last`, or `previous` where `last` is damaged or absent. None: not one yet.
+def newest_checkpoint(folder: Path) -> LoadedCheckpoint | None:
+    """The last checkpoint of a run's folder, or the previous one if the last is damaged or missing. None: there is none.
 
     Raises: CheckpointError if all are damaged.
     """
@@ -117,12 +127,12 @@ def newest(folder: Path) -> LoadedCheckpoint | None:
         if not file.is_file():
             continue
         try:
-            tensors = checkpoint.read_tensors(file)  # first, as it compares the checksum of all
+            tensors = checkpoint.read_tensors(file)  # first, since it checks the hash of the file
             return LoadedCheckpoint(file, checkpoint.read_metadata(file), tensors, faults)
         except CheckpointError as error:
             faults.append(str(error))
     if faults:
-        raise CheckpointError(f"{'; '.join(faults)}; no checkpoint is left to continue from, start afresh with -o")
+        raise CheckpointError(f"{'; '.join(faults)}; no checkpoint is left to resume from; start a new run with -o")
     return None
 
 
@@ -131,43 +141,39 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, key = name.split(".", 1)
-        if tensor.dim() == 4:  # the memory layout decides how sums are rounded
+        if tensor.dim() == 4:  # in the parameter's memory layout, which decides how sums are rounded
             tensor = torch.empty_like(parameters[int(index)]).copy_(tensor)
         state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
-FREE = (  # keys that may differ when a run goes on: its end, what it tells, and where it happens
-    *("train.epochs", "train.steps", "train.patience", "train.eval_every", "train.log_every", "train.checkpoint_every"),
-    *("train.device", "train.init", "model.pretrained", "data.workers", "data.root"),
-)
+def check_resumable(
+    saved: LoadedCheckpoint, config: Config, classes: tuple[str, ...], data: str, force: bool
+) -> list[str]:
+    """A line about what has changed since the checkpoint, if anything has.
 
-
-def check_same(saved: LoadedCheckpoint, config: Config, classes: tuple[str, ...], data: str, force: bool) -> list[str]:
-    """What differs from the run that `saved` is of, one line.
-
-    classes, data: of the training data, as `dataset_fingerprint` has it. force: also where a difference makes it another run.
-
-    Raises: CheckpointError.
+    classes, data: the classes and the `dataset_fingerprint` of data.train. force: accept changes that make it another
+        run.
+    Raises: CheckpointError if the run would not be the same.
     """
     before = saved.metadata.classes
     if before != classes:
-        raise CheckpointError(f"{saved.file}: was trained on {list(before)}, the data has {list(classes)}")
+        raise CheckpointError(f"{saved.file}: was trained on the classes {list(before)}, the data has {list(classes)}")
     differ = changes(saved.metadata.config, config)
-    held = [text for key, text in differ.items() if key not in FREE]
+    forbidden = [text for key, text in differ.items() if key not in MAY_CHANGE_ON_RESUME]
     if saved.metadata.progress.get("data") not in ("", None, data):
-        held.append("the images or objects of data.train are others")
-    if held and not force:
+        forbidden.append("the images or objects of data.train have changed")
+    if forbidden and not force:
         raise CheckpointError(
-            f"{saved.file.parent}: --resume would not continue the same run: {'; '.join(held[:5])}; --force does so, "
-            "-o names another folder"
+            f"{saved.file.parent}: --resume would not continue the same run: {'; '.join(forbidden[:5])}; use --force to "
+            "continue anyway, or -o for a new run in another folder"
         )
-    free = [text for key, text in differ.items() if key in FREE]
-    return [f"changed since the checkpoint: {'; '.join(held + free)}"] if held or free else []
+    allowed = [text for key, text in differ.items() if key in MAY_CHANGE_ON_RESUME]
+    return [f"changed since the checkpoint: {'; '.join(forbidden + allowed)}"] if forbidden or allowed else []
 
 
 def dataset_fingerprint(dataset: Dataset) -> str:
-    """A hash of a data set's file names and annotations, without the images' pixels."""
+    """A hash of the file names and annotations of a data set, without the pixels of its images."""
     digest = hashlib.sha256(dataset.files.bytes.tobytes())
     for column in (dataset.image_ids, dataset.first_object, dataset.boxes, dataset.labels, dataset.crowd):
         digest.update(column.tobytes())

@@ -1,4 +1,4 @@
-"""A run's folder: who may write it, its config, its log, and when its checkpoints are due."""
+"""The folder of a run: its lock, config, log and checkpoints."""
 
 import json
 import os
@@ -22,11 +22,13 @@ LOG, CONFIG = "metrics.jsonl", "config.yaml"
 
 
 def check_new(output: Path) -> None:
-    """Raises: CheckpointError, TrainingError if no run can begin in `output`."""
+    """Raises: CheckpointError, TrainingError if no run can start in `output`."""
     if (output / NAME).exists():
         FolderLock(output).release()
     if output.is_dir() and any(output.iterdir()):
-        raise CheckpointError(f"{output}: exists and is not empty; --resume continues it, -o names another folder")
+        raise CheckpointError(
+            f"{output}: exists and is not empty; use --resume to continue it, or -o to name another folder"
+        )
     if output.exists() and not output.is_dir():
         raise CheckpointError(f"{output}: is a file, expected a folder that does not exist yet")
     parent = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
@@ -35,19 +37,37 @@ def check_new(output: Path) -> None:
 
 
 def check_begun(output: Path) -> None:
-    """Raises: CheckpointError if `output` holds no run to continue."""
+    """Raises: CheckpointError if `output` holds no run to resume."""
     if not holds_checkpoint(output) and not (output / CONFIG).is_file():
-        raise CheckpointError(f"{output}: holds no {LAST} to resume from; without --resume a run starts afresh")
+        raise CheckpointError(f"{output}: holds no {LAST} to resume from; leave out --resume to start a new run")
 
 
 def holds_checkpoint(output: Path) -> bool:
     return any((output / name).is_file() for name in (LAST, PREVIOUS))
 
 
-class Log:
-    """metrics.jsonl, cut back to its first `keep` bytes: one line at a time, each whole or told as an error.
+def lock_folder(path: Path, resume: bool) -> FolderLock:
+    """Make the folder of a run if necessary, lock it, and remove what a killed process left half-written.
 
-    missing: bytes that it had less.
+    Raises: CheckpointError if another process writes to it; TrainingError if it cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(path)
+        for half_written in left_behind(path):
+            half_written.unlink()
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be written: {error.strerror}") from None
+    if not resume and any(found.name != NAME for found in path.iterdir()):
+        lock.release()
+        raise CheckpointError(f"{path}: another run has just started in it; use -o to name another folder")
+    return lock
+
+
+class Log:
+    """metrics.jsonl, cut back to its first `keep` bytes. Each line is written whole, or an error is raised.
+
+    missing: how many bytes it was shorter than `keep`.
     """
 
     def __init__(self, path: Path, keep: int):
@@ -65,57 +85,46 @@ class Log:
             raise OSError(None, "the disk is full", str(self.path))
 
     def sync(self) -> int:
-        """Its length in bytes, all of them on the disk. Raises: OSError."""
+        """Wait until all lines are on the disk. Returns: the length in bytes. Raises: OSError."""
         os.fsync(self.file.fileno())
         return self.file.tell()
 
 
 class RunFolder:
-    """The folder of a run, made where it is absent, while this process alone writes it; `begin`, then `close`.
+    """The folder of a run that this process alone writes to, until `close`. Writes config.yaml and opens the log.
 
-    saved_step: of the newest checkpoint. Raises: CheckpointError if another process writes it; TrainingError.
+    lock: of this folder, from `lock_folder`; `close` releases it.
+    saved_step: step of the newest checkpoint; None: there is none. log_bytes: length of the log at that step.
+    Raises: OSError.
     """
 
-    log: Log
-
-    def __init__(self, path: Path, resume: bool):
-        self.path = path
-        self.saved_step: int | None = None
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            self.lock = FolderLock(path)
-            for half_written in left_behind(path):
-                half_written.unlink()
-        except OSError as error:
-            raise TrainingError(f"{path}: cannot be written: {error.strerror}") from None
-        if not resume and any(found.name != NAME for found in path.iterdir()):
-            raise CheckpointError(f"{path}: another run began in it a moment ago; -o names another folder")
-
-    def begin(self, config: Config, saved_step: int | None, log_bytes: int) -> None:
-        """From a checkpoint of `saved_step`, by which the log had `log_bytes`; None: from the start. Raises: OSError."""
-        write_text(self.path / CONFIG, yaml.safe_dump(config_to_dict(config), sort_keys=False))
-        self.log = Log(self.path / LOG, log_bytes)
+    def __init__(self, path: Path, lock: FolderLock, config: Config, saved_step: int | None, log_bytes: int):
+        self.path, self.lock = path, lock
+        write_text(path / CONFIG, yaml.safe_dump(config_to_dict(config), sort_keys=False))
         self.number, self.unit = checkpoint_interval(config.train.checkpoint_every)
         self.saved_step, self.saved_at = saved_step, time.monotonic()
+        self.log = Log(path / LOG, log_bytes)
 
     def is_due(self, step: int) -> bool:
-        """Whether a checkpoint is, by `train.checkpoint_every`."""
+        """Whether train.checkpoint_every asks for a checkpoint after this step."""
         if self.unit == "steps":
             return step % self.number == 0
         return time.monotonic() - self.saved_at >= 60 * self.number
 
     def save(self, tensors: dict[str, Tensor], metadata: Metadata, step: int) -> None:
-        """The newest checkpoint; the one before is kept. Raises: OSError; DivergenceError if a number is not finite."""
+        """Write the newest checkpoint and keep the one before it.
+
+        Raises: OSError; DivergenceError if a number is not finite.
+        """
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise DivergenceError(
-                f"step {step}: the loss was finite, but the weights that follow from it are not; a lower train.lr or "
-                "train.clip_norm=10 helps most often; the last checkpoint is unharmed",
+                f"step {step}: the loss was finite, but the updated weights are not; try a lower train.lr or "
+                "train.clip_norm=10; the last checkpoint is intact",
                 step,
             )
         checkpoint.save(self.path / LAST, tensors, metadata, keep=self.path / PREVIOUS)
         self.saved_step, self.saved_at = step, time.monotonic()
 
     def close(self) -> None:
-        if hasattr(self, "log"):
-            self.log.file.close()
+        self.log.file.close()
         self.lock.release()

@@ -1,21 +1,109 @@
-"""The parts of a run, built from its config."""
+"""Builds the parts of a run from its config, or restores them from the newest checkpoint of its folder."""
+
+from pathlib import Path
+
+import torch
 
 from retinanet.checkpoints import checkpoint
 from retinanet.config.schema import Config, LossConfig, loss_settings
 from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
+from retinanet.data.sampler import AspectRatioBatchSampler
 from retinanet.dataset_analysis.check import errors_without_images
+from retinanet.devices import check_precision, pick_device
 from retinanet.errors import CheckpointError, ConfigError, DataError
-from retinanet.model.retinanet import RetinaNet
+from retinanet.losses.criterion import make_criterion
+from retinanet.model.retinanet import RetinaNet, make_model
+from retinanet.training.compilation import compile_network
+from retinanet.training.optimizer import WeightAverage, make_optimizer
+from retinanet.training.resume import RunState, check_resumable, dataset_fingerprint, newest_checkpoint, unpack
+from retinanet.training.run import Run
+from retinanet.training.run_folder import RunFolder, check_begun, check_new, holds_checkpoint, lock_folder
 
 
-def fine_tune(model: RetinaNet, path: str, classes: tuple[str, ...]) -> list[str]:
-    """Take from checkpoint `path` every tensor that fits `model`. Returns: what was taken and what was not."""
+def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
+    """Build a run in the folder `output`, which belongs to this process until `run.folder` is closed.
+
+    Nothing is written before all parts are built. resume, force: the parameters of `train`.
+    Raises: ConfigError, DataError, CheckpointError, TrainingError.
+    """
+    t = config.train
+    device = pick_device(t.device)
+    check_precision(t.precision, device)
+    (check_begun if resume else check_new)(output)
+    notes: list[str] = []
+    dataset, val = open_train_and_val(config, notes)
+    torch.manual_seed(t.seed)
+    model = build_model(config, dataset.classes, not (resume and holds_checkpoint(output)), notes)
+    model = model.to(device).to(memory_format=torch.channels_last)
+    if t.compile:
+        compile_network(model)
+    notes.extend(check_alpha(config.loss, len(dataset.classes)))
+    criterion = make_criterion(config.loss, config.anchors)
+    optimizer = make_optimizer(model, t)
+    average = WeightAverage(model, t.ema) if t.ema else None
+    scaler = torch.amp.GradScaler(device.type, enabled=t.precision == "fp16")
+    state = RunState()
+    lock = lock_folder(output, resume)
+    try:
+        data = dataset_fingerprint(dataset)
+        saved = newest_checkpoint(output) if resume else None
+        if saved is not None:
+            notes.extend(f"warning: {fault}; the run continues from {saved.file.name}" for fault in saved.faults)
+            notes.extend(check_resumable(saved, config, dataset.classes, data, force))
+            state = unpack(saved, model, criterion, optimizer, average, scaler)
+        elif resume:
+            notes.append(f"{output}: holds no checkpoint yet; the run starts from the beginning")
+        state.data = data
+        folder = RunFolder(output, lock, config, None if saved is None else state.step, state.log_bytes)
+    except BaseException:
+        lock.release()
+        raise
+    if folder.log.missing:
+        notes.append(f"warning: {folder.log.path}: its last lines are missing; the run continues without them")
+    sampler = AspectRatioBatchSampler(dataset.sizes, t.batch_size, t.seed)
+    return Run(
+        config, device, dataset, val, model, criterion, optimizer, average, scaler, sampler, folder, state, notes
+    )
+
+
+def open_train_and_val(config: Config, notes: list[str]) -> tuple[Dataset, Dataset | None]:
+    """Both splits. Adds to `notes` what the reader should know about them.
+
+    Raises: DataError if the data has an error that would spoil the run and that shows without opening an image.
+    """
+    train = open_dataset(config.data, "train")
+    notes.extend(train.notes)
+    val = None
+    if config.data.has_val:
+        val = open_dataset(config.data, "val")
+        notes.extend(val.notes)
+    else:
+        notes.append("warning: data.val is not set, so no AP is measured and no best checkpoint is kept")
+    for fault in errors_without_images(train, val)[:1]:
+        raise DataError(f"{fault.text}; {fault.advice}; retina check CONFIG lists all errors of the data")
+    return train, val
+
+
+def build_model(config: Config, classes: tuple[str, ...], fresh: bool, notes: list[str]) -> RetinaNet:
+    """The model of a run. Adds to `notes` what was loaded to fine-tune it.
+
+    fresh: load the weights that training starts from; False if a checkpoint of the run replaces them.
+    """
+    init = config.train.init if fresh else None
+    model = make_model(config.model, config.anchors, len(classes), config.model.pretrained and fresh and init is None)
+    if init is not None:
+        notes.append(fine_tune(model, init, classes))
+    return model
+
+
+def fine_tune(model: RetinaNet, path: str, classes: tuple[str, ...]) -> str:
+    """Load every tensor of checkpoint `path` that fits `model`. Returns: a line about what was loaded."""
     file = checkpoint.resolve(path)
     known = checkpoint.read_metadata(file).classes
     given = checkpoint.model_tensors(checkpoint.read_tensors(file))
     own = model.state_dict()
-    # the class scores fit by shape alone when the number of classes is equal; they are right only for the same classes
+    # the layer that predicts classes fits by shape if the number of classes is equal, but needs the same classes
     fits = {
         name: tensor
         for name, tensor in given.items()
@@ -27,26 +115,8 @@ def fine_tune(model: RetinaNet, path: str, classes: tuple[str, ...]) -> list[str
         raise CheckpointError(f"{file}: none of its {len(given)} tensors fits this model")
     model.load_state_dict(own | fits)
     left = [name for name in own if name not in fits]
-    message = f"fine-tuning from {file}: {len(fits)} of {len(own)} tensors taken"
-    return [f"{message}; fresh: {', '.join(left[:8])}{', ...' if len(left) > 8 else ''}" if left else message]
-
-
-def open_train_and_val(config: Config, messages: list[str]) -> tuple[Dataset, Dataset | None]:
-    """Both splits; `messages` takes what the reader should know.
-
-    Raises: DataError if the data would spoil the run, as far as that can be told without opening an image.
-    """
-    train = open_dataset(config.data, "train")
-    messages.extend(train.notes)
-    if not config.data.has_val:
-        messages.append("warning: data.val is not set, so no AP is measured and no best checkpoint is kept")
-        val = None
-    else:
-        val = open_dataset(config.data, "val")
-        messages.extend(val.notes)
-    for fault in errors_without_images(train, val)[:1]:
-        raise DataError(f"{fault.text}; {fault.advice}; retina check CONFIG tells all that is at fault")
-    return train, val
+    message = f"fine-tuning from {file}: loaded {len(fits)} of {len(own)} tensors"
+    return f"{message}; newly initialised: {', '.join(left[:8])}{', ...' if len(left) > 8 else ''}" if left else message
 
 
 def check_alpha(loss: LossConfig, classes: int) -> list[str]:
@@ -57,7 +127,7 @@ def check_alpha(loss: LossConfig, classes: int) -> list[str]:
         if len(alpha) != classes:
             raise ConfigError(f"loss.alpha has {len(alpha)} values, expected 1 or {classes} (one for each class)")
         return []
-    if settings.get("gamma") == 0 and alpha < 0.5:
+    if settings.get("gamma") == 0 and settings["alpha"] < 0.5:
         return [
             f"warning: with loss.gamma 0, loss.alpha {alpha:g} gives objects less weight than background; in the paper "
             "(table 1a) AP was 10.8 with alpha 0.25 and 31.1 with alpha 0.75"

@@ -1,4 +1,4 @@
-"""What an optimizer step is told by, without waiting for the device while it computes."""
+"""The numbers of a step, read from the device without a wait while it computes."""
 
 import math
 import time
@@ -11,18 +11,18 @@ from torch import Tensor
 from retinanet.data.dataset import Sample
 from retinanet.data.loader import Batch
 from retinanet.errors import DivergenceError
-from retinanet.training.events import Note
 
-FIRST_LOSS_RANGE = (0.5, 1.5)  # of the expected value, beyond which the start is suspicious
-CLS, BOX, EXPECTED, FOREGROUND = 0, 1, 2, slice(3, None)  # columns of a batch's numbers
+FIRST_LOSS_RANGE = (0.5, 1.5)  # times the expected value; a first loss outside of it is suspicious
+CLS, BOX, EXPECTED, FOREGROUND = 0, 1, 2, slice(3, None)  # columns of `BatchMetrics.numbers`
 
 
 @dataclass(frozen=True)
 class BatchMetrics:
-    """What a batch is told by.
+    """The numbers of a batch, still on the device.
 
-    numbers: (8,) float32, on the device; columns as CLS, BOX, EXPECTED (the "cls" of fresh subnets; nan but at the first
-    step) and FOREGROUND (anchors per level P3..P7) say. samples, boxes: of the batch.
+    numbers: (8,) float32. Column CLS and BOX: the losses; EXPECTED: the classification loss of fresh subnets, nan after
+        the first step; FOREGROUND: the number of foreground anchors on each level P3..P7.
+    samples, boxes: those of the batch.
     """
 
     numbers: Tensor
@@ -31,51 +31,52 @@ class BatchMetrics:
 
     @classmethod
     def of(cls, losses: dict[str, Tensor], expected: Tensor, matched: Sequence[Tensor], batch: Batch) -> "BatchMetrics":
-        """losses: "cls" and "box". matched: per level P3..P7, (B, R_l) from `match`."""
+        """losses: {"cls", "box"}. expected: a scalar. matched: (B, R_l) for each level P3..P7, from `match`."""
         values = losses["cls"], losses["box"], expected, *((level >= 0).sum() for level in matched)
         return cls(torch.stack([value.detach().float() for value in values]), batch.samples, batch.boxes)
 
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """An optimizer step whose numbers are on their way from the device.
+    """The numbers of an optimizer step, on their way from the device; call `wait` before reading them.
 
-    numbers: (N, 8), of the N batches `seen`. arrived: what to wait for before they are read; None: they are there.
+    lr: learning rate. rate: images per second. numbers: (N, 8), those of the N batches.
+    arrived: recorded when the copy from the device is done; None on a CPU.
     """
 
     epoch: int
     step: int
     lr: float
     rate: float
-    seen: list[BatchMetrics]
+    batches: list[BatchMetrics]
     numbers: Tensor
     arrived: torch.cuda.Event | None
 
     @classmethod
-    def of(cls, seen: list[BatchMetrics], epoch: int, step: int, lr: float, rate: float) -> "StepMetrics":
-        """rate: images per second."""
-        together = torch.stack([batch.numbers for batch in seen])
+    def of(cls, batches: list[BatchMetrics], epoch: int, step: int, lr: float, rate: float) -> "StepMetrics":
+        """Start to copy the numbers from the device."""
+        together = torch.stack([batch.numbers for batch in batches])
         numbers = together.to("cpu", non_blocking=together.is_cuda)  # into pinned memory
         arrived = torch.cuda.current_stream(together.device).record_event() if together.is_cuda else None
-        return cls(epoch, step, lr, rate, seen, numbers, arrived)
+        return cls(epoch, step, lr, rate, batches, numbers, arrived)
 
     def wait(self) -> None:
-        """Until the numbers are there; what follows reads them."""
+        """Wait until the numbers have arrived."""
         if self.arrived is not None:
             self.arrived.synchronize()
 
     def losses(self) -> tuple[float, float]:
-        """Classification and box loss, the mean of the batches'."""
+        """Classification and box loss, each the mean over the batches."""
         cls, box = self.numbers[:, [CLS, BOX]].mean(dim=0).tolist()
         return cls, box
 
     def foreground(self) -> tuple[int, ...]:
-        """Anchors per level P3..P7, of all batches."""
+        """Number of foreground anchors on each level P3..P7, in all batches."""
         return tuple(map(int, self.numbers[:, FOREGROUND].sum(dim=0).tolist()))
 
     def check_finite(self) -> None:
-        """Raises: DivergenceError if a loss is not."""
-        for batch, (cls, box) in zip(self.seen, self.numbers[:, [CLS, BOX]].tolist(), strict=True):
+        """Raises: DivergenceError if a loss is not finite."""
+        for batch, (cls, box) in zip(self.batches, self.numbers[:, [CLS, BOX]].tolist(), strict=True):
             if math.isfinite(cls + box):
                 continue
             images = "; ".join(
@@ -83,22 +84,22 @@ class StepMetrics:
                 for sample, boxes in zip(batch.samples, batch.boxes, strict=True)
             )
             raise DivergenceError(
-                f"step {self.step}: the loss is not finite (cls {cls}, box {box}) at {images}; a lower train.lr or "
-                "train.clip_norm=10 helps most often; the last checkpoint is unharmed",
+                f"step {self.step}: the loss is not finite (cls {cls}, box {box}) for {images}; try a lower train.lr or "
+                "train.clip_norm=10; the last checkpoint is intact",
                 self.step,
             )
 
-    def compare_first_loss(self, fresh: bool) -> Note:
-        """Fresh subnets score the prior everywhere; a first loss far from that tells of wrong data or weights.
+    def compare_first_loss(self, fresh: bool) -> str:
+        """A line about the first classification loss: far from the expected value, the data or the weights are wrong.
 
-        fresh: whether the subnets are, so that it is worth a warning.
+        fresh: whether the subnets are untrained, so that a difference is worth a warning.
         """
         actual, expected = self.numbers[:, [CLS, EXPECTED]].mean(dim=0).tolist()
-        text = f"step 1: classification loss {actual:.3f}, {expected:.3f} expected of fresh subnets"
+        text = f"step 1: classification loss {actual:.3f}, expected {expected:.3f} from fresh subnets"
         low, high = FIRST_LOSS_RANGE
         if fresh and not low * expected <= actual <= high * expected:
-            text = f"warning: {text}; look at the boxes, the classes and model.prior"
-        return Note(f"{text}; foreground anchors on P3..P7: {', '.join(map(str, self.foreground()))}")
+            text = f"warning: {text}; check the boxes, the classes and model.prior"
+        return f"{text}; foreground anchors on P3..P7: {', '.join(map(str, self.foreground()))}"
 
 
 class Throughput:
@@ -109,11 +110,11 @@ class Throughput:
         self.restart()
 
     def restart(self) -> None:
-        """Begin to count after a pause."""
+        """Start to measure after a pause."""
         self.last = time.perf_counter()
 
     def rate(self, images: int) -> float:
-        """Images per second, `images` more of them done since the last call."""
+        """Images per second, after `images` more of them since the last call."""
         now = time.perf_counter()
         sample = (now - self.last) / images
         self.last = now

@@ -1,37 +1,39 @@
-"""What ends a run from outside - a full disk, too little memory, a killed loader worker - in one line."""
+"""Errors of the system during a run - a full disk, too little memory, a killed loader worker - as one line."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from retinanet.errors import TrainingError
 from retinanet.messages import one_line
+from retinanet.training.run_folder import RunFolder
 
 NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
-LESS = "a smaller train.batch_size or data.short_side needs less"
+LESS = "a smaller train.batch_size or data.short_side needs less memory"
 
 
 @contextmanager
-def told(output: Path, saved: Callable[[], int | None]) -> Iterator[None]:
-    """Raises: TrainingError in place of what the system raised. saved: the step of the last checkpoint, if any."""
+def system_errors_in_one_line(folder: RunFolder) -> Iterator[None]:
+    """Raises: TrainingError in place of an error of the system; it says which checkpoint the run can continue from."""
     try:
         yield
     except (OSError, MemoryError, RuntimeError) as error:
-        text = _text(error, output)
+        text = _one_line(error, folder)
         if text is None:
             raise
-        step = saved()
-        kept = "no checkpoint was written yet" if step is None else f"the checkpoint of step {step} is whole: --resume"
-        raise TrainingError(f"{text}; {kept}") from None
+        saved = "no checkpoint was written yet"
+        if folder.saved_step is not None:
+            saved = f"use --resume to continue from the checkpoint of step {folder.saved_step}"
+        raise TrainingError(f"{text}; {saved}") from None
 
 
-def _text(error: Exception, output: Path) -> str | None:
-    """None: a fault of the program's own."""
+def _one_line(error: Exception, folder: RunFolder) -> str | None:
+    """None: the error is a bug of this program."""
     if isinstance(error, OSError):
-        return f"{f'{error.filename}: cannot be written' if error.filename else output}: {error.strerror or error}"
+        place = f"{error.filename}: cannot be written" if error.filename else folder.path
+        return f"{place}: {error.strerror or error}"
     if "DataLoader worker (pid" in str(error):
-        return f"{one_line(error)}; the system ends a worker when memory runs out: fewer data.workers, or {LESS}"
+        return f"{one_line(error)}; the system kills a worker if memory runs out; fewer data.workers or {LESS}"
     if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
         return f"out of memory; {LESS}"
     return None

@@ -104,7 +104,7 @@ def test_training_refuses_to_start_with_a_missing_file(copy: Path, monkeypatch: 
     code, out, err = run(["train", "tiny.yaml"], copy, monkeypatch, capfd)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert f"of {split} is missing; the first: {path}; restore the files" in err
-    assert err.endswith("; retina check CONFIG tells all that is at fault\n")
+    assert err.endswith("; retina check CONFIG lists all errors of the data\n")
     assert not (copy / "runs").exists()
 
 

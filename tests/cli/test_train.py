@@ -43,7 +43,7 @@ def test_messages_and_table(tiny: Path):
     assert lines[0].startswith("8 images of 6 classes, 4 to evaluate on; 11.")
     assert "2 epochs, 4 steps of 4 images at learning rate 0.0005" in lines[0]
     assert lines[1].startswith("step 1: classification loss ")
-    assert "expected of fresh subnets; foreground anchors on P3..P7: " in lines[1]
+    assert ", expected " in lines[1] and " from fresh subnets; foreground anchors on P3..P7: " in lines[1]
     assert lines[2].startswith("epoch 1/2 step 1/4 cls ")
     assert any(line.startswith("epoch 2: AP 0.") for line in lines)
     assert lines[-1] == "use it: retina predict IMAGE --vis -w told"
@@ -82,8 +82,8 @@ def test_another_run_is_refused_by_name_of_its_keys(tiny: Path, tiny_run: Path):
     result = retina(*command, cwd=tiny)
     assert (result.code, result.err) == (
         1,
-        "retina: changed: --resume would not continue the same run: train.lr was None, is 0.5; --force does so, -o names "
-        "another folder\n",
+        "retina: changed: --resume would not continue the same run: train.lr was None, is 0.5; use --force to continue "
+        "anyway, or -o for a new run in another folder\n",
     )
 
 
@@ -94,7 +94,7 @@ def test_fine_tuning_takes_what_fits_and_lists_the_rest(tiny: Path, tiny_run: Pa
     )
     result = retina("train", "tune.yaml", cwd=tiny)
     assert result.code == 0, result.err
-    assert "tensors taken; fresh: cls_subnet.predict.weight, cls_subnet.predict.bias\n" in result.err
+    assert " tensors; newly initialised: cls_subnet.predict.weight, cls_subnet.predict.bias\n" in result.err
     metadata = read_metadata(tiny / "runs" / "tune")
     assert metadata.classes == ("blue circle", "red square")
     assert metadata.category_ids == (20, 30)
@@ -123,7 +123,7 @@ def test_a_compiler_that_is_not_there_is_one_line(tiny: Path, monkeypatch):
     result = retina("train", "tiny.yaml", "-o", "compiled", "--set", "train.compile=true", cwd=tiny)
     assert result.code == 1
     [line] = [line for line in result.err.splitlines() if line.startswith("retina: ")]
-    assert line.startswith("retina: train.compile is true, but torch.compile fails here: ")
+    assert line.startswith("retina: train.compile is true, but torch.compile fails on this machine: ")
     assert "Traceback" not in result.err
 
 
@@ -189,7 +189,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (
             "data: shapes",
             ["-o", "full"],
-            "full: exists and is not empty; --resume continues it, -o names another folder",
+            "full: exists and is not empty; use --resume to continue it, or -o to name another folder",
         ),
         ("data: shapes", ["-o", "file"], "file: is a file, expected a folder that does not exist yet"),
         ("data: shapes", ["-o", "/proc/retina"], "/proc/retina: cannot be written: "),

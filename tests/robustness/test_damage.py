@@ -1,4 +1,4 @@
-"""A checkpoint that was cut or changed anywhere is reported, and the one before it is used; it is never misread."""
+"""A checkpoint that is cut or has a flipped bit anywhere is reported, and the one before it is used."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from retinanet.checkpoints.checkpoint import LAST, PREVIOUS
 from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.schema import Config
 from retinanet.errors import CheckpointError
-from retinanet.training.resume import newest
+from retinanet.training.resume import newest_checkpoint
 
 PARTS = 10
 
@@ -32,11 +32,11 @@ def flipped(whole: bytes, part: int) -> bytes:
 
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("damage", [cut, flipped])
-def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_taken(tmp_path: Path, damage, part):
+def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_is_used(tmp_path: Path, damage, part):
     older = write(tmp_path / PREVIOUS, 1)
     write(tmp_path / LAST, 2)
     (tmp_path / LAST).write_bytes(damage((tmp_path / LAST).read_bytes(), part))
-    saved = newest(tmp_path)
+    saved = newest_checkpoint(tmp_path)
     assert saved is not None
     assert saved.file == tmp_path / PREVIOUS and saved.metadata.progress == {"step": 1}
     assert saved.tensors.keys() == older.keys() and all(saved.tensors[name].equal(older[name]) for name in older)
@@ -44,13 +44,13 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_taken(tmp_path:
     assert fault.startswith(f"{tmp_path / LAST}: ")
 
     (tmp_path / PREVIOUS).unlink()
-    with pytest.raises(CheckpointError, match="no checkpoint is left to continue from, start afresh with -o"):
-        newest(tmp_path)
+    with pytest.raises(CheckpointError, match="no checkpoint is left to resume from; start a new run with -o"):
+        newest_checkpoint(tmp_path)
 
 
 def test_a_write_that_was_cut_between_its_renames_leaves_the_one_before(tmp_path: Path):
     write(tmp_path / PREVIOUS, 1)
-    saved = newest(tmp_path)
+    saved = newest_checkpoint(tmp_path)
     assert saved is not None and saved.metadata.progress == {"step": 1} and saved.faults == []
 
 

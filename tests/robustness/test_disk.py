@@ -1,4 +1,4 @@
-"""A full disk, a read-only folder, a data set that vanishes, a worker that is killed: one line, and nothing is lost."""
+"""A full disk, a read-only folder, a missing data set, a killed worker: each is one line, and no work is lost."""
 
 import os
 import resource
@@ -45,13 +45,15 @@ def last_line(result: Result) -> str:
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(tiny: Path, disk: Path, tmp_path: Path):
+def test_a_full_disk_is_one_line_and_the_run_continues_once_there_is_room(tiny: Path, disk: Path, tmp_path: Path):
     assert retina("train", "tiny.yaml", "-o", tmp_path / "whole", *SMALL, cwd=tiny).code == 0
     (disk / "other").write_bytes(bytes(3_000_000))
     line = last_line(retina("train", "tiny.yaml", "-o", disk / "run", *SMALL, cwd=tiny))
     assert line.startswith(f"retina: {disk}/run/") and ": cannot be written: " in line
     assert "No space left on device" in line
-    assert line.endswith(("; no checkpoint was written yet", "; the checkpoint of step 4 is whole: --resume"))
+    assert line.endswith(
+        ("; no checkpoint was written yet", "; use --resume to continue from the checkpoint of step 4")
+    )
     assert not list((disk / "run").glob(".*.tmp"))
     (disk / "other").unlink()
     subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
@@ -88,7 +90,7 @@ def test_a_folder_without_the_right_to_write_is_one_line(tiny: Path, tmp_path: P
     assert line == f"retina: {tmp_path}/run: cannot be written: {tmp_path} is read-only for this user"
 
 
-def test_data_that_vanish_end_the_run_and_it_goes_on_once_they_are_back(tiny: Path, tmp_path: Path):
+def test_data_that_disappear_end_the_run_which_continues_once_they_are_back(tiny: Path, tmp_path: Path):
     shutil.copytree(tiny / "shapes", tmp_path / "shapes")
     config = load_config(tiny / "tiny.yaml", [f"data.root={tmp_path}/shapes", *SMALL[1::2]])
     list(train(config, tmp_path / "whole"))
@@ -110,6 +112,6 @@ def test_a_worker_that_the_system_kills_is_one_line(tiny: Path, tmp_path: Path):
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     workers = [int(pid) for pid in children if "python" in Path(f"/proc/{pid}/cmdline").read_text()]
     os.kill(workers[-1], signal.SIGKILL)
-    words = r"DataLoader worker \(pid.* memory runs out: .*; the checkpoint of step \d+ is whole: --resume"
+    words = r"DataLoader worker \(pid.* memory runs out; .*; use --resume to continue from the checkpoint of step \d+"
     with pytest.raises(TrainingError, match=words):
         list(run)

@@ -1,4 +1,4 @@
-"""A run that version 0.1.0 began and this version goes on with: its checkpoint, config and log stay readable.
+"""A run that version 0.1.0 started and this version continues: its checkpoint, config and log stay readable.
 
 The fixture holds 2 of the run's 4 steps: 82,300 weights of a frozen trunk, 14,698 that learn, AdamW's state and the
 averaged weights, 943 kB in all. It is the one exception to the rule that no weights are committed.

@@ -1,4 +1,4 @@
-"""SIGKILL at seeded moments in every part of a run and of writing a checkpoint; the resumed run ends as if unharmed."""
+"""SIGKILL at seeded moments in every part of a run, also while a checkpoint is written: the resumed run ends the same."""
 
 import os
 import random
@@ -19,7 +19,7 @@ KINDS = {  # eight epochs of four steps
     "accumulation, exponential normaliser": ("train.accumulate=2", "train.batch_size=1", "loss.normalizer=exponential"),
     "statistics that are learned, clipped": ("model.trunk_norm=bn", "train.clip_norm=1", "train.optimizer=sgd"),
 }
-PLACES = (  # of a kill: the n-th call of what, and n's range
+PLACES = (  # a kill comes before or after the n-th call of this function; the highest n
     ("os:fsync", "before", 9),
     ("os:fsync", "after", 9),
     ("os:replace", "before", 6),
@@ -27,12 +27,12 @@ PLACES = (  # of a kill: the n-th call of what, and n's range
     ("retinanet.checkpoints.checkpoint:save_file", "before", 2),
     ("retinanet.checkpoints.checkpoint:save_file", "after", 2),
     ("retinanet.evaluation.evaluate:detect_stages", "before", 4),
-    ("retinanet.training.train:lr_factor", "after", 4),
+    ("retinanet.training.step:lr_factor", "after", 4),
 )
 
 
 def after_lines(command: list[str], cwd: Path, lines: int, seconds: float) -> int:
-    """Start, wait for so many lines of progress and so many seconds, kill. Returns: the exit code."""
+    """Start a command and kill it after so many lines of progress and so many seconds. Returns: the exit code."""
     with subprocess.Popen(command, cwd=cwd, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -53,7 +53,7 @@ def after_lines(command: list[str], cwd: Path, lines: int, seconds: float) -> in
 
 
 def kills(tiny: Path, kind: str, seed: int) -> int:
-    """How many kills a run survived, whole and equal to one that met none."""
+    """Returns: how many kills a run survived, after which it equals a run without any."""
     rng = random.Random(seed)
     settings = [
         part for text in ("train.batch_size=2", "train.checkpoint_every=3", *KINDS[kind]) for part in ("--set", text)

@@ -1,4 +1,4 @@
-"""A run that was cut at any step and resumed equals the run that was never cut: weights and log, to the last bit."""
+"""A run that is interrupted at any step and resumed gives the weights and the log of one that is not, to the last bit."""
 
 import json
 import math
@@ -20,10 +20,11 @@ from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.schema import Config
 from retinanet.config_file import load_config
 from retinanet.errors import CheckpointError, DivergenceError
-from retinanet.training import run_folder as runfolder
+from retinanet.training import run_folder
 from retinanet.training.events import Done, Event, Note, Progress, Stopped, Validation
-from retinanet.training.run_folder import LOG, RunFolder
-from retinanet.training.train import Run, train
+from retinanet.training.run_folder import LOG, RunFolder, lock_folder
+from retinanet.training.step import optimizer_step
+from retinanet.training.train import train
 
 SMALL = ("model.backbone=timm:lcnet_035", "train.batch_size=2")  # checkpoints of a megabyte
 KINDS = {  # two epochs of four steps each
@@ -53,25 +54,27 @@ def steps(records: Iterator[Event]) -> Iterator[Progress]:
 
 
 def at(number: int) -> Callable[[], bool]:
-    """True when it is asked for the n-th time."""
+    """A `stop` that returns True at its n-th call."""
     asks = count(1)
     return lambda: next(asks) == number
 
 
-def test_a_run_that_was_left_at_any_step_goes_on_as_if_it_had_not_been(config: Config, tmp_path: Path):
+def test_a_run_that_was_interrupted_at_any_step_continues_as_if_it_had_not_been(config: Config, tmp_path: Path):
     *_, done = train(config, tmp_path / "whole")
     assert isinstance(done, Done) and done.steps == 8
     cut = train(config, tmp_path / "cut")
     for left_after in (2, 3, 1):
         list(islice(steps(cut), left_after))
-        cut.close()  # what is in memory is lost; the folder is as a kill would leave it
+        cut.close()  # memory is lost, and the folder is as a kill would leave it
         cut = train(config, tmp_path / "cut", resume=True)
     *_, done = cut
     assert isinstance(done, Done) and done.steps == 8
     same_run(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_a_run_that_was_left_before_its_first_checkpoint_begins_with_the_same_weights(plain: Config, tmp_path: Path):
+def test_a_run_that_was_interrupted_before_its_first_checkpoint_starts_with_the_same_weights(
+    plain: Config, tmp_path: Path
+):
     list(train(plain, tmp_path / "origin", stop=at(4)))
     tuned = replace(plain, train=replace(plain.train, init=str(tmp_path / "origin"), epochs=1))
     list(train(tuned, tmp_path / "whole"))
@@ -114,7 +117,7 @@ def test_a_finished_run_can_be_extended(plain: Config, tmp_path: Path):
 def test_another_run_is_not_resumed_without_force(plain: Config, tmp_path: Path, tiny: Path):
     list(islice(train(plain, tmp_path / "run", stop=lambda: True), 99))
     faster = replace(plain, train=replace(plain.train, lr=0.5, log_every=7))
-    words = "run: --resume would not continue the same run: train.lr was None, is 0.5; --force does so, -o names"
+    words = "run: --resume would not continue the same run: train.lr was None, is 0.5; use --force to continue anyway, or -o "
     with pytest.raises(CheckpointError, match=words):
         list(train(faster, tmp_path / "run", resume=True))
     stopped = train(faster, tmp_path / "run", resume=True, force=True, stop=lambda: True)
@@ -127,16 +130,16 @@ def test_another_run_is_not_resumed_without_force(plain: Config, tmp_path: Path,
     document["annotations"][0]["bbox"][2] += 1
     annotations.write_text(json.dumps(document))
     moved = replace(plain, data=replace(plain.data, root=str(tmp_path / "shapes")))
-    with pytest.raises(CheckpointError, match="the images or objects of data.train are others"):
+    with pytest.raises(CheckpointError, match="the images or objects of data.train have changed"):
         list(train(moved, tmp_path / "run", resume=True))
 
 
 @pytest.mark.parametrize(("interval", "saved"), [("1 min", [20, 40, 60]), ("25 steps", [25, 50]), ("9 min", [])])
 def test_checkpoints_are_due_by_the_clock_or_by_steps(plain: Config, tmp_path: Path, monkeypatch, interval, saved):
-    folder = RunFolder(tmp_path / "run", resume=False)
     now = 0.0
-    monkeypatch.setattr(runfolder.time, "monotonic", lambda: now)
-    folder.begin(replace(plain, train=replace(plain.train, checkpoint_every=interval)), None, 0)
+    monkeypatch.setattr(run_folder.time, "monotonic", lambda: now)
+    config = replace(plain, train=replace(plain.train, checkpoint_every=interval))
+    folder = RunFolder(tmp_path / "run", lock_folder(tmp_path / "run", resume=False), config, None, 0)
     due = []
     for step in range(1, 71):
         now += 3  # seconds a step
@@ -175,32 +178,29 @@ def test_what_a_dead_run_left_half_written_is_removed(plain: Config, tmp_path: P
     assert names == [".mine.tmp", "config.yaml", LAST, LOG, PREVIOUS]
 
 
-def test_a_log_without_its_end_is_told(plain: Config, tmp_path: Path):
+def test_a_log_without_its_last_lines_is_reported(plain: Config, tmp_path: Path):
     list(train(plain, tmp_path / "run", stop=lambda: True))
     (tmp_path / "run" / LOG).unlink()
     first, *_ = train(plain, tmp_path / "run", resume=True, stop=lambda: True)
-    assert first == Note(f"warning: {tmp_path}/run/{LOG}: its end is missing; the run goes on without those lines")
+    assert first == Note(f"warning: {tmp_path}/run/{LOG}: its last lines are missing; the run continues without them")
 
 
 def test_weights_that_are_not_finite_are_not_saved(plain: Config, tmp_path: Path, monkeypatch):
-    def spoil(self, *arguments):
-        taken = step(self, *arguments)
-        if taken.step == 3:
+    def spoil(run, batches):
+        metrics = optimizer_step(run, batches)
+        if metrics.step == 3:
             with torch.no_grad():
-                next(self.model.parameters()).fill_(math.inf)
-        return taken
+                next(run.model.parameters()).fill_(math.inf)
+        return metrics
 
-    step = Run._step
-    monkeypatch.setattr(Run, "_step", spoil)
+    monkeypatch.setattr("retinanet.training.train.optimizer_step", spoil)
     often = replace(plain, train=replace(plain.train, checkpoint_every="1"))
-    with pytest.raises(
-        DivergenceError, match="step 3: the loss was finite, but the weights that follow from it are not"
-    ):
+    with pytest.raises(DivergenceError, match="step 3: the loss was finite, but the updated weights are not"):
         list(train(often, tmp_path / "run"))
     assert read_metadata(tmp_path / "run" / LAST).progress["step"] == 2
 
 
-def test_an_unreadable_image_is_told_once_and_counted_each_time(plain: Config, tmp_path: Path, tiny: Path):
+def test_an_unreadable_image_is_reported_once_and_counted_each_time(plain: Config, tmp_path: Path, tiny: Path):
     shutil.copytree(tiny / "shapes", tmp_path / "shapes")
     (tmp_path / "shapes" / "train" / "1.png").write_bytes(b"")
     torn = replace(plain, data=replace(plain.data, root=str(tmp_path / "shapes")))

@@ -95,7 +95,7 @@ def test_a_signal_before_the_run_begins_leaves_nothing(tiny: Path):
     command = [
         sys.executable,
         script,
-        "retinanet.training.train:open_train_and_val",
+        "retinanet.training.setup:open_train_and_val",
         "1",
         "before",
         "SIGTERM",

@@ -1,14 +1,15 @@
-"""What the system does to a run is one line that says what is left; a fault of the program's own stays a traceback."""
+"""An error of the system is one line that says how to continue; a bug of the program stays a traceback."""
 
 import errno
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from retinanet.errors import TrainingError
-from retinanet.training import system_errors as mishaps
+from retinanet.training.system_errors import system_errors_in_one_line
 
-LESS = "a smaller train.batch_size or data.short_side needs less"
+LESS = "a smaller train.batch_size or data.short_side needs less memory"
 
 
 @pytest.mark.parametrize(
@@ -24,20 +25,23 @@ LESS = "a smaller train.batch_size or data.short_side needs less"
         (MemoryError(), f"out of memory; {LESS}"),
         (
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
-            "DataLoader worker (pid 7) is killed by signal: Killed.; the system ends a worker when memory runs out: fewer "
-            f"data.workers, or {LESS}",
+            "DataLoader worker (pid 7) is killed by signal: Killed.; the system kills a worker if memory runs out; fewer "
+            f"data.workers or {LESS}",
         ),
     ],
 )
 @pytest.mark.parametrize(
-    ("step", "left"), [(None, "no checkpoint was written yet"), (6, "the checkpoint of step 6 is whole: --resume")]
+    ("step", "saved"),
+    [(None, "no checkpoint was written yet"), (6, "use --resume to continue from the checkpoint of step 6")],
 )
-def test_each_is_one_line(error, words, step, left):
-    with pytest.raises(TrainingError) as told, mishaps.told(Path("run"), lambda: step):
+def test_each_is_one_line(error, words, step, saved):
+    folder = SimpleNamespace(path=Path("run"), saved_step=step)
+    with pytest.raises(TrainingError) as raised, system_errors_in_one_line(folder):
         raise error
-    assert str(told.value) == f"{words}; {left}"
+    assert str(raised.value) == f"{words}; {saved}"
 
 
-def test_our_own_faults_are_not_hidden():
-    with pytest.raises(RuntimeError, match="shapes differ"), mishaps.told(Path("run"), lambda: None):
+def test_our_own_bugs_are_not_hidden():
+    folder = SimpleNamespace(path=Path("run"), saved_step=None)
+    with pytest.raises(RuntimeError, match="shapes differ"), system_errors_in_one_line(folder):
         raise RuntimeError("shapes differ")

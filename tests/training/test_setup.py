@@ -1,10 +1,16 @@
 """What a run checks and builds before its first step."""
 
+from contextlib import closing
+from pathlib import Path
+
 import pytest
+import torch
 
 from retinanet.config.schema import LossConfig
+from retinanet.config_file import load_config
 from retinanet.errors import ConfigError
-from retinanet.training.setup import check_alpha
+from retinanet.training.plan import make_plan
+from retinanet.training.setup import check_alpha, start_run
 
 
 def test_a_list_of_alpha_needs_one_for_each_class():
@@ -26,3 +32,16 @@ def test_a_list_of_alpha_needs_one_for_each_class():
 def test_an_alpha_that_gives_objects_little_weight_is_a_warning(settings, warned):
     words = "with loss.gamma 0, loss.alpha 0.25 gives objects less weight than background"
     assert any(words in text for text in check_alpha(LossConfig(**settings), 6)) == warned
+
+
+def test_the_time_estimate_changes_nothing_of_the_run(tiny: Path, tmp_path: Path):
+    config = load_config(tiny / "tiny.yaml", ["loss.normalizer=exponential", "model.trunk_norm=bn"])
+    run = start_run(config, tmp_path / "run", resume=False, force=False)
+    with closing(run.folder):
+        before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+        plan = make_plan(run)
+        assert plan.seconds > 0 and plan.steps == 4
+        assert run.criterion.running_normalizer == 100
+        assert all(torch.equal(tensor, before[name]) for name, tensor in run.model.state_dict().items())
+        assert all(parameter.grad is None for parameter in run.model.parameters())
+        assert run.model.training and not run.optimizer.state

@@ -1,4 +1,4 @@
-"""What a training step asks the device for: each such question makes the host wait for all that was begun on a GPU."""
+"""How often a training step waits for the device: each wait makes the host idle until a GPU has done all its work."""
 
 from contextlib import closing
 from pathlib import Path
@@ -11,13 +11,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from retinanet.config.parsing import config_from_dict
 from retinanet.losses import matching
 from retinanet.training.events import Progress
-from retinanet.training.train import Run
+from retinanet.training.setup import start_run
+from retinanet.training.train import train_one_epoch
 
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "unique")
 
 
 class Waits(TorchDispatchMode):
-    """Counts the operators whose result the host must know."""
+    """Collects the operators whose result the host must know."""
 
     def __init__(self):
         super().__init__()
@@ -32,7 +33,7 @@ class Waits(TorchDispatchMode):
 
 @pytest.mark.parametrize("normalizer", ["image", "exponential"])
 def test_a_step_waits_once(tmp_path: Path, monkeypatch, normalizer):
-    # as on a GPU: all objects are near, and whether one is a crowd is not asked
+    # as on a GPU, where matching looks neither for near objects nor for crowds
     monkeypatch.setattr(matching, "_objects_near", lambda anchors, gt_boxes: torch.arange(len(gt_boxes)))
     monkeypatch.setattr(matching, "_may_have_crowd", lambda crowd: True)
     write_coco(tmp_path, "train", 8)
@@ -43,14 +44,14 @@ def test_a_step_waits_once(tmp_path: Path, monkeypatch, normalizer):
         "loss": {"normalizer": normalizer},
         "train": {"epochs": 1, "batch_size": 2, "clip_norm": 1.0, "ema": 0.9, "device": "cpu", "log_every": 1},
     }
-    run = Run(config_from_dict(values, "test"), tmp_path / "run", resume=False, force=False)
+    run = start_run(config_from_dict(values, "test"), tmp_path / "run", resume=False, force=False)
     counts, steps = [], 0
     with closing(run.folder), Waits() as waits:
-        for record in run.train_epoch(stop=lambda: False):
+        for record in train_one_epoch(run, stop=lambda: False):
             counts.append((type(record), list(waits.seen)))
             waits.seen.clear()
             steps += isinstance(record, Progress)
     assert steps == 4
-    # records are told a step late: between the second and the third stands one whole step
+    # events are reported a step late: there is one whole step between the second and the third
     between = [seen for kind, seen in counts if kind is Progress][1:]
     assert between[:2] == [["nonzero"], ["nonzero"]]

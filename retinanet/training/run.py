@@ -1,0 +1,82 @@
+"""A training run: its parts, and the questions that decide what it does next."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from retinanet.checkpoints.metadata import Metadata
+from retinanet.config.schema import Config
+from retinanet.data.dataset import Dataset
+from retinanet.data.sampler import AspectRatioBatchSampler
+from retinanet.data.transforms import training_resizings
+from retinanet.data.views import TrainSamples
+from retinanet.losses.criterion import Criterion
+from retinanet.model.retinanet import RetinaNet
+from retinanet.training.optimizer import WeightAverage
+from retinanet.training.resume import RunState
+from retinanet.training.run_folder import RunFolder
+from retinanet.training.step_metrics import Throughput
+
+
+@dataclass
+class Run:
+    """The parts of a run, as `start_run` builds them.
+
+    dataset, val: the two splits; val is None if data.val is not set. average: None unless train.ema is set.
+    notes: what the reader should know before the first step. reported_faults: the unreadable images reported so far.
+    """
+
+    config: Config
+    device: torch.device
+    dataset: Dataset
+    val: Dataset | None
+    model: RetinaNet
+    criterion: Criterion
+    optimizer: torch.optim.Optimizer
+    average: WeightAverage | None
+    scaler: torch.amp.GradScaler
+    sampler: AspectRatioBatchSampler
+    folder: RunFolder
+    state: RunState
+    notes: list[str]
+    throughput: Throughput = field(default_factory=Throughput)
+    reported_faults: set[str] = field(default_factory=set)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.config.train.steps or self.config.train.epochs * self.steps_per_epoch
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole run, the last of which may be cut short by train.steps."""
+        return math.ceil(self.steps / self.steps_per_epoch)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.sampler) / self.config.train.accumulate)
+
+    def finished(self) -> bool:
+        """Whether the last epoch has ended, including its evaluation and its checkpoint."""
+        return self.state.batch == 0 and (self.state.epoch >= self.epochs or self.exhausted())
+
+    def exhausted(self) -> bool:
+        """Whether no further step follows: all steps are done, or AP has not improved for train.patience evaluations."""
+        patience = self.config.train.patience
+        return self.state.step >= self.steps or (patience is not None and self.state.stale >= patience)
+
+    def evaluates_now(self) -> bool:
+        """Whether an evaluation follows the current epoch."""
+        last = self.exhausted() or self.state.epoch + 1 == self.epochs
+        return self.val is not None and (last or (self.state.epoch + 1) % self.config.train.eval_every == 0)
+
+    def train_samples(self) -> TrainSamples:
+        train = self.config.train
+        resizings = training_resizings(self.config.data, train.augment)
+        return TrainSamples(self.dataset, resizings, train.augment, train.seed)
+
+    def metadata(self, progress: dict[str, Any]) -> Metadata:
+        """What a checkpoint of this run says about itself."""
+        return Metadata(self.config, self.dataset.classes, self.dataset.category_ids, progress)

@@ -1,0 +1,117 @@
+"""One step of training: losses, backward pass, update of the weights, and the report."""
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from retinanet.config.schema import TrainConfig
+from retinanet.data.loader import Batch
+from retinanet.devices import peak_memory
+from retinanet.losses.criterion import Criterion, Targets
+from retinanet.model.retinanet import Predictions, RetinaNet
+from retinanet.training.compilation import compiling
+from retinanet.training.events import Note, Progress, step_record
+from retinanet.training.optimizer import learning_rate, lr_factor
+from retinanet.training.run import Run
+from retinanet.training.step_metrics import BatchMetrics, StepMetrics
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def forward(model: RetinaNet, batch: Batch, train: TrainConfig) -> Predictions:
+    """The forward pass, in the precision that `train` names."""
+    device = batch.images.device.type
+    precision = nullcontext() if train.precision == "fp32" else torch.autocast(device, DTYPES[train.precision])
+    with precision, compiling(train.compile):
+        return model(batch.images, batch.sizes)
+
+
+def compute_losses(run: Run, batch: Batch) -> tuple[dict[str, Tensor], BatchMetrics]:
+    """The losses {"cls", "box"} of a batch on the run's device, and its metrics."""
+    predictions = forward(run.model, batch, run.config.train)
+    targets = Targets(batch.boxes, batch.labels, batch.crowd)
+    matched = run.criterion.match_anchors(predictions.anchors, targets)  # (B, R)
+    expected = torch.full((), math.nan, device=matched.device)
+    if run.state.step == 0:
+        expected = expected_first_loss(run.criterion, predictions, matched, targets, run.config.model.prior)
+    losses = run.criterion.losses(predictions, matched, targets)
+    levels = matched.split([len(level) for level in predictions.anchors], dim=1)
+    return losses, BatchMetrics.of(losses, expected, levels, batch)
+
+
+def expected_first_loss(
+    criterion: Criterion, predictions: Predictions, matched: Tensor, targets: Targets, prior: float | None
+) -> Tensor:
+    """The classification loss that fresh subnets give: the score of every anchor is the prior (paper, section 4.1).
+
+    predictions: only their shapes matter. matched: (B, R). prior: None stands for 0.5. Returns: a scalar.
+    """
+    prior = prior or 0.5
+    logit = math.log(prior / (1 - prior))
+    logits = [torch.full_like(level, logit, requires_grad=False) for level in predictions.logits]
+    deltas = [torch.zeros_like(level) for level in predictions.deltas]
+    fresh = Predictions(logits, deltas, predictions.anchors)
+    return copy.copy(criterion).losses(fresh, matched, targets)["cls"]  # a copy: the state of the criterion stays
+
+
+def backward(run: Run, losses: dict[str, Tensor], parts: int) -> None:
+    """Add the gradients of a batch, one of the `parts` batches of an optimizer step."""
+    total = losses["cls"] + run.config.loss.box_weight * losses["box"]
+    with compiling(run.config.train.compile):
+        run.scaler.scale(total / parts).backward()
+
+
+def optimizer_step(run: Run, batches: list[BatchMetrics]) -> StepMetrics:
+    """Update the weights after the backward passes of these batches."""
+    t, state = run.config.train, run.state
+    lr = learning_rate(t) * lr_factor(state.step, run.steps, t.schedule, t.milestones, t.warmup_steps)
+    for group in run.optimizer.param_groups:
+        group["lr"] = lr
+    if t.clip_norm is not None:
+        run.scaler.unscale_(run.optimizer)
+        torch.nn.utils.clip_grad_norm_(run.model.parameters(), t.clip_norm)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    run.optimizer.zero_grad(set_to_none=True)
+    state.step += 1
+    if run.average is not None:
+        run.average.update(run.model)
+    rate = run.throughput.rate(sum(len(batch.samples) for batch in batches))
+    return StepMetrics.of(batches, state.epoch + 1, state.step, lr, rate)
+
+
+def report_step(run: Run, step: StepMetrics) -> Iterator[Progress | Note]:
+    """Wait for the numbers of a step, log them and report them. Raises: DivergenceError if a loss is not finite."""
+    step.wait()
+    step.check_finite()
+    if step.step == 1:
+        yield Note(step.compare_first_loss(fresh=run.config.train.init is None))
+    progress = step_progress(run, step)
+    if progress.logged:
+        run.folder.log.write("step", step_record(progress))
+    yield progress
+
+
+def step_progress(run: Run, step: StepMetrics) -> Progress:
+    t = run.config.train
+    cls, box = step.losses()
+    return Progress(
+        epoch=step.epoch,
+        epochs=run.epochs,
+        step=step.step,
+        steps=run.steps,
+        cls=cls,
+        box=box,
+        lr=step.lr,
+        images_per_second=step.rate,
+        memory=peak_memory(run.device),
+        seconds_left=run.sampler.batch_size * t.accumulate * (run.steps - step.step) / step.rate,
+        foreground=step.foreground(),
+        logged=step.step % t.log_every == 0 or step.step in (1, run.steps),
+        last_ap=run.state.last,
+        best_ap=run.state.best,
+    )
