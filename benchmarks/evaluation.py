@@ -1,6 +1,6 @@
-"""The COCO numbers of 500,000 detections, compared with pycocotools; and the time of `retina eval` outside the network.
+"""COCO's numbers of 500,000 detections against pycocotools; and what `retina eval` does beside the network.
 
-Usage: python benchmarks/evaluation.py [FOLDER-OF-COCO128]
+Run by hand: python benchmarks/evaluation.py [FOLDER-OF-COCO128]
 """
 
 import os
@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from helpers.scoring_cases import large_case  # the same case as in the tests
+sys.path.append(str(Path(__file__).parents[1]))
+from scoring_cases import large_case  # what the tests compare, too
 
 from retinanet.benchmark.random_detector import save_random_detector
 from retinanet.checkpoints.pretrained import open_model
 from retinanet.config.schema import DataConfig, DetectConfig
 from retinanet.data.formats.recognise import open_split
-from retinanet.data.transforms import Resizing
 from retinanet.evaluation import evaluate as evaluation
 from retinanet.evaluation.coco_metrics import METRICS, score
 from retinanet.evaluation.pycocotools_metrics import pycocotools_stats
@@ -34,11 +33,11 @@ WORKERS = 2  # the default of data.workers
 
 
 def now() -> np.ndarray:
-    """(2,) seconds: wall time, and processor time including that of child processes that have ended."""
+    """(2,) seconds: wall, and of the processors, with those of processes that have ended."""
     return np.array([time.perf_counter(), sum(os.times()[:4])])
 
 
-class Stopwatch:
+class Throughput:
     """Sums the wall and processor seconds of the functions that it times."""
 
     def __init__(self) -> None:
@@ -69,28 +68,29 @@ def scoring() -> None:
     assert metrics == theirs
     ours_wall, ours_processor = np.median(times[1:], axis=0)
     print(
-        f"scoring: pycocotools {theirs_wall:.1f} s (one run), ours {ours_wall:.2f} s "
-        f"({ours_processor:.2f} s of processor time), {theirs_wall / ours_wall:.0f} times faster; "
-        f"all {len(metrics)} numbers are equal"
+        f"scoring: theirs {theirs_wall:.1f} s (once), ours {ours_wall:.2f} s, {ours_processor:.2f} s of processor time, "
+        f"{theirs_wall / ours_wall:.0f} times; equal in all {len(metrics)} numbers"
     )
 
 
 def stages(root: Path) -> None:
-    """Evaluate a ResNet-50 of 80 classes with random weights, of whose scores 3,000 per image exceed the threshold."""
+    """ResNet-50 of 80 classes with random weights, under which 3,000 scores of an image exceed the threshold."""
     [annotations] = root.rglob("*.json")
     dataset = open_split(root, images="train2017", annotations=str(annotations.relative_to(root)))
     dataset = dataset.take(np.arange(IMAGES))
     with tempfile.TemporaryDirectory() as folder:
         save_random_detector(Path(folder) / "r50.safetensors", 50, dataset.image(0), DataConfig())
         model, _ = open_model(Path(folder) / "r50.safetensors")
-    network, decoding = Stopwatch(), Stopwatch()
+    network, decoding = Throughput(), Throughput()
     RetinaNet.forward = network.timed(RetinaNet.forward)  # type: ignore[method-assign]
     torch_model.detect_stages = decoding.timed(torch_model.detect_stages)
 
     def run() -> None:
-        evaluation.evaluate(model, dataset, Resizing(SHORT, LONG), DetectConfig(), workers=WORKERS)
+        evaluation.evaluate(
+            torch_model.TorchModel(model), dataset, Resizing(SHORT, LONG), DetectConfig(), workers=WORKERS
+        )
 
-    run()  # warm-up
+    run()  # warms up
     network.seconds, decoding.seconds = np.zeros(2), np.zeros(2)
     start = now()
     run()
@@ -100,7 +100,7 @@ def stages(root: Path) -> None:
     for kind, seconds, of_network, of_decoding in zip(("wall", "processor"), total, *shares, strict=True):
         print(
             f"{kind} time: {seconds:.1f} s; RetinaNet.forward {of_network:.1%}, decoding and NMS {of_decoding:.1%}, "
-            f"loading, collation, scoring and everything else {1 - of_network - of_decoding:.1%}"
+            f"loading, collation, scoring and all else {1 - of_network - of_decoding:.1%}"
         )
 
 

@@ -45,9 +45,11 @@ class BenchRequest:
 
     def opened(self, depth: int, size: int | None) -> "AbstractContextManager[Subject]":
         from retinacli import console as render
-        from retinanet.benchmark.subject import opened
+        from retinanet.benchmark.subject import open_subject
 
-        return opened(self.weights, self.engine, depth, size, self.image, self.device, self.precision, render.message)
+        return open_subject(
+            self.weights, self.engine, depth, size, self.image, self.device, self.precision, render.message
+        )
 
 
 def asked(
@@ -114,8 +116,8 @@ def stages(a: BenchRequest, json_: bool) -> None:
     from retinanet.benchmark import timing as bench
 
     with a.opened(50, a.size) as subject, render.counter("runs") as progress:
-        work = bench.work(subject.detector, subject.image)
-        speed = bench.measure(subject.detector, subject.file, a.repeats, progress)
+        work = bench.workload(subject.detector, subject.image)
+        speed = bench.time_stages(subject.detector, subject.file, a.repeats, progress)
         about = render_bench.about(a, subject)
     if json_:
         print(json.dumps(render_bench.stages_document(about, work, speed)))
@@ -132,12 +134,12 @@ def race(a: BenchRequest, peer: Baseline, depth: int, json_: bool) -> None:
     from retinanet.benchmark.torchvision_detectors import make_baseline
 
     with a.opened(depth, a.size) as subject, render.counter("pairs") as progress:
-        work = bench.work(subject.detector, subject.image)
+        work = bench.workload(subject.detector, subject.image)
         detector = subject.detector
         sides = detector.data.short_side, detector.data.long_side
         candidates = CANDIDATES if work.candidates is None else max(1, work.candidates)
         other = make_baseline(peer.value, len(detector.classes), subject.image, *sides, candidates, a.device)
-        found = bench.race(detector, other.predict, subject.image, a.repeats, progress)
+        found = bench.time_pairs(detector, other.predict, subject.image, a.repeats, progress)
         about = render_bench.about(a, subject)
     if json_:
         print(json.dumps(render_bench.race_document(about, work, other, found)))
@@ -158,7 +160,7 @@ def table(a: BenchRequest, depths: Sequence[int], scales: Sequence[int], data: s
             sizes = some or [subject.detector.data.short_side]
             with render.counter("runs") as progress:
                 rows = speedtable.rows(
-                    subject.detector, subject.detector.trunk, subject.image, sizes, a.repeats, progress
+                    subject.detector, subject.detector.backbone, subject.image, sizes, a.repeats, progress
                 )
             found += rows if a.weights is None else _with_ap(rows, subject.path, a, data)
             about = render_bench.about(a, subject)

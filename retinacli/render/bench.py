@@ -10,7 +10,7 @@ from retinacli import console as render
 if TYPE_CHECKING:
     from retinacli.commands.bench import BenchRequest
     from retinanet.benchmark.subject import Subject
-    from retinanet.benchmark.timing import PairedTiming, Speed, Work
+    from retinanet.benchmark.timing import PairedTiming, Speed, Workload
     from retinanet.benchmark.torchvision_detectors import BaselineDetector
     from retinanet.paper.speed_table import Row
 
@@ -34,7 +34,7 @@ def about(asked: "BenchRequest", subject: "Subject") -> dict[str, Any]:
     versions = {package: version(package) for package in ("torch", *PACKAGES[asked.engine])}
     return {
         "weights": asked.weights,
-        "trunk": subject.detector.trunk,
+        "trunk": subject.detector.backbone,
         "classes": len(detector.classes),
         "engine": asked.engine,
         # whether a file that exists already is int8 is not told in it
@@ -52,7 +52,7 @@ def about(asked: "BenchRequest", subject: "Subject") -> dict[str, Any]:
     }
 
 
-def stages_document(about: dict[str, Any], work: "Work", speed: "Speed") -> dict[str, Any]:
+def stages_document(about: dict[str, Any], work: "Workload", speed: "Speed") -> dict[str, Any]:
     return about | {
         "work": _work(work),
         "stages": [{"stage": name, "ms": ms} for name, ms in speed.stages.items()],
@@ -62,7 +62,7 @@ def stages_document(about: dict[str, Any], work: "Work", speed: "Speed") -> dict
     }
 
 
-def stages_table(about: dict[str, Any], work: "Work", speed: "Speed") -> None:
+def stages_table(about: dict[str, Any], work: "Workload", speed: "Speed") -> None:
     image = about["image"]
     name = Path(image["file"]).name if image["file"] else "JPEG"
     words = {
@@ -88,7 +88,7 @@ def stages_table(about: dict[str, Any], work: "Work", speed: "Speed") -> None:
 
 
 def race_document(
-    about: dict[str, Any], work: "Work", other: "BaselineDetector", race: "PairedTiming"
+    about: dict[str, Any], work: "Workload", other: "BaselineDetector", race: "PairedTiming"
 ) -> dict[str, Any]:
     height, width = other.padded
     return about | {
@@ -105,7 +105,7 @@ def race_document(
     }
 
 
-def race_table(about: dict[str, Any], work: "Work", other: "BaselineDetector", race: "PairedTiming") -> None:
+def race_table(about: dict[str, Any], work: "Workload", other: "BaselineDetector", race: "PairedTiming") -> None:
     title = f"From pixels to objects, in turns: {_medians(about)}"
     made = render.table(title, "detector", "classes", "network sees", "detections", "ms")
     render.row(made, _detector(about), about["classes"], _size(work.padded), work.detections, _ms(race.ours))
@@ -150,7 +150,7 @@ def table(about: dict[str, Any], rows: "Sequence[Row]") -> None:
     print(f"{_weights(about)}; {_arithmetic(about)}; {_machine(about)}")
 
 
-def _notes(about: dict[str, Any], work: "Work", other: "BaselineDetector") -> list[str]:
+def _notes(about: dict[str, Any], work: "Workload", other: "BaselineDetector") -> list[str]:
     """What to know before the two are compared."""
     from retinanet.benchmark.torchvision_detectors import THRESHOLD
 
@@ -192,11 +192,11 @@ def _machine(about: dict[str, Any]) -> str:
     return ", ".join([machine["device"], *(" ".join(package) for package in machine["versions"].items())])
 
 
-def _candidates(about: dict[str, Any], work: "Work") -> str:
+def _candidates(about: dict[str, Any], work: "Workload") -> str:
     return f"{work.candidates:,} scores above {about['score_threshold']:g}; " if work.candidates is not None else ""
 
 
-def _work(work: "Work") -> dict[str, Any]:
+def _work(work: "Workload") -> dict[str, Any]:
     sides = {"size": work.size, "padded": work.padded}
     return {name: {"width": width, "height": height} for name, (height, width) in sides.items()} | {
         "anchors": work.anchors,

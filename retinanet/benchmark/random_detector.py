@@ -1,4 +1,4 @@
-"""A detector with random weights that finds much, for measurements of speed without a trained one."""
+"""A detector with random weights and many detections, to measure speed without a trained one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,14 +16,16 @@ from retinanet.model.retinanet import make_model
 
 CLASSES = 80  # COCO's
 CANDIDATES = 3000  # scores above the threshold in one image
-LOGIT_DEVIATION, DELTA_DEVIATION = 1.0, 0.2
+LOGIT_DEVIATION, DELTA_DEVIATION = 1.0, 0.2  # standard deviations of the outputs
 
 
 def save_random_detector(file: Path, depth: int, image: np.ndarray, data: DataConfig) -> None:
-    """Write a checkpoint of the paper's RetinaNet with a trunk of `depth` layers; the same at every call.
+    """Write a checkpoint of the paper's RetinaNet with a ResNet of `depth` layers; the same at every call.
 
-    image: (H, W, 3) uint8 RGB, in which CANDIDATES scores exceed the threshold; of a model as it begins none would.
-    data: how images are resized.
+    Args:
+        image: (H, W, 3) uint8 RGB, in which CANDIDATES scores exceed the threshold. With the initial weights of
+            training, no score would.
+        data: how images are resized.
     """
     config = Config(data, ModelConfig(backbone=f"resnet{depth}"))
     numbers = tuple(range(1, CLASSES + 1))
@@ -33,30 +35,32 @@ def save_random_detector(file: Path, depth: int, image: np.ndarray, data: DataCo
         model = make_model(config.model, config.anchors, CLASSES, pretrained=False).eval()
     detector = Detector(TorchModel(model), metadata)
     threshold = config.detect.score_threshold
-    spread(model.cls_subnet.predict, model.box_subnet.predict, lambda: detector.predict(image), threshold)
+    spread_scores(model.cls_subnet.predict, model.box_subnet.predict, lambda: detector.predict(image), threshold)
     save(file, {MODEL + name: tensor for name, tensor in model.state_dict().items()}, metadata)
 
 
 @torch.inference_mode()
-def spread(
+def spread_scores(
     logits: nn.Conv2d, deltas: nn.Conv2d, run: Callable[[], object], threshold: float, candidates: int = CANDIDATES
 ) -> None:
-    """Scale a new detector's last convolutions and shift its logits: so many scores then exceed `threshold` in `run`.
+    """Change the last convolutions of a new detector, so that `candidates` scores exceed `threshold` in `run`.
 
-    logits, deltas: the convolutions that give them; the former has the same bias everywhere.
+    Their weights are scaled to LOGIT_DEVIATION and DELTA_DEVIATION, and the logits are shifted.
+
+    logits, deltas: the convolutions with these outputs; all biases of `logits` are equal. run: one prediction.
     """
-    seen: dict[nn.Module, list[Tensor]] = {logits: [], deltas: []}
+    outputs: dict[nn.Module, list[Tensor]] = {logits: [], deltas: []}
 
     def keep(convolution: nn.Module, _: object, output: Tensor) -> None:
-        seen[convolution].append(output.flatten())
+        outputs[convolution].append(output.flatten())
 
     with logits.register_forward_hook(keep), deltas.register_forward_hook(keep):
         run()
     assert logits.bias is not None
-    values = torch.cat(seen[logits]) - logits.bias[0]
+    values = torch.cat(outputs[logits]) - logits.bias[0]
     scale = LOGIT_DEVIATION / values.std()
-    # half way to the next: other memory layouts round otherwise
+    # half way to the next value, since other memory layouts round differently
     border = scale * values.topk(candidates + 1).values[-2:].mean()
     logits.weight.mul_(scale)
     logits.bias.fill_(torch.logit(torch.tensor(threshold)).item() - border)
-    deltas.weight.mul_(DELTA_DEVIATION / torch.cat(seen[deltas]).std())
+    deltas.weight.mul_(DELTA_DEVIATION / torch.cat(outputs[deltas]).std())

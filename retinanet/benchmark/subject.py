@@ -1,4 +1,4 @@
-"""What a measurement of speed runs: a detector and a picture. Without torch where the detector is exported."""
+"""The detector and the picture of a measurement of speed. Without torch where the detector is exported."""
 
 import copy
 import tempfile
@@ -12,7 +12,7 @@ import numpy as np
 
 from retinanet.config.schema import DataConfig
 from retinanet.data.images import read_image
-from retinanet.data.synthetic_image import drawn
+from retinanet.data.synthetic_image import random_picture
 from retinanet.inference.detector import Detector, load
 from retinanet.inference.exported_model import Precision, is_exported
 from retinanet.io.pictures import write_picture
@@ -27,7 +27,7 @@ Engine = Literal["torch", "onnx", "openvino"]
 
 @dataclass(frozen=True)
 class Subject:
-    """What is timed: the detector of `path` on the image of `file`, (H, W, 3) uint8 RGB."""
+    """The detector of `path`, to be timed on the image of `file`, (H, W, 3) uint8 RGB."""
 
     path: str
     detector: Detector
@@ -36,7 +36,7 @@ class Subject:
 
 
 @contextmanager
-def opened(
+def open_subject(
     weights: str | None,
     engine: Engine = "torch",
     depth: int = 50,
@@ -44,47 +44,54 @@ def opened(
     picture: Path | None = None,
     device: "torch.device | str" = "cpu",
     precision: Precision = "fp32",
-    progress: Callable[[str], object] = lambda doing: None,
+    progress: Callable[[str], object] = lambda step: None,
 ) -> Iterator[Subject]:
-    """The detector of `weights`, or a stand-in of `depth` where they are None, as `retinanet.load` gives it.
+    """The detector that `retinanet.load` makes of `weights`, or one with random weights.
 
-    What must be written for that lies in a temporary folder; so does the picture that is drawn where none is given.
-    short_side: None: the detector's own. device, precision: as `load` takes them. progress: is told what is being done.
+    A temporary folder holds the files that this needs, until the context ends.
+
+    Args:
+        weights: as `load` takes them; None: random weights, with a ResNet of `depth` layers.
+        engine: a checkpoint is exported for it first where it is not torch.
+        short_side: in pixels; None: the detector's own.
+        picture: an image file; None: a random picture.
+        device, precision: as `load` takes them.
+        progress: called with the name of each step of an export.
     Raises: as `load` and `export`; DataError if `picture` cannot be read.
     """
-    # a model that is still open cannot be removed on Windows
+    # Windows cannot remove a model that is still open
     with tempfile.TemporaryDirectory(prefix="retina-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        file = picture or folder / "drawn.jpg"
+        file = picture or folder / "picture.jpg"
         if picture is None:
-            write_picture(drawn(np.random.default_rng(0), 480, 640, 40, 32), file)
+            write_picture(random_picture(np.random.default_rng(0), 480, 640, 40, 32), file)
         image = read_image(file)
-        path = weights or _stand_in(folder, depth, image, short_side)
+        path = weights or _write_random_detector(folder, depth, image, short_side)
         if engine != "torch" and not is_exported(path):
             path = _export(path, folder, engine, progress)
         detector = load(path, device, precision=precision)
         if short_side is not None:
-            detector = sized(detector, short_side)
+            detector = with_short_side(detector, short_side)
         yield Subject(path, detector, file, image)
 
 
-def sized(detector: Detector, short_side: int) -> Detector:
-    """The same for images of another size, the limit of the long side in proportion."""
+def with_short_side(detector: Detector, short_side: int) -> Detector:
+    """The same detector for images of another size, with the limit of the long side in proportion."""
     changed = copy.copy(detector)
-    changed.data = _sized(detector.data, short_side)
+    changed.data = _with_short_side(detector.data, short_side)
     return changed
 
 
-def _sized(data: DataConfig, short_side: int) -> DataConfig:
+def _with_short_side(data: DataConfig, short_side: int) -> DataConfig:
     return replace(data, short_side=short_side, long_side=round(data.long_side * short_side / data.short_side))
 
 
-def _stand_in(folder: Path, depth: int, image: np.ndarray, short_side: int | None) -> str:
+def _write_random_detector(folder: Path, depth: int, image: np.ndarray, short_side: int | None) -> str:
     from retinanet.benchmark.random_detector import save_random_detector
 
-    file = folder / "stand-in.safetensors"
+    file = folder / "random.safetensors"
     data = DataConfig()
-    save_random_detector(file, depth, image, data if short_side is None else _sized(data, short_side))
+    save_random_detector(file, depth, image, data if short_side is None else _with_short_side(data, short_side))
     return str(file)
 
 

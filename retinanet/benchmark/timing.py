@@ -1,6 +1,6 @@
-"""How long a detector takes for one image: stage by stage, and in turns with another.
+"""How long a detector takes for one image: stage by stage, alone, and in turns with another.
 
-What runs is `Detector.predict`; the clocks hang at the model's parts.
+The code that is timed is `Detector.predict`; its model reports where its stages begin.
 """
 
 import time
@@ -14,17 +14,17 @@ from retinanet.data.transforms import Resizing, padded, resized_size
 from retinanet.detections import Detections
 from retinanet.inference.detector import Detector
 
-FILE_STAGES = ("decode", "resize")  # the stages before the model's own STAGES
+FILE_STAGES = ("decode", "resize")  # the stages before those of the model
 
-Progress = Callable[[int, int], object]  # told how many runs are done, and of how many
+Progress = Callable[[int, int], object]  # called with the number of finished runs and the number of all runs
 
 
 @dataclass(frozen=True)
-class Work:
-    """What an image asks of a detector.
+class Workload:
+    """The work that an image makes for a detector.
 
-    size: (height, width) that it is resized to. padded: with the padding. detections: how many are found.
-    anchors, candidates: how many there are, and how many scores exceed the threshold; None where a file hides them.
+    size: (height, width) of the resized image. padded: the same with the padding. detections: their number.
+    anchors, candidates: the number of anchors, and of scores above the threshold; None for an exported model.
     """
 
     size: tuple[int, int]
@@ -36,7 +36,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Speed:
-    """Medians of several runs in ms: of each stage, and of a whole run. memory: bytes at the peak."""
+    """Medians of several runs in ms, of each stage and of a whole run. memory: bytes at the peak."""
 
     stages: dict[str, float]
     total: float
@@ -45,16 +45,23 @@ class Speed:
 
 @dataclass(frozen=True)
 class PairedTiming:
-    """Two ways to the same in turns: medians of several runs in ms. ratio: the median of each pair's theirs / ours."""
+    """Medians of several runs in ms of two detectors that run in turns. ratio: the median of theirs / ours in a pair."""
 
     ours: float
     theirs: float
     ratio: float
 
 
-def measure(detector: Detector, file: Path, repeats: int, progress: Progress = lambda done, total: None) -> Speed:
-    """The time from an image file to its objects, by stage. One run more warms up. Raises: DataError."""
-    runs = _repeat(lambda: staged(detector, file)[1], repeats, progress)
+def workload(detector: Detector, image: np.ndarray) -> Workload:
+    """The work that `image`, (H, W, 3) uint8 RGB, makes for `detector`."""
+    size = resized_size((image.shape[0], image.shape[1]), Resizing.from_config(detector.data))
+    [found], anchors, candidates = detector.model.detect_and_count(*detector.prepare([image]), detector.settings)
+    return Workload(size, (padded(size[0]), padded(size[1])), len(found), anchors, candidates)
+
+
+def time_stages(detector: Detector, file: Path, repeats: int, progress: Progress = lambda done, total: None) -> Speed:
+    """Time the stages from an image file to its detections, after one run to warm up. Raises: DataError."""
+    runs = _repeat(lambda: predict_in_stages(detector, file)[1], repeats, progress)
     medians = np.median(runs, axis=0).tolist()
     names = (*FILE_STAGES, *detector.model.STAGES)
     total = float(np.median(runs.sum(axis=1)))
@@ -64,28 +71,31 @@ def measure(detector: Detector, file: Path, repeats: int, progress: Progress = l
 def time_predict(
     detector: Detector, image: np.ndarray, repeats: int, progress: Progress = lambda done, total: None
 ) -> float:
-    """The median time in ms from (H, W, 3) uint8 RGB to its objects. One run more warms up."""
+    """The median time in ms from an image, (H, W, 3) uint8 RGB, to its detections, after one run to warm up."""
     return float(np.median(_repeat(lambda: [_seconds(detector, detector.predict, image)], repeats, progress)))
 
 
-def race(
+def time_pairs(
     detector: Detector,
     other: Callable[[np.ndarray], object],
     image: np.ndarray,
     repeats: int,
     progress: Progress = lambda done, total: None,
 ) -> PairedTiming:
-    """Both on the same (H, W, 3) uint8 RGB in turns, since a machine's load changes. A pair more warms up."""
+    """Time both on the same image in turns, since the load of a machine changes, after one pair to warm up.
+
+    other: runs on the same device. image: (H, W, 3) uint8 RGB.
+    """
     both = (detector.predict, other)
-    runs = _repeat(lambda: [_seconds(detector, find, image) for find in both], repeats, progress)
+    runs = _repeat(lambda: [_seconds(detector, predict, image) for predict in both], repeats, progress)
     ours, theirs = runs.T
     return PairedTiming(float(np.median(ours)), float(np.median(theirs)), float(np.median(theirs / ours)))
 
 
-def staged(detector: Detector, file: Path) -> tuple[Detections, list[float]]:
-    """What `detector.predict(file)` gives, and the seconds of each of FILE_STAGES and of the model's STAGES.
+def predict_in_stages(detector: Detector, file: Path) -> tuple[Detections, list[float]]:
+    """The result of `detector.predict(file)`, and the seconds of each of FILE_STAGES and the model's STAGES.
 
-    Padding and the way to the device belong to resize, normalisation to trunk. Raises: DataError.
+    Padding and the copy to the device belong to "resize", normalisation to "trunk". Raises: DataError.
     """
     marks: list[float] = []
 
@@ -96,17 +106,9 @@ def staged(detector: Detector, file: Path) -> tuple[Detections, list[float]]:
         mark()
         image = detector.read(file)
         mark()
-        found = detector.predict(image)
+        detections = detector.predict(image)
         mark()
-    return found, np.diff(marks).tolist()
-
-
-def work(detector: Detector, image: np.ndarray) -> Work:
-    """image: (H, W, 3) uint8 RGB."""
-    size = resized_size((image.shape[0], image.shape[1]), Resizing.from_config(detector.data))
-    sides = (padded(size[0]), padded(size[1]))
-    [found], anchors, candidates = detector.model.detect_and_count(*detector.prepare([image]), detector.settings)
-    return Work(size, sides, len(found), anchors, candidates)
+    return detections, np.diff(marks).tolist()
 
 
 def _repeat(run: Callable[[], list[float]], repeats: int, progress: Progress) -> np.ndarray:
@@ -118,9 +120,9 @@ def _repeat(run: Callable[[], list[float]], repeats: int, progress: Progress) ->
     return 1000 * np.array(seconds[1:])
 
 
-def _seconds(detector: Detector, find: Callable[[np.ndarray], object], image: np.ndarray) -> float:
+def _seconds(detector: Detector, predict: Callable[[np.ndarray], object], image: np.ndarray) -> float:
     start = _now(detector)
-    find(image)
+    predict(image)
     return _now(detector) - start
 
 

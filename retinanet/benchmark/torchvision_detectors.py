@@ -1,4 +1,4 @@
-"""torchvision's detectors with random weights, to be timed beside ours."""
+"""torchvision's detectors with random weights, to compare their speed with ours."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torchvision.models import detection
 
-from retinanet.benchmark.random_detector import spread
+from retinanet.benchmark.random_detector import spread_scores
 
 Baseline = Literal["torchvision", "faster-rcnn", "ssd"]
 THRESHOLD = 0.05  # of RetinaNet's scores, torchvision's default
@@ -16,9 +16,11 @@ THRESHOLD = 0.05  # of RetinaNet's scores, torchvision's default
 
 @dataclass(frozen=True)
 class BaselineDetector:
-    """name: of the function that makes it. padded: (height, width) of what its network sees. detections: how many.
+    """A detector of torchvision, and its results on one image.
 
-    classes: without the background. candidates: scores above RetinaNet's threshold; None of the others.
+    name: the function of torchvision that makes it. padded: (height, width) of the network's input.
+    detections: their number. classes: their number, without the background.
+    candidates: the number of scores above THRESHOLD; None for detectors other than RetinaNet.
     """
 
     name: str
@@ -29,12 +31,12 @@ class BaselineDetector:
     candidates: int | None
 
     def predict(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """Boxes, scores and labels in one image: (H, W, 3) uint8 RGB."""
+        """Boxes, scores and labels of the detections in one image, (H, W, 3) uint8 RGB."""
         return {name: tensor.cpu().numpy() for name, tensor in _run(self.model, image).items()}
 
 
 def make_baseline(
-    peer: Baseline,
+    baseline: Baseline,
     classes: int,
     image: np.ndarray,
     short_side: int,
@@ -42,39 +44,43 @@ def make_baseline(
     candidates: int,
     device: torch.device | str,
 ) -> BaselineDetector:
-    """The same at every call, in evaluation mode.
+    """A detector in evaluation mode; the same at every call.
 
-    classes: without the background. image: (H, W, 3) uint8 RGB, in which `candidates` scores exceed RetinaNet's
-    threshold; the others' scores are what random weights give. short_side, long_side: as `resize` takes them; SSD has
-    300 x 300 pixels whatever they are.
+    Args:
+        classes: their number, without the background.
+        image: (H, W, 3) uint8 RGB, in which `candidates` scores exceed RetinaNet's threshold. The scores of the other
+            detectors are those of random weights.
+        short_side, long_side: as `resize` takes them; SSD resizes to 300 x 300 pixels whatever they are.
     """
-    outputs = classes if peer == "torchvision" else classes + 1  # the others have one for the background
+    outputs = classes if baseline == "torchvision" else classes + 1  # the others have one for the background
     settings: dict[str, Any] = {"weights": None, "weights_backbone": None, "num_classes": outputs}
     sides = {"min_size": short_side, "max_size": long_side}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        if peer == "torchvision":
+        if baseline == "torchvision":
             make, settings = detection.retinanet_resnet50_fpn, settings | sides | {"score_thresh": THRESHOLD}
-        elif peer == "faster-rcnn":
+        elif baseline == "faster-rcnn":
             make, settings = detection.fasterrcnn_resnet50_fpn, settings | sides
         else:
             make = detection.ssd300_vgg16
         model = make(**settings).eval().to(device)
-    if peer == "torchvision":
+    above_threshold = None
+    if baseline == "torchvision":
         logits, deltas = model.head.classification_head.cls_logits, model.head.regression_head.bbox_reg
-        spread(logits, deltas, lambda: _run(model, image), THRESHOLD, candidates)
-    passing = candidates if peer == "torchvision" else None
+        spread_scores(logits, deltas, lambda: _run(model, image), THRESHOLD, candidates)
+        above_threshold = candidates
     images, _ = model.transform(_tensors(image, device))
     height, width = images.tensors.shape[-2:]
-    return BaselineDetector(make.__name__, model, (height, width), len(_run(model, image)["boxes"]), classes, passing)
+    detections = len(_run(model, image)["boxes"])
+    return BaselineDetector(make.__name__, model, (height, width), detections, classes, above_threshold)
 
 
 @torch.inference_mode()
 def _run(model: nn.Module, image: np.ndarray) -> dict[str, torch.Tensor]:
-    [found] = model(_tensors(image, next(model.parameters()).device))
-    return found
+    [outputs] = model(_tensors(image, next(model.parameters()).device))
+    return outputs
 
 
 def _tensors(image: np.ndarray, device: torch.device | str) -> list[torch.Tensor]:
-    """As torchvision's detectors take an image: [(3, H, W) float32 in 0..1]."""
+    """The input of torchvision's detectors for one image: [(3, H, W) float32 in 0..1]."""
     return [torch.from_numpy(image).to(device).permute(2, 0, 1).float() / 255]

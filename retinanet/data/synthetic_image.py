@@ -1,11 +1,11 @@
-"""Pictures to try a detector on where there are none."""
+"""Synthetic pictures, to try a detector on without any image files."""
 
 import cv2
 import numpy as np
 
 
-def drawn(rng: np.random.Generator, height: int, width: int, rectangles: int, noise: int) -> np.ndarray:
-    """Soft colours, hard rectangles and noise of 0..noise - 1; even areas would give equal scores.
+def random_picture(rng: np.random.Generator, height: int, width: int, rectangles: int, noise: int) -> np.ndarray:
+    """Soft colours, hard rectangles and noise of 0..noise - 1, since even areas would give equal scores.
 
     noise: 1..256. Returns: (height, width, 3) uint8 RGB.
     """

@@ -1,19 +1,19 @@
-"""A detector as one file for ONNX Runtime or OpenVINO, decoding and suppression inside, in standard operators.
+"""A detector as one file for ONNX Runtime or OpenVINO, with decoding and suppression inside, in standard operators.
 
-The file alone is enough to use it, from any language. Its inputs, with B images of one batch:
+The file alone is enough to use the detector, from any language. Its inputs, for a batch of B images:
 
-    images           (B, H, W, 3) RGB in 0..255, uint8, or float32 where `data.resize` is float: resized as the config
+    images           (B, H, W, 3) RGB in 0..255, uint8, or float32 where `data.resize` is float; resized as the config
                      says, padded with zeros at the right and bottom; H and W are any multiples of 32
     sizes            (B, 2) int64, height and width of each image without the padding
-    original_sizes   (B, 2) int64, the same before it was resized; boxes come in its pixels
-    score_threshold  (1,) float32, or (K,), of each class: what a score must exceed
-    iou_threshold    (1,) float32, of the suppression within a class
-    max_detections   (1,) int64, of an image
+    original_sizes   (B, 2) int64, height and width before the image was resized; boxes are in these pixels
+    score_threshold  (1,) float32, or (K,), one for each class: a score must exceed it
+    iou_threshold    (1,) float32, for the suppression within a class
+    max_detections   (1,) int64, for each image
 
-In ONNX the last three may be left out: the checkpoint's values are their defaults. Its outputs, D detections or fewer:
+In ONNX the last three are optional: the checkpoint's values are their defaults. Its outputs, with D <= max_detections:
 
     boxes (B, D, 4) float32 xyxy pixels   scores (B, D) float32, best first   labels (B, D) int64 in 0..K-1
-    count (B,) int64: so many of each image's rows are real; the others hold 0, 0 and -1
+    count (B,) int64: the number of rows of each image that are detections; the other rows hold 0, 0 and -1
 
 The metadata (ONNX: metadata_props; OpenVINO: rt_info under "retina") has `config`, `classes` and `category_ids` as JSON.
 """
@@ -38,14 +38,14 @@ from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
 from retinanet.evaluation.detector_and_data import DataSource, data_config, known_labels
 from retinanet.evaluation.evaluate import evaluate_checkpoint
-from retinanet.export.agreement import Agreement, _drawn, verify
+from retinanet.export.agreement import Agreement, random_pictures, verify
 from retinanet.inference.detector import Detector
 from retinanet.inference.exported_model import ONNX, OPENVINO, open_exported, openvino_core, require
 from retinanet.inference.torch_model import TorchModel
 from retinanet.model.retinanet import RetinaNet
 
-CALIBRATION_IMAGES = 300  # NNCF's default
 AP_IMAGES = 500
+DATA_IMAGES = 4  # of the data, to compare detections on
 
 Format = Literal["onnx", "openvino"]
 SUFFIX: dict[Format, str] = {"onnx": ONNX, "openvino": OPENVINO}
@@ -53,7 +53,10 @@ SUFFIX: dict[Format, str] = {"onnx": ONNX, "openvino": OPENVINO}
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written. agreement: of its fp32 form. ap: torch's AP and the file's, on the same `images`."""
+    """A file that was written.
+
+    agreement: of its fp32 form with torch. ap: torch's AP and the file's in 0..1, on the same `images` images.
+    """
 
     file: Path
     agreement: Agreement
@@ -68,57 +71,59 @@ def export(
     precision: Literal["fp32", "int8"] = "fp32",
     data: str | None = None,
     overrides: Sequence[str] = (),
-    progress: Callable[[str], object] = lambda doing: None,
+    progress: Callable[[str], object] = lambda step: None,
 ) -> Exported:
-    """Write the detector of a checkpoint, a run's folder or `coco` as one file, once its detections equal torch's.
+    """Write the detector of a checkpoint, a run's folder or `coco` as one file, after its detections equal torch's.
 
-    target: where to, with the suffix that SUFFIX says; for OpenVINO a .bin goes beside it. precision: int8 is chosen by
-    images of the train split of config `data` (by default the checkpoint's), and AP measured before and after on the
-    val split where there is one. With `data`, detections are compared on its images too. progress: is told what is
-    being done.
-
-    Raises: VerificationError if detections differ, and no file is left; CheckpointError, DataError; ConfigError, also
-        without the extra.
+    Args:
+        target: the file, with the suffix that SUFFIX gives; for OpenVINO a .bin file is written beside it.
+        precision: int8 is calibrated on the train split of the data; its AP and torch's are measured on the val split
+            if there is one.
+        data: config of the data; None: the checkpoint's own. If given, detections are also compared on its images.
+        overrides: KEY=VALUE for the config of the data.
+        progress: called with the name of each step.
+    Raises: VerificationError if detections differ, in which case no file is left; CheckpointError; DataError;
+        ConfigError, also if a package is not installed.
     """
     for package in ("onnxscript", "onnxruntime" if to == "onnx" else "openvino"):
         require(package, to)
     if precision == "int8":
         require("nncf", "openvino")
     model, metadata = open_model(weights)
-    torch_detector = Detector(TorchModel(model), metadata)
-    calibration, validation, images = None, None, _drawn()
+    reference = Detector(TorchModel(model), metadata)
+    calibration, validation, images = None, None, random_pictures()
     if data is not None or precision == "int8":
         source = data_config(metadata, data, overrides)
         calibration = open_dataset(source, "train")
-        validation = open_dataset(source, "val") if source.has_val else None
-        if validation is not None:
+        if source.has_val:
+            validation = open_dataset(source, "val")
             known_labels(metadata, validation, weights)
-        images += [calibration.image(index) for index in range(min(4, len(calibration)))]
+            validation = validation.take(np.arange(min(AP_IMAGES, len(validation))))
+        images += [calibration.image(index) for index in range(min(DATA_IMAGES, len(calibration)))]
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
         file = Path(folder) / target.name
         progress("converting")
         _write(model, metadata, to, file)
         progress("comparing")
-        agreement = verify(torch_detector, Detector(*open_exported(file)), images, target)
-        ap, measured = None, None
+        done = Exported(target, verify(reference, Detector(*open_exported(file)), images, target))
         if precision == "int8":
             assert calibration is not None
             progress("quantizing")
             _quantize(file, calibration)
             if validation is not None:
                 progress("measuring AP")
-                measured = validation.take(np.arange(min(AP_IMAGES, len(validation))))
-                ap = _ap(weights, measured), _ap(file, measured)
-        for suffix in (".bin", target.suffix):  # the .xml last, as it is the one that is opened
+                ap = _ap(weights, validation), _ap(file, validation)
+                done = Exported(target, done.agreement, ap, len(validation))
+        for suffix in (".bin", target.suffix):  # the .xml last, since it is the file that readers open
             if file.with_suffix(suffix).exists():
                 os.replace(file.with_suffix(suffix), target.with_suffix(suffix))
-    return Exported(target, agreement, ap, len(measured) if measured else 0)
+    return done
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what other packages log, warn of and print."""
+    """Inside the context, other packages neither log nor warn nor print."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     nowhere = io.StringIO()
@@ -132,6 +137,7 @@ def _quiet() -> Iterator[None]:
 
 @_quiet()
 def _write(model: RetinaNet, metadata: Metadata, to: Format, file: Path) -> None:
+    """Write the detector in fp32, with its metadata."""
     import onnx_ir as ir
 
     from retinanet.export.onnx_graph import make_graph
@@ -164,38 +170,9 @@ def _write(model: RetinaNet, metadata: Metadata, to: Format, file: Path) -> None
 
 @_quiet()
 def _quantize(file: Path, images: Dataset) -> None:
-    """The network of an exported file in int8; what follows it stays as it is."""
-    os.environ.setdefault("NNCF_CI", "1")  # it would send its usage to its makers
-    import nncf
+    from retinanet.export.quantization import quantize  # imports onnx_ir, which the extra brings
 
-    from retinanet.export.onnx_graph import TAIL
-
-    model, metadata = open_exported(file)
-    detector = Detector(model, metadata)
-
-    def inputs(index: int) -> dict[str, np.ndarray]:
-        return model.inputs(*detector.prepare([images.image(index)]), detector.settings)
-
-    chosen = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES].tolist()
-    calibration = nncf.Dataset(chosen, inputs)
-    scope = nncf.IgnoredScope(patterns=[f".*{TAIL}/.*"])
-    written = file.with_stem(f"{file.stem}-int8")  # OpenVINO reads from the other while it writes this one
-    if file.suffix == OPENVINO:
-        import openvino
-
-        read = openvino_core().read_model(file)
-        quantized = nncf.quantize(read, calibration, subset_size=len(chosen), ignored_scope=scope)
-        openvino.save_model(quantized, written, compress_to_fp16=False)
-    else:
-        import onnx
-        import onnxruntime
-
-        onnxruntime.set_default_logger_severity(4)  # NNCF's sessions would warn past what `_quiet` holds back
-        quantized = nncf.quantize(onnx.load(file), calibration, subset_size=len(chosen), ignored_scope=scope)
-        onnx.save(quantized, written)
-    for suffix in (".bin", file.suffix):
-        if written.with_suffix(suffix).exists():
-            os.replace(written.with_suffix(suffix), file.with_suffix(suffix))
+    quantize(file, images)
 
 
 def _ap(path: str | Path, dataset: Dataset) -> float:

@@ -32,7 +32,7 @@ class Detector:
     ):
         self.model, self.thresholds = model, thresholds
         self.classes, self.category_ids = metadata.classes, metadata.category_ids
-        self.trunk = metadata.config.model.backbone
+        self.backbone = metadata.config.model.backbone
         self.data, self.settings = metadata.config.data, metadata.config.detect
 
     def predict(self, image: np.ndarray | str | Path) -> Detections:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retinanet.benchmark.subject import sized
-from retinanet.benchmark.timing import Progress, Work, time_predict, work
+from retinanet.benchmark.subject import with_short_side
+from retinanet.benchmark.timing import Progress, Workload, time_predict, workload
 from retinanet.inference.detector import Detector
 from retinanet.inference.exported_model import Precision
 
@@ -40,7 +40,7 @@ class Row:
     trunk: str
     scale: int
     long_side: int
-    work: Work
+    work: Workload
     ms: float
     ap: float | None = None
 
@@ -66,8 +66,8 @@ def rows(
         progress(len(made) * runs + done, len(scales) * runs)
 
     for scale in scales:
-        changed = sized(detector, scale)
-        asks, ms = work(changed, image), time_predict(changed, image, repeats, step)
+        changed = with_short_side(detector, scale)
+        asks, ms = workload(changed, image), time_predict(changed, image, repeats, step)
         made.append(Row(trunk, scale, changed.data.long_side, asks, ms))
     return made
 

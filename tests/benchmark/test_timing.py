@@ -10,8 +10,15 @@ from PIL import Image
 
 from retinanet.benchmark import timing as bench
 from retinanet.benchmark.random_detector import save_random_detector
-from retinanet.benchmark.subject import Subject, opened, sized
-from retinanet.benchmark.timing import PairedTiming, measure, race, staged, time_predict, work
+from retinanet.benchmark.subject import Subject, open_subject, with_short_side
+from retinanet.benchmark.timing import (
+    PairedTiming,
+    predict_in_stages,
+    time_pairs,
+    time_predict,
+    time_stages,
+    workload,
+)
 from retinanet.benchmark.torchvision_detectors import make_baseline
 from retinanet.checkpoints.checkpoint import read_tensors
 from retinanet.checkpoints.metadata import Metadata
@@ -27,7 +34,7 @@ METADATA = Metadata(Config(DataConfig(short_side=64, long_side=107)), ("a", "b")
 
 @pytest.fixture(scope="module")
 def subject():
-    with opened(None, depth=18, short_side=64) as made:
+    with open_subject(None, depth=18, short_side=64) as made:
         yield made
 
 
@@ -61,42 +68,42 @@ def equal(a, b) -> bool:
 
 
 def test_stages_are_those_of_predict(subject: Subject):
-    found, seconds = staged(subject.detector, subject.file)
+    found, seconds = predict_in_stages(subject.detector, subject.file)
     assert equal(found, subject.detector.predict(subject.file)) and len(found) == 100
     assert len(seconds) == 6 and min(seconds) > 0
 
 
 def test_stages_of_an_exported_model_are_those_of_predict(exported: Detector, subject: Subject):
-    found, seconds = staged(exported, subject.file)
+    found, seconds = predict_in_stages(exported, subject.file)
     assert equal(found, exported.predict(subject.file)) and len(found) == 1
     assert len(seconds) == 3
 
 
 def test_no_clock_stays_behind(exported: Detector, subject: Subject, clock):
     """A model that kept one would read it at its next use."""
-    staged(exported, subject.file)
-    staged(subject.detector, subject.file)
+    predict_in_stages(exported, subject.file)
+    predict_in_stages(subject.detector, subject.file)
     clock()
     assert len(exported.predict(subject.file)) == 1 and len(subject.detector.predict(subject.file)) == 100
 
 
-def test_measure_takes_medians_and_leaves_out_the_first_run(exported: Detector, subject: Subject, clock):
+def test_stage_times_are_medians_without_the_first_run(exported: Detector, subject: Subject, clock):
     pauses = repeat([0])
     runs = [[9, 9, 9], [1, 2, 30], [2, 1, 10], [3, 6, 20]]
     clock(*chain.from_iterable(chain(*zip(runs, pauses, strict=False))))
-    speed = measure(exported, subject.file, 3)
+    speed = time_stages(exported, subject.file, 3)
     assert speed.stages == {"decode": 2000, "resize": 2000, "network, decode + NMS": 20000}
     assert speed.total == 29000  # of 33, 13 and 29 s
     assert speed.memory > 0
 
 
-def test_race_runs_both_in_turns_and_pairs_them(exported: Detector, clock):
+def test_both_of_a_pair_run_in_turns(exported: Detector, clock):
     image, order = np.zeros((48, 64, 3), np.uint8), []
     exported.predict = lambda image: order.append("ours")  # type: ignore[method-assign]
     pairs = [(9, 1), (1, 2), (2, 2), (3, 9)]
     clock(*(second for ours, theirs in pairs for second in (ours, 0, theirs, 0)))
     seen = []
-    found = race(
+    found = time_pairs(
         exported, lambda image: order.append("theirs"), image, 3, lambda done, total: seen.append((done, total))
     )
     assert found == PairedTiming(ours=2000, theirs=2000, ratio=2)  # the median of 2, 1 and 3
@@ -109,15 +116,15 @@ def test_time_of_predict(exported: Detector, clock):
     assert time_predict(exported, np.zeros((48, 64, 3), np.uint8), 3) == 2000
 
 
-def test_work_of_the_stand_in(subject: Subject):
-    asks = work(subject.detector, subject.image)
+def test_workload_of_random_weights(subject: Subject):
+    asks = workload(subject.detector, subject.image)
     assert asks.size == (64, 85) and asks.padded == (64, 96)  # of 480 x 640
     assert asks.anchors == 9 * (8 * 12 + 4 * 6 + 2 * 3 + 1 * 2 + 1 * 1)
     assert asks.candidates == 3000 and asks.detections == 100
 
 
 def test_an_exported_model_tells_only_what_it_finds(exported: Detector, subject: Subject):
-    asks = work(exported, subject.image)
+    asks = workload(exported, subject.image)
     assert (asks.size, asks.padded, asks.detections) == ((64, 85), (64, 96), 1)
     assert asks.anchors is None and asks.candidates is None
 
@@ -125,10 +132,10 @@ def test_an_exported_model_tells_only_what_it_finds(exported: Detector, subject:
 def test_a_new_model_has_no_candidates(subject: Subject):
     config = Config(METADATA.config.data)
     model = make_model(config.model, config.anchors, 2, pretrained=False).eval()
-    assert work(Detector(TorchModel(model), METADATA), subject.image).candidates == 0
+    assert workload(Detector(TorchModel(model), METADATA), subject.image).candidates == 0
 
 
-def test_the_stand_in_is_always_the_same_and_takes_no_random_numbers(subject: Subject, tmp_path: Path):
+def test_the_random_detector_is_always_the_same_and_takes_no_random_numbers(subject: Subject, tmp_path: Path):
     state = torch.get_rng_state()
     save_random_detector(tmp_path / "again.safetensors", 18, subject.image, subject.detector.data)
     assert torch.equal(torch.get_rng_state(), state)
@@ -137,24 +144,24 @@ def test_the_stand_in_is_always_the_same_and_takes_no_random_numbers(subject: Su
 
 
 def test_nothing_is_left():
-    with opened(None, depth=18, short_side=32) as made:
-        assert made.detector.trunk == "resnet18" and made.file.exists()
+    with open_subject(None, depth=18, short_side=32) as made:
+        assert made.detector.backbone == "resnet18" and made.file.exists()
     assert not made.file.parent.exists() and not Path(made.path).parent.exists()
 
 
 def test_a_picture_of_ones_own(tmp_path: Path):
     file = tmp_path / "wide.png"
     Image.new("RGB", (300, 100), (200, 30, 30)).save(file)
-    with opened(None, depth=18, short_side=32, picture=file) as made:
+    with open_subject(None, depth=18, short_side=32, picture=file) as made:
         assert made.file == file and made.image.shape == (100, 300, 3)
-        assert work(made.detector, made.image).size == (18, 53)  # 1333 / 800 limits the long side
+        assert workload(made.detector, made.image).size == (18, 53)  # 1333 / 800 limits the long side
     assert file.exists()
 
 
 def test_the_long_side_keeps_its_proportion(exported: Detector):
     exported.data = DataConfig(short_side=800, long_side=1333)
-    assert sized(exported, 600).data.long_side == 1000  # 999.75
-    assert sized(exported, 32).data.long_side == 53
+    assert with_short_side(exported, 600).data.long_side == 1000  # 999.75
+    assert with_short_side(exported, 32).data.long_side == 53
     assert exported.data.short_side == 800
 
 

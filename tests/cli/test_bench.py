@@ -32,7 +32,7 @@ def cells(out: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
 
 
-def test_stages_of_the_stand_in(here):
+def test_stages_of_random_weights(here):
     result = here("--size", 64, "--repeats", 2, "--json")
     assert (result.code, result.err) == (0, STANDS_IN)
     told = json.loads(result.out)

@@ -104,7 +104,7 @@ def test_what_differs_exits_3(tiny_run: Path, tmp_path: Path):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 3 and list(tmp_path.iterdir()) == []
     *_, last = done.stderr.splitlines()
-    assert last.startswith("retina: x.onnx: ") and last.endswith("in score; it was not written")
+    assert last.startswith("retina: x.onnx: ") and last.endswith("in score; no file was written")
 
 
 @pytest.mark.slow
