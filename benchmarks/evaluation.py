@@ -20,6 +20,7 @@ from retinanet.benchmark.random_detector import save_random_detector
 from retinanet.checkpoints.pretrained import open_model
 from retinanet.config.schema import DataConfig, DetectConfig
 from retinanet.data.formats.recognise import open_split
+from retinanet.data.transforms import Resizing
 from retinanet.evaluation import evaluate as evaluation
 from retinanet.evaluation.coco_metrics import METRICS, score
 from retinanet.evaluation.pycocotools_metrics import pycocotools_stats

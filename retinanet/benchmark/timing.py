@@ -45,7 +45,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class PairedTiming:
-    """Medians of several runs in ms of two detectors that run in turns. ratio: the median of theirs / ours in a pair."""
+    """Medians of several runs in ms of two detectors in turns. ratio: the median of theirs / ours in a pair."""
 
     ours: float
     theirs: float

@@ -60,8 +60,8 @@ def verify(reference: Detector, exported: Detector, images: Sequence[np.ndarray]
                 scores = max(scores, float(np.abs(a.scores[same] - b.scores[partner[same]]).max()))
     if mismatches > MISMATCHES * detections:
         raise VerificationError(
-            f"{name}: {mismatches} of {detections} detections differ from torch's by more than {BOX_TOLERANCE:g} pixels "
-            f"or {SCORE_TOLERANCE:g} in score; no file was written"
+            f"{name}: {mismatches} of {detections} detections differ from torch's by more than {BOX_TOLERANCE:g} "
+            f"pixels or {SCORE_TOLERANCE:g} in score; no file was written"
         )
     return Agreement(detections, boxes, scores, mismatches)
 

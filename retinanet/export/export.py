@@ -15,7 +15,8 @@ In ONNX the last three are optional: the checkpoint's values are their defaults.
     boxes (B, D, 4) float32 xyxy pixels   scores (B, D) float32, best first   labels (B, D) int64 in 0..K-1
     count (B,) int64: the number of rows of each image that are detections; the other rows hold 0, 0 and -1
 
-The metadata (ONNX: metadata_props; OpenVINO: rt_info under "retina") has `config`, `classes` and `category_ids` as JSON.
+The metadata (ONNX: metadata_props; OpenVINO: rt_info under "retina") hold `config`, `classes` and `category_ids`
+as JSON.
 """
 
 import contextlib

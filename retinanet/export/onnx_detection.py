@@ -182,7 +182,7 @@ def _without_empty_boxes(op: _Operators, rows: _Rows) -> _Rows:
 
 
 def _set_outputs(op: _Operators, rows: _Rows, batch: Any) -> None:
-    """Make `rows`, and how many of them count, the outputs of the graph; the rows that do not count become 0, 0 and -1."""
+    """Make `rows` and the number of those that count the outputs of the graph; the others become 0, 0 and -1."""
     real = op("Greater", rows.scores, np.float32(0))
     count = op("ReduceSum", op("Cast", real, to=ir.DataType.INT64), [1], keepdims=0)
     boxes = op("Where", op("Unsqueeze", real, [2]), rows.boxes, np.float32(0))

@@ -1,1 +1,1 @@
-"""Trained detectors at work on pictures, by torch or exported."""
+"""Detection in images with a trained model, by torch or from an exported file."""

@@ -1,4 +1,4 @@
-"""A trained detector at work on pictures: arrays, files, folders, globs."""
+"""A trained detector for images: arrays or files."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retinanet.checkpoints.metadata import Metadata
-from retinanet.config.schema import DetectConfig
 from retinanet.data.dataset import Sample, blank_sample
 from retinanet.data.images import read_image
 from retinanet.data.transforms import Resizing, pad, resize
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class Detector:
-    """A model with its class names, preprocessing and thresholds; `retinanet.load` makes one.
+    """A model with its classes, preprocessing and thresholds; `retinanet.load` makes one.
 
-    thresholds: score that detections of each class must exceed; None: `settings.score_threshold` in all.
+    thresholds: (K,) in 0..1, the score that detections of each class must exceed; None: `settings.score_threshold`.
     """
 
     def __init__(
@@ -36,12 +35,12 @@ class Detector:
         self.data, self.settings = metadata.config.data, metadata.config.detect
 
     def predict(self, image: np.ndarray | str | Path) -> Detections:
-        """Objects in one image: (H, W, 3) uint8 RGB, or a file. Raises: DataError if the file cannot be read."""
+        """Detect objects in one image: (H, W, 3) uint8 RGB, or a file. Raises: DataError if the file cannot be read."""
         pixels = image if isinstance(image, np.ndarray) else self.read(Path(image))
         return self.predict_batch([pixels])[0]
 
     def read(self, file: Path) -> np.ndarray:
-        """(H, W, 3) uint8 RGB of an image file. Raises: DataError."""
+        """The pixels of an image file, (H, W, 3) uint8 RGB. Raises: DataError."""
         return read_image(file, max_pixels=self.data.max_pixels)
 
     def prepare(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int]]]:
@@ -73,14 +72,15 @@ def load(
     thresholds: str | Path | None = None,
     precision: Precision = "fp32",
 ) -> Detector:
-    """The detector of a checkpoint or of a run's folder (its best weights), or `coco` or `coco_v2`, torchvision's.
+    """Load a detector.
 
-    Also of a file that `retina export` wrote, which runs on the CPU and does without torch.
-
-    score_threshold, max_detections: None: the checkpoint's own. thresholds: a file that `save_thresholds` wrote, whose
-    threshold of each class goes before score_threshold. precision: as `open_exported` takes it.
-
-    Raises: CheckpointError; ConfigError for a fault in `thresholds`, or a device or precision that the model has not.
+    Args:
+        path: a checkpoint, a run's folder (its best weights are loaded), `coco` or `coco_v2` for torchvision's weights,
+            or a file that `retina export` wrote, which runs on the CPU without torch.
+        score_threshold, max_detections: None: the checkpoint's own.
+        thresholds: a file that `save_thresholds` wrote; its threshold of each class replaces score_threshold.
+        precision: as `open_exported` takes it.
+    Raises: CheckpointError; ConfigError if `thresholds` is invalid, or the model lacks the device or the precision.
     """
     model: TorchModel | ExportedModel
     check_engine(path, device, precision)
@@ -90,17 +90,17 @@ def load(
         from retinanet.inference.torch_model import open_for_inference
 
         model, metadata = open_for_inference(path, device)
-    settings: DetectConfig = metadata.config.detect
+    settings = metadata.config.detect
     if score_threshold is not None:
         settings = replace(settings, score_threshold=score_threshold)
     if max_detections is not None:
         settings = replace(settings, max_detections=max_detections)
-    of_class = None
+    class_thresholds = None
     if thresholds is not None:
         from retinanet.inference.threshold_file import load_thresholds
 
-        of_class = load_thresholds(thresholds, metadata.classes, metadata.category_ids)
-    return Detector(model, replace(metadata, config=replace(metadata.config, detect=settings)), of_class)
+        class_thresholds = load_thresholds(thresholds, metadata.classes, metadata.category_ids)
+    return Detector(model, replace(metadata, config=replace(metadata.config, detect=settings)), class_thresholds)
 
 
 def _sample(image: np.ndarray) -> Sample:

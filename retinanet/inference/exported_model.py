@@ -1,4 +1,4 @@
-"""Exported models at work by ONNX Runtime or OpenVINO, without torch; `retinanet.export.export` says what they take and give."""
+"""Exported models, run by ONNX Runtime or OpenVINO without torch; `retinanet.export.export` describes their files."""
 
 import functools
 import importlib
@@ -19,16 +19,16 @@ from retinanet.errors import CheckpointError, ConfigError
 from retinanet.io.size_limits import check_size
 from retinanet.messages import one_line
 
-ONNX, OPENVINO = ".onnx", ".xml"  # what the files' names end in
+ONNX, OPENVINO = ".onnx", ".xml"  # suffixes of the files
 INPUTS = ("images", "sizes", "original_sizes", "score_threshold", "iou_threshold", "max_detections")
 OUTPUTS = ("boxes", "scores", "labels", "count")
-MAX_BYTES = 2**31  # of an ONNX file, and of OpenVINO's weights; what protobuf can hold
+MAX_BYTES = 2**31  # of an ONNX file, and of each of OpenVINO's files; protobuf's limit
 
 Precision = Literal["fp32", "bf16"]
 
 
 class ExportedModel:
-    """A model file with decoding and suppression inside, which runs on the CPU. Its methods are those of `TorchModel`."""
+    """A model file with decoding and suppression inside, on the CPU. Its methods are those of `TorchModel`."""
 
     STAGES = ("network, decode + NMS",)  # the file is one graph
     on_gpu = False
@@ -145,7 +145,7 @@ class ExportedModel:
 
 
 class OnnxModel(ExportedModel):
-    """By ONNX Runtime, on the CPU."""
+    """A model that ONNX Runtime runs."""
 
     def __init__(self, metadata: Metadata, file: Path, session: Any):
         super().__init__(metadata, file)
@@ -156,24 +156,24 @@ class OnnxModel(ExportedModel):
 
 
 class OpenVinoModel(ExportedModel):
-    """By OpenVINO, on the CPU."""
+    """A model that OpenVINO runs."""
 
     def __init__(self, metadata: Metadata, file: Path, compiled: Any):
         super().__init__(metadata, file)
         self.request = compiled.create_infer_request()
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        found = self.request.infer(dict(inputs), share_inputs=True)
-        return [np.array(found[name]) for name in OUTPUTS]
+        results = self.request.infer(dict(inputs), share_inputs=True)
+        return [np.array(results[name]) for name in OUTPUTS]
 
 
 def is_exported(path: str | Path) -> bool:
-    """Whether the name is that of an exported model's file."""
+    """Whether `path` has the suffix of an exported model."""
     return Path(path).suffix.lower() in (ONNX, OPENVINO)
 
 
 def check_engine(path: str | Path, device: Any, precision: Precision) -> None:
-    """Raises: ConfigError if the detector of `path` cannot run on `device` or in `precision`."""
+    """Check where and how the detector of `path` is to run. Raises: ConfigError if it cannot run so."""
     if is_exported(path) and str(device) != "cpu":
         raise ConfigError(f"{path}: an exported model runs on the cpu, not on {device}")
     if not is_exported(path) and precision != "fp32":
@@ -181,9 +181,11 @@ def check_engine(path: str | Path, device: Any, precision: Precision) -> None:
 
 
 def open_exported(path: str | Path, precision: Precision = "fp32") -> tuple[ExportedModel, Metadata]:
-    """The model of a file that `retina export` wrote, on the CPU. precision: bf16 is for OpenVINO alone.
+    """Open a file that `retina export` wrote, to run on the CPU.
 
-    Raises: CheckpointError if the file cannot be read or is of another program; ConfigError without the package to run it.
+    precision: of the arithmetic; only OpenVINO has bf16.
+    Raises: CheckpointError if the file cannot be read or another program wrote it; ConfigError if the package that runs
+        it is not installed.
     """
     file = Path(path)
     if not file.is_file():
@@ -196,7 +198,7 @@ def open_exported(path: str | Path, precision: Precision = "fp32") -> tuple[Expo
 
 
 def require(package: str, extra: Literal["onnx", "openvino"]) -> Any:
-    """Module `package`. Raises: ConfigError if it is not installed."""
+    """Import `package` of the optional dependencies `extra`. Raises: ConfigError if it is not installed."""
     try:
         return importlib.import_module(package)
     except ImportError:
@@ -205,10 +207,11 @@ def require(package: str, extra: Literal["onnx", "openvino"]) -> Any:
 
 @functools.cache
 def openvino_core() -> Any:
-    """The one of this process. Raises: ConfigError if OpenVINO is not installed.
+    """The only `openvino.Core` of this process. Raises: ConfigError if OpenVINO is not installed.
 
-    Each sets a stack for signals aside and puts the one before back when it ends: of two that do not end in the reverse
-    order of their beginning, one is put back that is gone, and the next signal, such as Ctrl-C, would end the process.
+    Each Core replaces the process's signal stack and restores the previous one when it is deleted. If two are not
+    deleted in the reverse order of their creation, a freed stack is restored, and the next signal, such as Ctrl-C,
+    would crash the process.
     """
     return require("openvino", "openvino").Core()
 
@@ -216,7 +219,7 @@ def openvino_core() -> Any:
 def _open_onnx(file: Path) -> tuple[ExportedModel, Metadata]:
     runtime = require("onnxruntime", "onnx")
     options = runtime.SessionOptions()
-    options.log_severity_level = 4  # fatal: what concerns the user is raised
+    options.log_severity_level = 4  # fatal errors only: those that concern the user are raised
     try:
         check_size(file, MAX_BYTES, CheckpointError)
         session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
@@ -227,7 +230,7 @@ def _open_onnx(file: Path) -> tuple[ExportedModel, Metadata]:
         raise
     except Exception as error:  # the runtime's errors have no base of their own
         raise CheckpointError(f"{file}: is not a readable ONNX file: {one_line(error)}") from None
-    metadata = _own(record, file, names, results)
+    metadata = _checked_metadata(record, file, names, results)
     return OnnxModel(metadata, file, session), metadata
 
 
@@ -235,30 +238,28 @@ def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Met
     core = openvino_core()
     weights = file.with_suffix(".bin")
     if not weights.is_file():
-        raise CheckpointError(f"{file}: its weights, {weights.name}, do not lie beside it")
-    # said in any case: left alone, OpenVINO takes bf16 on a CPU that has it
+        raise CheckpointError(f"{file}: its weights, {weights.name}, are not in the same folder")
+    # always set, since the default of OpenVINO is bf16 on a CPU that supports it
     hint = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY"}
     try:
         for part in (file, weights):
             check_size(part, MAX_BYTES, CheckpointError)
         model = core.read_model(file, weights)
         keys = ("format", "version", "config", "classes", "category_ids", "progress")
-        record = {key: model.get_rt_info(["retina", key]).astype(str) for key in keys if _has(model, key)}
+        record = {
+            key: model.get_rt_info(["retina", key]).astype(str) for key in keys if model.has_rt_info(["retina", key])
+        }
         names, results = ({name for end in ends for name in end.names} for ends in (model.inputs, model.outputs))
-        metadata = _own(record, file, names, results)
+        metadata = _checked_metadata(record, file, names, results)
         return OpenVinoModel(metadata, file, core.compile_model(model, "CPU", hint)), metadata
     except RuntimeError as error:
         raise CheckpointError(f"{file}: is not a readable OpenVINO model: {one_line(error)}") from None
 
 
-def _has(model: Any, key: str) -> bool:
-    return model.has_rt_info(["retina", key])
-
-
-def _own(record: Mapping[str, str], file: Path, inputs: set[str], outputs: set[str]) -> Metadata:
-    """The metadata of a model of ours, as it and the names of what it takes and gives tell."""
+def _checked_metadata(record: Mapping[str, str], file: Path, inputs: set[str], outputs: set[str]) -> Metadata:
+    """The metadata of a model. inputs, outputs: their names. Raises: CheckpointError if another program wrote it."""
     if record.get("format") != "retina":
-        raise CheckpointError(f"{file}: is a model of another program, expected one written by retina export")
+        raise CheckpointError(f"{file}: is a model of another program; expected a model that retina export wrote")
     if absent := {*INPUTS, *OUTPUTS} - inputs - outputs:
-        raise CheckpointError(f"{file}: has no {', '.join(sorted(absent))}, expected a model written by retina export")
+        raise CheckpointError(f"{file}: has no {', '.join(sorted(absent))}; expected a model that retina export wrote")
     return from_record(record, file)

@@ -1,4 +1,4 @@
-"""Predictions for image files, folders and glob patterns."""
+"""Detection in image files, folders and glob patterns."""
 
 import glob
 import os
@@ -18,9 +18,10 @@ from retinanet.io.pictures import write_picture
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was found in one file, or the `fault` that kept it from being read.
+    """The detections in one file, or the `fault` for which it could not be read.
 
-    size: (height, width) of the turned image. image: its pixels, (H, W, 3) uint8 RGB, or None once they are not needed.
+    size: (height, width) after the EXIF orientation is applied.
+    image: the pixels, (H, W, 3) uint8 RGB, or None when they are no longer needed.
     """
 
     file: Path
@@ -33,7 +34,10 @@ class Prediction:
 def predict(
     detector: Detector, files: Iterable[Path], batch_size: int = 1, labels: Sequence[int] | None = None
 ) -> Iterator[Prediction]:
-    """Each of `files` with what was found in it, in their order; a file that cannot be read is told in its `fault`."""
+    """Detect objects in each of `files`, in their order; a file that cannot be read has a `fault`.
+
+    batch_size: number of images per batch. labels: the only classes to report; None: all.
+    """
     group: list[Prediction] = []
     for file in files:
         try:
@@ -47,57 +51,59 @@ def predict(
     yield from _detect(detector, group, labels)
 
 
-def annotate(found: Iterable[Prediction], names: Sequence[Path], classes: Sequence[str]) -> Iterator[Prediction]:
-    """The same predictions, each drawn on a copy of its image that is written to its name. Raises: OSError."""
-    for item, name in zip(found, names, strict=True):
+def annotate(predictions: Iterable[Prediction], names: Sequence[Path], classes: Sequence[str]) -> Iterator[Prediction]:
+    """Yield the same predictions; the detections of each are drawn on a copy of its image in the file of its name.
+
+    Raises: OSError if a file cannot be written.
+    """
+    for item, name in zip(predictions, names, strict=True):
         if item.image is not None:
             d = item.detections
-            drawn = draw_detections(item.image, d.boxes, d.labels, d.scores, classes)
-            write_picture(drawn, name)
+            write_picture(draw_detections(item.image, d.boxes, d.labels, d.scores, classes), name)
         yield item
 
 
 def find_images(sources: Sequence[str]) -> list[Path]:
-    """The files that `sources` name: files, folders (their images, not those of folders inside), glob patterns.
+    """The image files of `sources`: files, folders (without the folders inside them) and glob patterns.
 
-    Raises: DataError for a source that names nothing.
+    Raises: DataError for a source without any file.
     """
     files: list[Path] = []
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-            if not found:
-                raise DataError(f"{source}: holds no image ({', '.join(SUFFIXES)})")
+            named = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+            if not named:
+                raise DataError(f"{source}: contains no image ({', '.join(SUFFIXES)})")
         elif path.exists():
-            found = [path]
+            named = [path]
         else:
             matches = (Path(match) for match in glob.glob(source, recursive=True))
-            found = sorted(file for file in matches if file.is_file())
-            if not found:
+            named = sorted(file for file in matches if file.is_file())
+            if not named:
                 raise DataError(f"{source}: no such file or folder, and no file matches it as a pattern")
-        files.extend(found)
+        files.extend(named)
     return list(dict.fromkeys(files))
 
 
 def output_names(files: Sequence[Path], folder: Path) -> list[Path]:
-    """A path in `folder` for the annotated copy of each file: no two are equal and none is an input."""
-    taken = {os.path.realpath(file) for file in files}  # pathlib's raises at a link to itself
+    """A path in `folder` for the annotated copy of each file; all differ from each other and from the files."""
+    used = {os.path.realpath(file) for file in files}  # Path.resolve raises for a link to itself
     names = []
     for file in files:
         suffix = file.suffix if file.suffix.lower() in (".jpg", ".jpeg", ".png") else ".png"
         name = folder / f"{file.stem}{suffix}"
         count = 1
-        while os.path.realpath(name) in taken:
+        while os.path.realpath(name) in used:
             name = folder / f"{file.stem}-{count}{suffix}"
             count += 1
-        taken.add(os.path.realpath(name))
+        used.add(os.path.realpath(name))
         names.append(name)
     return names
 
 
 def _detect(detector: Detector, group: list[Prediction], labels: Sequence[int] | None) -> Iterator[Prediction]:
     images = [item.image for item in group if item.image is not None]
-    found = iter(detector.predict_batch(images, labels) if images else [])
+    detections = iter(detector.predict_batch(images, labels) if images else [])
     for item in group:
-        yield item if item.image is None else replace(item, detections=next(found))
+        yield item if item.image is None else replace(item, detections=next(detections))

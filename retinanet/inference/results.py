@@ -1,4 +1,4 @@
-"""Detections as JSON and in COCO's results format."""
+"""Detections as a JSON document or in COCO's results format."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +10,8 @@ from retinanet.inference.detector import Detector
 from retinanet.inference.predict import Prediction
 
 
-def to_json(found: Sequence[Prediction], detector: Detector) -> dict[str, Any]:
-    """Readable files with their detections, best first, in xyxy pixels; the others under "faults"."""
+def to_json(predictions: Sequence[Prediction], detector: Detector) -> dict[str, Any]:
+    """The JSON document: readable files with their detections, best first, in xyxy pixels, and faults of the others."""
     images = [
         {
             "file": str(item.file),
@@ -32,16 +32,15 @@ def to_json(found: Sequence[Prediction], detector: Detector) -> dict[str, Any]:
                 )
             ],
         }
-        for item in found
+        for item in predictions
         if item.fault is None
     ]
-    return {"images": images, "faults": [item.fault for item in found if item.fault is not None]}
+    return {"images": images, "faults": [item.fault for item in predictions if item.fault is not None]}
 
 
-def to_coco(found: Sequence[Prediction], detector: Detector) -> list[dict[str, Any]]:
-    """COCO's results format with file names; image ids count the readable files from 1, in their order."""
-
-    readable = [item for item in found if item.fault is None]
+def to_coco(predictions: Sequence[Prediction], detector: Detector) -> list[dict[str, Any]]:
+    """COCO's results format with file names. The image ids number the readable files from 1, in their order."""
+    readable = [item for item in predictions if item.fault is None]
     return [
         result | {"file_name": str(item.file)}
         for image_id, item in enumerate(readable, 1)
@@ -49,20 +48,20 @@ def to_coco(found: Sequence[Prediction], detector: Detector) -> list[dict[str, A
     ]
 
 
-def coco_rows(detected: Detections, image_id: int, category_ids: tuple[int, ...]) -> np.ndarray:
-    """(D, 7) float64: image_id, x, y, w, h, score, category_id."""
-    boxes = detected.boxes.astype(np.float64)
+def coco_rows(detections: Detections, image_id: int, category_ids: tuple[int, ...]) -> np.ndarray:
+    """Detections of one image as (D, 7) float64: image_id, x, y, w, h, score, category_id."""
+    boxes = detections.boxes.astype(np.float64)
     rows = np.empty((len(boxes), 7))
     rows[:, 0] = image_id
     rows[:, 1:3] = boxes[:, :2]
     rows[:, 3:5] = boxes[:, 2:] - boxes[:, :2]
-    rows[:, 5] = detected.scores
-    rows[:, 6] = np.asarray(category_ids)[detected.labels] if len(boxes) else 0
+    rows[:, 5] = detections.scores
+    rows[:, 6] = np.asarray(category_ids)[detections.labels] if len(boxes) else 0
     return rows
 
 
-def coco_results(rows: np.ndarray) -> list[dict]:
-    """Rows of `coco_rows` as COCO's results format, which pycocotools' `loadRes` takes; every bit of the floats is kept."""
+def coco_results(rows: np.ndarray) -> list[dict[str, Any]]:
+    """Rows of `coco_rows` in COCO's results format, as pycocotools' `loadRes` takes it; no float is rounded."""
     return [
         {"image_id": int(row[0]), "category_id": int(row[6]), "bbox": row[1:5].tolist(), "score": float(row[5])}
         for row in rows

@@ -10,20 +10,20 @@ from retinanet.messages import did_you_mean
 
 
 def load_thresholds(path: str | Path, classes: Sequence[str], category_ids: Sequence[int]) -> tuple[float, ...]:
-    """The threshold of each of `classes` in a file that `save_thresholds` or a person wrote.
+    """Read the score threshold of each of `classes`, in 0..1, from a file that `save_thresholds` or a person wrote.
 
-    An entry needs `label` or `category_id`, and `threshold`. Raises: ConfigError.
+    Each entry has `label` or `category_id` or both, and `threshold`. Raises: ConfigError.
     """
     entries = read_mapping(Path(path), "a list `classes`").get("classes")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ConfigError(f"{path}: classes is no list of mappings, expected label and threshold of each class")
+        raise ConfigError(f"{path}: classes is not a list of mappings; expected label and threshold for each class")
     known = [{"label": label, "category_id": i} for label, i in zip(classes, category_ids, strict=True)]
     shown = [f"{label} ({i})" for label, i in zip(classes, category_ids, strict=True)]
     thresholds: dict[int, float] = {}
     for number, entry in enumerate(entries, 1):
         label = _label(f"{path}: classes, entry {number}", entry, known)
         if label in thresholds:
-            raise ConfigError(f"{path}: {shown[label]} stands twice, expected one threshold for each class")
+            raise ConfigError(f"{path}: {shown[label]} is listed twice; expected one threshold for each class")
         thresholds[label] = _number(f"{path}: {shown[label]}", entry.get("threshold"))
     if missing := [name for label, name in enumerate(shown) if label not in thresholds]:
         raise ConfigError(f"{path}: has no threshold for {', '.join(missing)}; expected one for each class")
@@ -31,13 +31,13 @@ def load_thresholds(path: str | Path, classes: Sequence[str], category_ids: Sequ
 
 
 def _label(where: str, entry: dict[str, Any], known: Sequence[dict[str, Any]]) -> int:
-    """The place in `known` of the class that `entry` names."""
+    """The index in `known` of the class that `entry` names. where: the entry, for messages."""
     keys = [key for key in ("label", "category_id") if key in entry]
     if not keys:
-        raise ConfigError(f"{where} has no label, expected label or category_id, and threshold")
+        raise ConfigError(f"{where} has no label; expected label or category_id, and threshold")
     given, *names = (" ".join(str(named[key]) for key in keys) for named in (entry, *known))
     if names.count(given) > 1:
-        raise ConfigError(f"{where}: {given} is the name of {names.count(given)} classes, expected category_id")
+        raise ConfigError(f"{where}: {given} is the name of {names.count(given)} classes; expected category_id")
     if given not in names:
         hint = did_you_mean(given, names) or f"the detector knows {', '.join(names[:10])}"
         raise ConfigError(f"{where}: unknown class {given!r:.100}; {hint}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from retinanet import devices
 from retinanet.checkpoints.metadata import Metadata
@@ -70,13 +71,14 @@ class TorchModel:
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device, non_blocking=True)  # (B, 3, H, W)
         predictions = self.network(pixels, torch.from_numpy(sizes).to(self.device, non_blocking=True))
         resized_sizes = [(height, width) for height, width in sizes.tolist()]
+        score_threshold: float | Tensor = settings.score_threshold
+        if thresholds is not None:
+            score_threshold = torch.as_tensor(thresholds, dtype=torch.float32, device=self.device)
         stages = detect_stages(
             predictions,
             resized_sizes,
             original_sizes,
-            settings.score_threshold
-            if thresholds is None
-            else torch.as_tensor(thresholds, dtype=torch.float32, device=self.device),
+            score_threshold,
             settings.top_k,
             settings.nms_iou,
             settings.max_detections,
@@ -93,7 +95,7 @@ class TorchModel:
         original_sizes: Sequence[tuple[int, int]],
         settings: DetectConfig,
     ) -> tuple[list[Detections], int | None, int | None]:
-        """`detect`, with the number of anchors of an image and the number of scores of all images above the threshold."""
+        """`detect`, with the numbers of anchors of an image and of scores above the threshold in the batch."""
         anchors = candidates = 0
 
         def count(predictions: Predictions, *_: object) -> None:

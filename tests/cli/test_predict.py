@@ -90,7 +90,7 @@ def test_coco_results_and_table(images: Path, tiny_run: Path, tmp_path: Path):
     ("arguments", "code", "message"),
     [
         (["x.jpg", "-w", "RUN"], 1, "retina: x.jpg: no such file or folder, and no file matches it as a pattern\n"),
-        (["empty", "-w", "RUN"], 1, "retina: empty: holds no image (.jpg, .jpeg, .png, .bmp, .webp, .tif, .tiff)\n"),
+        (["empty", "-w", "RUN"], 1, "retina: empty: contains no image (.jpg, .jpeg, .png, .bmp, .webp, .tif, .tiff)\n"),
     ],
 )
 def test_refusals(tmp_path: Path, tiny_run: Path, arguments, code, message):

@@ -277,9 +277,9 @@ def test_a_file_by_hand(tmp_path):
     ("text", "message"),
     [
         ("- 3", "holds a list, expected a mapping with a list `classes`"),
-        ("classes: {cat: 0.3}", "classes is no list of mappings, expected label and threshold of each class"),
-        ("classes: [0.3]", "classes is no list of mappings, expected label and threshold of each class"),
-        ("images: 3", "classes is no list of mappings, expected label and threshold of each class"),
+        ("classes: {cat: 0.3}", "classes is not a list of mappings; expected label and threshold for each class"),
+        ("classes: [0.3]", "classes is not a list of mappings; expected label and threshold for each class"),
+        ("images: 3", "classes is not a list of mappings; expected label and threshold for each class"),
         (
             "classes: [{label: zebar, threshold: 0.3}]",
             "classes, entry 1: unknown class 'zebar'; did you mean zebra?",
@@ -298,15 +298,15 @@ def test_a_file_by_hand(tmp_path):
         ),
         (
             "classes: [{label: cat, threshold: 0.3}]",
-            "classes, entry 1: cat is the name of 2 classes, expected category_id",
+            "classes, entry 1: cat is the name of 2 classes; expected category_id",
         ),
         (
             "classes: [{threshold: 0.3}]",
-            "classes, entry 1 has no label, expected label or category_id, and threshold",
+            "classes, entry 1 has no label; expected label or category_id, and threshold",
         ),
         (
             "classes: [{category_id: 2, threshold: 0.3}, {label: zebra, threshold: 0.4}]",
-            "zebra (2) stands twice, expected one threshold for each class",
+            "zebra (2) is listed twice; expected one threshold for each class",
         ),
         (
             "classes: [{label: zebra, threshold: 0.3}]",

@@ -1,4 +1,4 @@
-"""Exported models against torch: the same detections from one file, for any batch, sizes and thresholds."""
+"""Exported models against torch: the same detections from one file for any batch, sizes and thresholds."""
 
 import subprocess
 import sys
@@ -156,7 +156,7 @@ def test_faults_of_files(exported: Path, tmp_path: Path):
     broken = tmp_path / f"broken{exported.suffix}"
     broken.write_bytes(exported.read_bytes()[:1000])
     if exported.suffix == ".xml":
-        with pytest.raises(CheckpointError, match=r"its weights, broken.bin, do not lie beside it"):
+        with pytest.raises(CheckpointError, match=r"its weights, broken.bin, are not in the same folder"):
             open_exported(broken)
         broken.with_suffix(".bin").write_bytes(exported.with_suffix(".bin").read_bytes())
     with pytest.raises(CheckpointError, match="broken.* is not a readable") as fault:
@@ -181,7 +181,9 @@ def test_another_programs_model(exported: Path, tmp_path: Path):
     onnx.save(onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 18)]), foreign)
     if exported.suffix == ".xml":
         openvino.save_model(openvino.Core().read_model(foreign), tmp_path / "foreign.xml")
-    with pytest.raises(CheckpointError, match="is a model of another program, expected one written by retina export"):
+    with pytest.raises(
+        CheckpointError, match="is a model of another program; expected a model that retina export wrote"
+    ):
         open_exported(tmp_path / f"foreign{exported.suffix}")
 
 
@@ -211,7 +213,7 @@ def test_a_missing_extra_is_one_line(monkeypatch, tiny_run: Path, tmp_path: Path
     import sys
 
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(ConfigError, match=r'onnxscript is not installed; pip install "retina-detector\[onnx\]"'):
+    with pytest.raises(ConfigError, match=r'onnxscript is not installed; pip install "retina\[onnx\]"'):
         export(tiny_run, "onnx", tmp_path / "x.onnx")
 
 

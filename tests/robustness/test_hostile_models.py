@@ -215,7 +215,7 @@ EXPORTED = [
     Case("ONNX: other numbers", onnx_file(INPUTS, OUTPUTS, True), ONNX, "does not run as a model of retina export"),
     Case("ONNX: reads outside", onnx_file(INPUTS, OUTPUTS, True, True), ONNX, "is not a readable ONNX file"),
     Case("ONNX: too large", sparse("bad.onnx", 2**31 + 1), "predict photos/a.png -w bad.onnx", "expected at most"),
-    Case("OpenVINO: alone", text("bad.xml", "<net/>"), OPENVINO, "its weights, bad.bin, do not lie beside it"),
+    Case("OpenVINO: alone", text("bad.xml", "<net/>"), OPENVINO, "its weights, bad.bin, are not in the same folder"),
     Case("OpenVINO: no XML", xml(b"{}"), OPENVINO, "is not a readable OpenVINO model"),
     Case("OpenVINO: entity bomb", xml(BOMB), OPENVINO, "is not a readable OpenVINO model"),
     Case("OpenVINO: no net", xml(b'<net name="x" version="11"/>'), OPENVINO, "bad.xml: is "),
