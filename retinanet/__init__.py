@@ -5,7 +5,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_HOMES = {  # name -> module; torch is loaded only when a name that needs it is used
+_HOMES = {  # name -> module; the module is imported at the first use of the name, so that torch loads late
     "RetinaNet": "model.retinanet",
     "Config": "config.schema",
     "load_config": "config_file",

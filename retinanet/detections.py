@@ -1,18 +1,18 @@
-"""What is found in an image. Without torch, which exported models do without."""
+"""The detections of an image. This module does not need torch, since exported models run without it."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-DEFAULT_SCORE_THRESHOLD = 0.3  # people are shown detections that score higher, where nothing else is said
-ABOVE_ALL_SCORES = 1.0  # a threshold that no score exceeds
+DEFAULT_SCORE_THRESHOLD = 0.3  # people see detections with a higher score, unless they choose another threshold
+ABOVE_ALL_SCORES = 1.0  # as a threshold, it removes all detections
 
 
 @dataclass(frozen=True)
 class Detections:
-    """Objects found in one image, best first.
+    """The D detections in one image, by falling score.
 
-    boxes: (D, 4) float32, xyxy pixels of the original image. scores: (D,) float32 in 0..1. labels: (D,) int64 in 0..K-1.
+    boxes: (D, 4) float32, xyxy pixels of the original image. scores: (D,) float32, 0..1. labels: (D,) int64, 0..K-1.
     """
 
     boxes: np.ndarray

@@ -1,4 +1,4 @@
-"""Where a model runs: the choice of a device, and what it can tell of itself."""
+"""The device on which a model runs: its choice, its name and its memory."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def pick_device(name: str) -> "torch.device":
-    """`auto`: CUDA, else MPS, else the CPU. Raises: ConfigError if `name` is unknown or not there."""
+    """The device `name`; `auto` is CUDA, else MPS, else the CPU. Raises: ConfigError if `name` is not available."""
     import torch
 
     if name == "auto":
@@ -24,24 +24,26 @@ def pick_device(name: str) -> "torch.device":
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise ConfigError(
-            f"train.device is {name!r}, expected auto, cpu, cuda, cuda:N or mps, one that is there"
+            f"train.device is {name!r}, expected an available one of auto, cpu, cuda, cuda:N and mps"
         ) from None
     return device
 
 
 def highest_precision_dtype(device: "torch.device") -> "torch.dtype":
-    """Its floating-point type of most digits."""
+    """The most precise floating-point type that `device` supports."""
     import torch
 
     return torch.float32 if device.type == "mps" else torch.float64
 
 
 def check_precision(precision: str, device: "torch.device") -> None:
+    """Raises: ConfigError if `device` does not support the number format `precision`."""
     if precision == "fp16" and device.type == "cpu":
-        raise ConfigError("train.precision is fp16, which a CPU has not; expected fp32 or bf16")
+        raise ConfigError("train.precision is fp16, which a CPU does not support; expected fp32 or bf16")
 
 
 def describe_device(device: "torch.device") -> str:
+    """The name of `device`; of a CPU its kind and the number of torch's threads."""
     import torch
 
     if device.type == "cuda":
@@ -50,7 +52,7 @@ def describe_device(device: "torch.device") -> str:
 
 
 def describe_cpu() -> str:
-    """Where an exported model runs; without torch."""
+    """The CPU, on which exported models run, without torch."""
     return f"cpu, {os.cpu_count()} cores, {platform.machine()}"
 
 
@@ -65,14 +67,14 @@ def synchronize(device: "torch.device") -> None:
 
 
 def peak_memory(device: "torch.device") -> int:
-    """Bytes: of the device where it tells, else of this process."""
+    """Peak memory in bytes: of a CUDA device, else of this process."""
     import torch
 
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else process_memory()
 
 
 def process_memory() -> int:
-    """Bytes at the peak; 0 on Windows, which keeps no such count. Without torch."""
+    """Peak memory of this process in bytes; 0 on Windows, which does not count it. Needs no torch."""
     if sys.platform == "win32":
         return 0
     import resource

@@ -1,20 +1,21 @@
-"""Faults in a user's files, each told in one line: what, where, got, expected."""
+"""Errors that are not bugs; each message is one line: what, where, got, expected."""
 
 from collections.abc import Sequence
 
 
 class RetinaNetError(Exception):
-    """Something outside the program is at fault; the message is shown to the user as it stands."""
+    """An error whose cause is outside the program; its message is shown to the user without change."""
 
 
 class ConfigError(RetinaNetError):
-    """A configuration file, preset or override is at fault."""
+    """A configuration file, preset or override is invalid."""
 
 
 class DataError(RetinaNetError):
-    """A data set, an annotation file or an image is at fault.
+    """A data set, an annotation file or an image is invalid.
 
-    code: the fault's name in `retina check`. ids: of all that have it, each `of` an image, an annotation or a category.
+    code: name of the error in `retina check`. of: what has the error, such as an image, an annotation or a category.
+    ids: the ids of all that have it.
     """
 
     def __init__(self, message: str, code: str = "unusable-data", of: str = "file", ids: Sequence[int] = ()):
@@ -23,19 +24,19 @@ class DataError(RetinaNetError):
 
 
 class CheckpointError(RetinaNetError):
-    """A checkpoint or a run's folder is at fault."""
+    """A checkpoint or the folder of a run is invalid."""
 
 
 class VerificationError(RetinaNetError):
-    """An exported model finds something else than the model it was made of."""
+    """The detections of an exported model differ from those of the original."""
 
 
 class TrainingError(RetinaNetError):
-    """A run cannot go on: its loss is not finite, or its results cannot be written."""
+    """A run cannot continue: its loss is not finite, or its files cannot be written."""
 
 
 class DivergenceError(TrainingError):
-    """A run's loss is not finite at `step`."""
+    """The loss of a run is not finite at the optimizer step `step`."""
 
     def __init__(self, message: str, step: int):
         super().__init__(message)

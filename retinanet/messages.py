@@ -1,4 +1,4 @@
-"""How messages spell errors, names and hints."""
+"""Parts of messages: errors of other libraries, names, values and hints."""
 
 import difflib
 import reprlib
@@ -11,26 +11,26 @@ _SHORTENED.maxstring = _SHORTENED.maxother = _SHORTENED.maxlong = 110
 
 
 def one_line(error: Exception) -> str:
-    """What another library's error says, as part of a message of ours."""
+    """The message of another library's error, in one line of at most 200 characters."""
     return " ".join(str(getattr(error, "reason", error)).split())[:200]
 
 
 def printable(value: object) -> str:
-    """`value` as text without control characters, those that turn the writing's direction, and halves of letters.
+    """`value` as text in which control characters, writing directions and halves of surrogate pairs are escaped.
 
-    They are spelled out, so that a file's name is seen and not obeyed.
+    A hostile file name can then not control the terminal.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """A hint at the one of `known` that is like `name`; "" where none is."""
+    """A question that names the most similar of `known`, or "" if none is similar to `name`."""
     near = difflib.get_close_matches(name, known, 1)
     return f"did you mean {near[0]}?" if near else ""
 
 
 def kind_of(value: Any) -> str:
-    """What a YAML value is, in words."""
+    """The kind of a YAML value, in words."""
     names = {dict: "a mapping", list: "a list", str: "text", int: "a number", float: "a number", bool: "a truth value"}
     return "nothing" if value is None else names.get(type(value), type(value).__name__)
 

@@ -27,7 +27,7 @@ MODEL, AVERAGE, OPTIMIZER = "model.", "average.", "optimizer."  # prefixes of th
 def save(path: Path, tensors: dict[str, Tensor], metadata: Metadata, keep: Path | None = None) -> None:
     """Write a checkpoint atomically.
 
-    keep: new name of the checkpoint that was at `path`; None removes it.
+    keep: new name of the checkpoint that was at `path`; None keeps no copy.
     Raises: OSError that names `path`.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

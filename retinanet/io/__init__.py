@@ -1,1 +1,1 @@
-"""Files read and written safely: atomic writes, locks, limits on size, plain YAML, downloads."""
+"""Safe reading and writing of files: atomic writes, locks, size limits, plain YAML, downloads."""

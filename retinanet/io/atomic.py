@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, then renamed."""
+"""Atomic writing: a file is written under a temporary name, then renamed, so that it is never incomplete."""
 
 import os
 import secrets
@@ -9,12 +9,12 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path, keep: Path | None = None) -> Iterator[Path]:
-    """Gives a temporary path beside `path` to write to; what was written takes the place of `path` when the block ends.
+    """Yield a temporary path beside `path` to write to; when the block ends, the written file replaces `path`.
 
-    An error or a kill leaves `path` as it was. A link there is replaced, not followed; a device or a pipe is written
-    straight. The folder is made where it is absent.
+    An error or a kill leaves `path` as it was. A symbolic link is replaced, not followed; a device or a pipe is written
+    directly. A missing folder is created.
 
-    keep: what the file of before is called from then on.
+    keep: new name of the file that was at `path`; None keeps no copy.
     Raises: OSError that names `path`.
     """
     try:
@@ -25,7 +25,7 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[Path]:
         temporary = path.with_name(f".{path.name[:48]}.{secrets.token_hex(4)}.tmp")
         try:
             temporary.touch()
-            mode = temporary.stat().st_mode  # as the user gives it; safetensors makes files that others cannot read
+            mode = temporary.stat().st_mode  # follows the umask; safetensors makes files that only their owner can read
             yield temporary
             temporary.chmod(mode)
             with temporary.open("rb") as file:
@@ -41,19 +41,19 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """UTF-8. Raises: OSError that names `path`."""
+    """Write `text` as UTF-8, atomically. Raises: OSError that names `path`."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def left_behind(folder: Path) -> list[Path]:
-    """Temporary files of processes that were killed while they wrote into `folder`, and of any that do so now."""
-    return sorted([*folder.glob(".*.????????.tmp"), *folder.glob(".tmp??????")])  # the latter are safetensors' own
+    """Temporary files in `folder`, of processes that were killed while writing or are writing now."""
+    return sorted([*folder.glob(".*.????????.tmp"), *folder.glob(".tmp??????")])  # the latter are safetensors'
 
 
 def _sync(folder: Path) -> None:
-    """A rename outlasts a power cut once its folder is on the disk."""
-    if os.name != "posix":  # elsewhere a folder cannot be opened
+    """Write the folder's entries to the disk, so that a rename in it survives a power failure."""
+    if os.name != "posix":  # other systems cannot open a folder
         return
     handle = os.open(folder, os.O_RDONLY)
     try:

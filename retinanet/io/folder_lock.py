@@ -1,4 +1,4 @@
-"""One process at a time writes a run's folder."""
+"""The lock of a run's folder, which only one process at a time may write."""
 
 import os
 import socket
@@ -11,18 +11,21 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-NAME = ".lock"
+LOCK_NAME = ".lock"
+MAX_HOLDER_CHARACTERS = 200
 
 
 class FolderLock:
-    """Held until `release`, or until the process ends, however it ends. Raises: CheckpointError that names the holder.
+    """A lock that is held until `release` or until the process ends, even by a kill.
 
-    A lock of the kernel's, which forked processes do not share, and which holds across hosts on NFS. Where a file
-    system has none, nothing is held.
+    It is a lock of the kernel, which forked processes do not inherit and which works across hosts on NFS. On a file
+    system without locks, nothing is locked.
+
+    Raises: CheckpointError that names the process which holds the lock.
     """
 
     def __init__(self, folder: Path):
-        self.path = folder / NAME
+        self.path = folder / LOCK_NAME
         while True:
             self.file = self.path.open("a+", encoding="utf-8")
             try:
@@ -30,23 +33,24 @@ class FolderLock:
                     fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):
                 self.file.seek(0)
-                holder = self.file.read(200).strip() or "another process"
+                holder = self.file.read(MAX_HOLDER_CHARACTERS).strip() or "another process"
                 self.file.close()
                 raise CheckpointError(
-                    f"{folder}: is being written by {holder}; wait until it is done, or name another folder with -o"
+                    f"{folder}: is in use by {holder}; wait until it ends, or name another folder with -o"
                 ) from None
-            except OSError:
+            except OSError:  # a file system without locks
                 pass
             try:
                 if os.path.samestat(os.fstat(self.file.fileno()), self.path.stat()):
                     break
             except FileNotFoundError:
                 pass
-            self.file.close()  # released, and so removed, by another in the meantime
+            self.file.close()  # its holder released and removed it in the meantime
         self.file.truncate(0)
         self.file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self.file.flush()
 
     def release(self) -> None:
+        """Remove the lock file and unlock the folder."""
         self.path.unlink(missing_ok=True)
         self.file.close()

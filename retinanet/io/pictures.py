@@ -1,4 +1,4 @@
-"""Writing pictures."""
+"""Writing images as files."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from retinanet.io.atomic import replacing
 
 
 def write_picture(image: np.ndarray, file: Path) -> None:
-    """`image` (H, W, 3) uint8 RGB as PNG or JPEG, by the file's name; its folder is made. Raises: OSError."""
+    """Write `image` (H, W, 3) uint8 RGB as PNG or JPEG, after the suffix of `file`. Raises: OSError."""
     _, encoded = cv2.imencode(file.suffix, image[:, :, ::-1])
     with replacing(file) as temporary:
         temporary.write_bytes(encoded.tobytes())

@@ -1,4 +1,4 @@
-"""A user's file, no larger than it may be."""
+"""Limits on the size of the files that users give."""
 
 import stat
 from pathlib import Path
@@ -6,19 +6,22 @@ from pathlib import Path
 from retinanet.errors import RetinaNetError
 
 
-def read_bytes(file: Path, most: int, error: type[RetinaNetError]) -> bytes:
-    """What `file` holds. Raises: `error` if it cannot be read or has more than `most` bytes; then none is read."""
+def read_bytes(file: Path, max_bytes: int, error: type[RetinaNetError]) -> bytes:
+    """The content of `file`. Raises: `error` if it cannot be read or is larger than `max_bytes`."""
     try:
-        check_size(file, most, error)
+        check_size(file, max_bytes, error)
         return file.read_bytes()
-    except (OSError, ValueError) as fault:  # ValueError: the name holds a NUL
-        raise error(f"{file}: cannot be read: {getattr(fault, 'strerror', None) or fault}") from None
+    except (OSError, ValueError) as reason:  # ValueError: the name contains a NUL character
+        raise error(f"{file}: cannot be read: {getattr(reason, 'strerror', None) or reason}") from None
 
 
-def check_size(file: Path, most: int, error: type[RetinaNetError]) -> None:
-    """Raises: `error` if `file` has more than `most` bytes, or is a device or a pipe, which may have any; OSError."""
+def check_size(file: Path, max_bytes: int, error: type[RetinaNetError]) -> None:
+    """Check a file before it is read.
+
+    Raises: `error` if `file` is larger than `max_bytes`, or is a device or a pipe, which can be endless; OSError.
+    """
     status = file.stat()
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         raise error(f"{file}: is a device or a pipe, expected a file")
-    if status.st_size > most:
-        raise error(f"{file}: has {status.st_size:,} bytes, expected at most {most:,}")
+    if status.st_size > max_bytes:
+        raise error(f"{file}: has {status.st_size:,} bytes, expected at most {max_bytes:,}")

@@ -16,14 +16,14 @@ from retinanet.config.parsing import config_to_dict
 from retinanet.config.schema import Config, checkpoint_interval
 from retinanet.errors import CheckpointError, DivergenceError, TrainingError
 from retinanet.io.atomic import left_behind, write_text
-from retinanet.io.folder_lock import NAME, FolderLock
+from retinanet.io.folder_lock import LOCK_NAME, FolderLock
 
 LOG, CONFIG = "metrics.jsonl", "config.yaml"
 
 
 def check_new(output: Path) -> None:
     """Raises: CheckpointError, TrainingError if no run can start in `output`."""
-    if (output / NAME).exists():
+    if (output / LOCK_NAME).exists():
         FolderLock(output).release()
     if output.is_dir() and any(output.iterdir()):
         raise CheckpointError(
@@ -58,7 +58,7 @@ def lock_folder(path: Path, resume: bool) -> FolderLock:
             half_written.unlink()
     except OSError as error:
         raise TrainingError(f"{path}: cannot be written: {error.strerror}") from None
-    if not resume and any(found.name != NAME for found in path.iterdir()):
+    if not resume and any(found.name != LOCK_NAME for found in path.iterdir()):
         lock.release()
         raise CheckpointError(f"{path}: another run has just started in it; use -o to name another folder")
     return lock

@@ -107,7 +107,7 @@ def test_a_file_in_the_cache_that_is_not_what_its_name_says(v2, tmp_path, monkey
     (folder / V1).write_bytes(v2.read_bytes())
     monkeypatch.setattr(torch, "load", None)
     message = refused(in_process("predict", picture(tmp_path)))
-    assert f"({V1} has the SHA-256 {v2.stem[-8:]}..., not the one in its name; remove it)" in message
+    assert f"({V1} has the SHA-256 {v2.stem[-8:]}..., unlike its name; remove it)" in message
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_a_download_is_kept_once_its_hash_is_right(tmp_path, served):
 @pytest.mark.parametrize("scheme", ["http", "file", "ftp"])
 def test_only_https_is_allowed(served, scheme):
     served(b"hello")
-    with pytest.raises(ValueError, match="is not of https"):
+    with pytest.raises(ValueError, match="does not begin with https"):
         fetch(f"{scheme}://example.org/a-2cf24dba.pth")
 
 

@@ -41,15 +41,15 @@ def bad(what: str, content: str | bytes, words: str) -> Case:
 CONFIGS = [
     bad("empty", "", "bad.yaml: holds nothing, expected a mapping with data, model, train, ..."),
     bad("a list", "- data", "bad.yaml: holds a list"),
-    bad("alias bomb", LAUGHS, "its aliases stand for too many"),
-    bad("merge bomb", MERGES, "its aliases stand for too many"),
-    bad("alias bomb in a key", LAUGHS + "loss: {classification: *i}", "its aliases stand for too many"),
-    bad("letters by alias", f"a: &a {'x' * 400_000}\nb: [{'*a, ' * 100}]", "its aliases stand for too many"),
-    bad("alias of itself", "data: &a {train: *a}", "an alias stands inside what it names"),
-    bad("merge of itself", "data: &a\n  <<: *a", "an alias stands inside what it names"),
+    bad("alias bomb", LAUGHS, "100,000 values, with aliases"),
+    bad("merge bomb", MERGES, "100,000 values, with aliases"),
+    bad("alias bomb in a key", LAUGHS + "loss: {classification: *i}", "100,000 values, with aliases"),
+    bad("letters by alias", f"a: &a {'x' * 400_000}\nb: [{'*a, ' * 100}]", "100,000 values, with aliases"),
+    bad("alias of itself", "data: &a {train: *a}", "an alias is inside the value that it stands for"),
+    bad("merge of itself", "data: &a\n  <<: *a", "an alias is inside the value that it stands for"),
     bad("deep nesting", "[" * 500_000, "it is nested too deeply"),
     bad("deep mappings", "{a: " * 100_000, "it is nested too deeply"),
-    bad("many values", "data: [" + "a," * 400_000 + "]", "it holds too many values"),
+    bad("many values", "data: [" + "a," * 400_000 + "]", "it has more than 100,000 values"),
     bad("huge hexadecimal", f"train: {{seed: 0x{'f' * 100_000}}}", "a number has 100,002 digits"),
     bad("huge decimal", f"train: {{seed: 1{'0' * 5000}}}", "a number has 5,001 digits"),
     bad("huge base 60", f"train: {{seed: 1{':59' * 100_000}}}", "a number has 300,001 digits"),
@@ -180,8 +180,8 @@ def listing(content: str) -> Case:
 
 
 YOLO_FILES = [
-    Case("YOLO: alias bomb", text(YAML, LAUGHS), YOLO, "data.yaml: is not readable YAML: it holds too many values"),
-    Case("YOLO: alias of itself", text(YAML, "names: &a [*a]"), YOLO, "an alias stands inside what it names"),
+    Case("YOLO: alias bomb", text(YAML, LAUGHS), YOLO, "data.yaml: is not readable YAML: it has more than"),
+    Case("YOLO: alias of itself", text(YAML, "names: &a [*a]"), YOLO, "an alias is inside the value"),
     Case("YOLO: deep", text(YAML, "[" * 100_000), YOLO, "it is nested too deeply"),
     Case("YOLO: a list", text(YAML, "- a"), YOLO, "data.yaml: holds a list, expected a mapping with train, val and"),
     Case("YOLO: too large", sparse(YAML, 2_000_000), YOLO, "expected at most 1,000,000"),

@@ -159,7 +159,7 @@ def test_two_runs_cannot_write_one_folder(plain: Config, tmp_path: Path, in_proc
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        words = f"run: is being written by process {other.pid} on {socket.gethostname()}; wait until it is done"
+        words = f"run: is in use by process {other.pid} on {socket.gethostname()}; wait until it ends"
         for resume in (False, True):
             (run / "config.yaml").touch()
             with pytest.raises(CheckpointError, match=words):
