@@ -1,12 +1,11 @@
-"""The focal loss without a detector: one positive to a thousand negatives, told apart by a small network.
+"""The focal loss without a detector: a small network that classifies one positive for each thousand negatives.
 
     python imbalanced_classification.py [-o FIGURE] [--samples N] [--steps N] [--seed N]
 
-Trains the same network three times, with cross entropy, balanced cross entropy and the focal loss, and prints the
-results on held-out data; the figure shows precision over recall, and average precision over the steps. It takes 20 s on
-one core.
-The losses end close together here: the focal loss has the highest average precision with seed 0, balanced cross entropy
-with seeds 1 and 2; cross entropy alone takes longest to leave "all are negative".
+Trains the same network with cross entropy, balanced cross entropy and the focal loss, and prints the results on
+held-out data. The figure shows precision over recall, and average precision over the steps. It takes 20 s on one core.
+The results are close: the focal loss has the highest average precision with seed 0, balanced cross entropy with
+seeds 1 and 2. Cross entropy needs the most steps until the network no longer classifies every sample as negative.
 """
 
 import argparse
@@ -24,7 +23,7 @@ from retinanet.losses.focal import sigmoid_cross_entropy
 from retinanet.losses.matching import BACKGROUND
 
 NEGATIVES = 1000  # for each positive
-HARD = 0.02  # of the negatives lie near the positives, and some among them; the rest is easy
+HARD = 0.02  # part of the negatives that are near the positives, some of them between positives; the others are easy
 DIMENSIONS = 8
 PRIOR = 0.01  # score of every sample at the start (paper, section 3.3)
 BATCH = 4096
@@ -39,7 +38,10 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Result:
-    """curve: (step, average precision) while training. precision, recall: (P,), by falling score of the P positives."""
+    """The results of one training.
+
+    curve: (step, average precision) during training. precision, recall: (P,), by falling score of the P positives.
+    """
 
     curve: list[tuple[int, float]]
     precision: np.ndarray
@@ -57,7 +59,7 @@ class Result:
 def make_samples(count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """(N, DIMENSIONS) features and (N,) labels, 0 for a positive, BACKGROUND for a negative.
 
-    Positives lie on a shell around the origin, hard negatives just inside and outside of it, easy ones far away.
+    Positives are on a sphere around the origin, hard negatives close to it on both sides, easy negatives far outside.
     """
     positives = max(2, round(count / (NEGATIVES + 1)))
     hard = round(HARD * (count - positives))
@@ -91,7 +93,7 @@ def train(
     steps: int,
     seed: int,
 ) -> Result:
-    """Same seed, same network, same batches, whatever the loss."""
+    """Train a network with `loss`. The seed alone determines its initial weights and its batches."""
     network = make_network(seed)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.003)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -118,8 +120,8 @@ def precision_recall(network: nn.Module, samples: tuple[Tensor, Tensor]) -> tupl
     features, labels = samples
     order = network(features).squeeze(1).argsort(descending=True)
     ranks = np.flatnonzero(labels[order].numpy() >= 0) + 1  # (P,)
-    found = np.arange(1, len(ranks) + 1)
-    return found / ranks, found / len(ranks)
+    true_positives = np.arange(1, len(ranks) + 1)
+    return true_positives / ranks, true_positives / len(ranks)
 
 
 def draw(results: dict[str, Result], output: str) -> None:
@@ -145,16 +147,16 @@ def draw(results: dict[str, Result], output: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description="One positive to a thousand negatives, with three losses.")
-    parser.add_argument("-o", "--output", default="imbalanced_classification.png", help="the figure")
-    parser.add_argument("--samples", type=int, default=300_000, help="to train on, and as many held out")
+    parser = argparse.ArgumentParser(description="Three losses on one positive for each thousand negatives.")
+    parser.add_argument("-o", "--output", default="imbalanced_classification.png", help="file of the figure")
+    parser.add_argument("--samples", type=int, default=300_000, help="number of training samples; as many are held out")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     rng = np.random.default_rng(given.seed)
     samples, held_out = make_samples(given.samples, rng), make_samples(given.samples, rng)
     positives = int((held_out[1] >= 0).sum())
-    print(f"{given.samples:,} samples to train on, as many held out, of which {positives} are positive")
+    print(f"{given.samples:,} training samples, as many held out, {positives} of them positive")
     results = {name: train(loss, samples, held_out, given.steps, given.seed) for name, loss in LOSSES.items()}
     print(f"{'loss':28}{'average precision':>20}{'recall at 90 % precision':>28}")
     for name, result in results.items():

@@ -1,4 +1,4 @@
-"""Write the first pictures of the embedded data set's test split as PNG files, enlarged: save_shapes.py FOLDER COUNT"""
+"""Write the first test images of the embedded data set as enlarged PNG files: save_shapes.py FOLDER COUNT"""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A configuration as people write it: a YAML file, a shipped example, overrides on the command line."""
+"""Configs as users write them: a YAML file or a shipped example, a preset, and overrides on the command line."""
 
 import os
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from retinanet.io.safe_yaml import load_yaml, read_mapping
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = (), preset: str | None = None) -> Config:
-    """Read a YAML file and apply `key.path=value` overrides.
+    """The config in a YAML file, over a preset and under `key.path=value` overrides.
 
-    preset: a name of PRESETS, in place of the file's own `preset`; the file's other keys go before it.
+    A relative `data.root` or `train.init` is relative to the file's folder; in an override and in a shipped example, to
+    the working folder. If there is no file `path`, the shipped example of that name is used.
 
-    A relative `data.root` or `train.init` in the file counts from the file's folder; in an override, and in a shipped
-    example, from the working folder. A name that is no file here is looked up among the shipped examples.
-
-    Raises: ConfigError, naming the key and the nearest known one.
+    Args:
+        preset: a name of PRESETS, which replaces the file's own `preset`; all other keys of the file override it.
+    Raises: ConfigError that names the key, and the most similar one that is known.
     """
     file, shipped = _find(Path(path))
     values = read_mapping(file, "data, model, train, ...")
@@ -48,7 +48,7 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
 
 
 def shipped_examples() -> dict[str, Path]:
-    """File name -> path of each example configuration that came with the installation."""
+    """The example configs that come with the installation: file name -> path."""
     here = Path(__file__).parent
     for folder in (here / "examples", here.parent / "examples"):
         if folder.is_dir():
@@ -57,7 +57,7 @@ def shipped_examples() -> dict[str, Path]:
 
 
 def _find(path: Path) -> tuple[Path, bool]:
-    """The file and whether it is a shipped example."""
+    """The config file, and whether it is a shipped example."""
     if path.is_file():
         return path, False
     if path.is_dir():
@@ -70,34 +70,36 @@ def _find(path: Path) -> tuple[Path, bool]:
 
 
 def _over_preset(values: dict[str, Any], name: str, source: str) -> dict[str, Any]:
+    """`values` over those of the preset `name`. source: where the name is from, for messages."""
     if name not in PRESETS:
-        raise ConfigError(f"{source}: there is no {name!r}; expected {', '.join(PRESETS)}")
+        raise ConfigError(f"{source}: unknown preset {name!r}; expected {', '.join(PRESETS)}")
     merged = dict(values)
     for section, preset in PRESETS[name].items():
-        said = values.get(section, {})
-        said = _from_word(section, said) if isinstance(said, str) else said
-        if isinstance(said, dict):  # else it is refused as what it is
-            merged[section] = preset | said
+        own = values.get(section, {})
+        own = _from_word(section, own) if isinstance(own, str) else own
+        if isinstance(own, dict):  # anything else is refused later, with its own message
+            merged[section] = preset | own
     return merged
 
 
 def _with_checkpoint(values: dict[str, Any]) -> dict[str, Any]:
-    """Fine-tuning: what the file does not say of the model and its anchors comes from the checkpoint."""
+    """`values` over the model and anchors of the checkpoint `train.init` from which to fine-tune, if there is one."""
     train = values.get("train")
     if not isinstance(train, dict) or not isinstance(train.get("init"), str):
         return values
-    from retinanet.checkpoints.checkpoint import read_checked_metadata
+    from retinanet.checkpoints.checkpoint import read_checked_metadata  # here, since it loads torch
 
     origin = config_to_dict(read_checked_metadata(train["init"]).config)
     merged = dict(values)
     for section in ("model", "anchors"):
-        said = values.get(section, {})
-        if isinstance(said, dict):
-            merged[section] = origin[section] | said
+        own = values.get(section, {})
+        if isinstance(own, dict):
+            merged[section] = origin[section] | own
     return merged
 
 
 def _override(values: dict[str, Any], assignment: str) -> None:
+    """Apply `key.path=value` to `values`, in place."""
     keys, equals, text = assignment.partition("=")
     if not equals or not keys:
         raise ConfigError(f"--set {assignment}: expected key.path=value, such as train.lr=0.005")
@@ -108,19 +110,19 @@ def _override(values: dict[str, Any], assignment: str) -> None:
     *sections, last = keys.split(".")
     for section in sections:
         inner = values.get(section)
-        # a copy: a YAML alias may be the same mapping in two places
+        # a copy, since a YAML alias can put the same mapping in two places
         values[section] = dict(inner) if isinstance(inner, dict) else _from_word(section, inner)
         values = values[section]
     values[last] = value
 
 
 def _from_word(section: str, value: Any) -> dict[str, Any]:
-    """The mapping that a section's short form stands for."""
+    """The mapping for which the single word `value` in a section stands."""
     if isinstance(value, str):
         return {"embedded": value} if section == "data" else {"name": value}
     return {}
 
 
 def _located(config: Config) -> Config:
-    """With an absolute `data.root`, so that a checkpoint finds its data from any folder."""
+    """`config` with an absolute `data.root`, so that a checkpoint finds its data from any folder."""
     return replace(config, data=replace(config.data, root=os.path.abspath(config.data.root)))

@@ -1,1 +1,1 @@
-"""The keys of a config: their types, defaults, bounds and presets."""
+"""The keys of a config: types, defaults, bounds, descriptions and presets."""

@@ -1,9 +1,9 @@
-"""What other projects' RetinaNets do otherwise than the paper and Detectron, as configurations."""
+"""The settings in which the RetinaNets of other projects differ from our defaults."""
 
 from typing import Any
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "detectron2": {  # its RetinaNet as of 2020, on which the model zoo's weights rest
+    "detectron2": {  # its RetinaNet of 2020, with which the weights of its model zoo were trained
         "data": {"resize": "pil"},
         "anchors": {"force_best": True},
         "loss": {"box": "l1", "normalizer": "exponential"},

@@ -67,12 +67,12 @@ def test_defaults_follow_the_loss(write, text, settings):
     assert config_from_dict(config_to_dict(config), "again") == config
 
 
-def test_a_preset_lies_between_the_defaults_and_the_file(write):
+def test_a_preset_overrides_the_defaults_and_the_file_overrides_it(write):
     file = write("preset: torchvision\ndata: shapes\nloss: {box: giou}")
     config = load_config(file)
     assert (config.data.embedded, config.data.resize) == ("shapes", "float")
     assert (config.loss.box, config.model.p6_from, config.detect.max_detections) == ("giou", "p5", 300)
-    other = load_config(file, ["detect.max_detections=7"], preset="detectron2")  # the argument goes before the file
+    other = load_config(file, ["detect.max_detections=7"], preset="detectron2")  # replaces the file's preset
     assert (other.loss.normalizer, other.model.p6_from, other.detect.max_detections) == ("exponential", "c5", 7)
     assert other.loss.box == "giou" and not other.detect.clip_first
 
@@ -84,7 +84,7 @@ def test_every_preset_is_a_config(write, name):
 
 
 def test_an_unknown_preset(write):
-    expected = "there is no 'detectron'; expected detectron2, torchvision, torchvision_v2"
+    expected = "unknown preset 'detectron'; expected detectron2, torchvision, torchvision_v2"
     with pytest.raises(ConfigError, match=f"^--preset: {expected}$"):
         load_config(write("data: shapes"), preset="detectron")
     assert refusal(write("data: shapes\npreset: detectron")) == f"preset: {expected}"
@@ -96,7 +96,7 @@ def test_a_word_stands_for_the_embedded_data(write):
     assert dataclasses.replace(config, data=Config().data) == Config()
 
 
-def test_a_file_changes_what_it_names(write):
+def test_a_file_changes_the_keys_that_it_has(write):
     text = """
 data:
   train: train2017
@@ -198,7 +198,7 @@ def test_refusals(write, text, message):
 
 
 @pytest.mark.parametrize("text", ["data: {", "data: 2020-13-45", "\x00", "a: b: c", "[" * 1000], ids=range(5))
-def test_what_is_no_yaml_is_refused(write, text):
+def test_invalid_yaml_is_refused(write, text):
     assert refusal(write(text)).startswith("is not readable YAML: ")
 
 
@@ -207,7 +207,7 @@ def test_an_empty_file_is_refused(write):
     assert "holds nothing" in message and message.endswith("expected a mapping with data, model, train, ...")
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path):
+def test_a_binary_file_is_refused(tmp_path):
     path = tmp_path / "my.yaml"
     path.write_bytes(b"\xff\xfe\x00data")
     assert refusal(path).startswith("is not readable YAML: ")
@@ -252,7 +252,7 @@ def test_a_file_of_the_working_folder_comes_before_a_shipped_one(tmp_path, monke
         ("data: {root: coco}", ("data.root=other",), "other"),  # typed in the working folder
     ],
 )
-def test_a_root_counts_from_the_file(tmp_path, monkeypatch, text, override, expected):
+def test_a_root_is_relative_to_the_file(tmp_path, monkeypatch, text, override, expected):
     monkeypatch.chdir(tmp_path)
     Path("sub").mkdir()
     Path("sub/my.yaml").write_text(text)

@@ -1,4 +1,4 @@
-"""A file is whole or not there, whatever stands in its place."""
+"""A file is complete or absent, whatever was at its path."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from retinanet.io.atomic import left_behind, replacing, write_text
 
 
-def test_what_is_there_stays_until_the_new_is_whole(tmp_path: Path):
+def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path: Path):
     write_text(tmp_path / "new" / "a.txt", "old")
     with pytest.raises(ZeroDivisionError), replacing(tmp_path / "new" / "a.txt") as temporary:
         temporary.write_text("half")
@@ -27,7 +27,7 @@ def test_a_link_is_replaced_and_not_written_through(tmp_path: Path):
     assert not (tmp_path / "link").is_symlink() and (tmp_path / "link").read_text() == "new"
 
 
-def test_a_device_and_a_pipe_are_written_straight(tmp_path: Path):
+def test_a_device_and_a_pipe_are_written_directly(tmp_path: Path):
     write_text(Path("/dev/null"), "gone")
     assert Path("/dev/null").is_char_device()
     os.mkfifo(tmp_path / "pipe")
@@ -48,7 +48,7 @@ def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path: Path):
     assert error.value.filename == str(tmp_path / "folder")
 
 
-def test_files_have_the_rights_that_the_user_gives_them(tmp_path: Path):
+def test_permissions_follow_the_umask(tmp_path: Path):
     before = os.umask(0o027)
     try:
         write_text(tmp_path / "a", "text")
