@@ -1,1 +1,1 @@
-"""The command `retina`."""
+"""The command line `retina`."""

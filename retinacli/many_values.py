@@ -7,10 +7,10 @@ from typer.core import TyperCommand
 
 
 class ManyValues(TyperCommand):
-    """A command whose repeatable options with a metavar in "...", such as `X...`, take several values at once.
+    """A command whose repeatable options take several values at once if their metavar ends in "...", as `X...`.
 
-    The values run until the next word that begins with "-" and is no number; an argument thus stands before such an
-    option, or after `--`. Other repeatable options, such as --set, take one value each as ever.
+    The values end at the next word that begins with "-" and is not a number, so an argument must come before such an
+    option or after `--`. Other repeatable options, such as --set, take one value each.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -24,9 +24,9 @@ class ManyValues(TyperCommand):
 
 
 def spread(words: Sequence[str], many: Collection[str]) -> list[str]:
-    """`words` with each option in `many` repeated before each of its values."""
+    """Repeat each option in `many` before each of its values."""
     out: list[str] = []
-    option, values = "", 0  # the option whose values are being read, "" for none, and how many it has
+    option, values = "", 0  # the option whose values follow, "" for none, and how many it has so far
     for index, word in enumerate(words):
         if word == "--":
             return [*out, *words[index:]]

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM during a long run: the first asks it to end after a step, the second ends it at once."""
+"""SIGINT and SIGTERM during a long run: the first asks it to stop after its step, the second ends it at once."""
 
 import os
 import signal
@@ -9,18 +9,19 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-ASKED = "the step ends, then a checkpoint is written; once more ends at once"
+NOTICE = "finishing the step and saving a checkpoint; a second signal ends the run at once"
 
 
 class Stop:
-    """Whether a run is asked to end; call it to know. signal: by which.
+    """Whether a run shall stop; calling it gives the answer.
 
-    waits: whether the run looks; until it does, a signal raises KeyboardInterrupt.
+    signal: the signal that was received, if any. polled: whether the run calls this object; until it does, a signal
+    raises KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self.waits = False
+        self.polled = False
 
     def __call__(self) -> bool:
         return self.signal is not None
@@ -34,32 +35,35 @@ class Stop:
     def name(self) -> str:
         return "terminated" if self.signal == signal.SIGTERM else "interrupted"
 
-    def hear(self, number: int, _: FrameType | None) -> None:
+    def receive(self, number: int, _: FrameType | None) -> None:
+        """Handle a signal."""
         again, self.signal = self.signal is not None, signal.Signals(number)
         if again:
             _end_children()
-        if again or not self.waits:
+        if again or not self.polled:
             raise KeyboardInterrupt
-        with suppress(OSError):  # not by way of sys.stderr, in the middle of whose writing a signal may come
-            below = "\n" if os.isatty(2) else ""  # the progress bar
-            os.write(2, f"{below}retina: {self.name}: {ASKED}\n".encode())
+        with suppress(
+            OSError
+        ):  # not through sys.stderr, which the signal may have interrupted in the middle of a write
+            start = "\n" if os.isatty(2) else ""  # below the progress bar
+            os.write(2, f"{start}retina: {self.name}: {NOTICE}\n".encode())
 
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Within, the signals are heard by what is yielded. One that was ignored, as in a shell's background, stays so."""
+    """Handle the signals within the block. A signal that was ignored, as in a shell's background, stays ignored."""
     stop = Stop()
 
-    def drop(unraisable: Any) -> None:
-        """Python prints what is raised while an object is disposed of, and forgets it; `stop` has not."""
+    def drop_interrupts(unraisable: Any) -> None:
+        """Python prints and drops an exception that is raised while an object is deleted; `stop` remembers this one."""
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             hook(unraisable)
 
     hook, before = sys.unraisablehook, {number: signal.getsignal(number) for number in SIGNALS}
-    sys.unraisablehook = drop
+    sys.unraisablehook = drop_interrupts
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(number, stop.hear)
+            signal.signal(number, stop.receive)
     try:
         yield stop
     finally:
@@ -69,7 +73,7 @@ def stoppable() -> Iterator[Stop]:
 
 
 def _end_children() -> None:
-    """Loader workers, which may hang where the run hangs, so that nobody waits for them."""
+    """End the loader workers, for which a hanging run would wait."""
     import multiprocessing
 
     if hasattr(signal, "SIGCHLD"):  # not on Windows

@@ -1,15 +1,17 @@
-"""What `retina bench` does: the stages of one detector, two in turns, or a table over depths and scales."""
+"""`retina bench`."""
 
-import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
 
 from retinacli import options
+from retinacli.failure import fail
 
 if TYPE_CHECKING:
     from retinanet.benchmark.subject import Subject
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 DEPTHS = (18, 34, 50, 101, 152)
 REPEATS_CPU, REPEATS_GPU = 7, 50
+WEIGHTS_HELP = f"{options.DETECTOR}  [default: random weights]"
+REPEATS_HELP = f"Number of timed runs.  [default: {REPEATS_CPU}; on a GPU {REPEATS_GPU}]"
 
 
 class Engine(StrEnum):
@@ -33,154 +37,183 @@ class Baseline(StrEnum):
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """Each as the option of its name; precision: "fp32" or "bf16"."""
+    """What to measure, defaults filled in. Each field holds the option of its name."""
 
     weights: str | None
-    size: int | None
     engine: Any
     precision: Any
     repeats: int
     image: Path | None
     device: Any
 
-    def opened(self, depth: int, size: int | None) -> "AbstractContextManager[Subject]":
-        from retinacli import console as render
+    def open(self, depth: int, size: int | None) -> "AbstractContextManager[Subject]":
+        """Opens the detector and the image. depth: of the backbone if there are no weights."""
+        from retinacli.console import message
         from retinanet.benchmark.subject import open_subject
 
-        return open_subject(
-            self.weights, self.engine, depth, size, self.image, self.device, self.precision, render.message
-        )
+        return open_subject(self.weights, self.engine, depth, size, self.image, self.device, self.precision, message)
 
 
-def asked(
+def bench_command(
+    weights: Annotated[str | None, Argument(metavar="WEIGHTS", help=WEIGHTS_HELP, show_default=False)] = None,
+    size: Annotated[
+        int | None, Option(min=32, max=8192, metavar="N", help="Short side in pixels.  [default: the detector's, 800]")
+    ] = None,
+    engine: Annotated[
+        Engine | None, Option(help="Library that runs the model.  [default: torch, or that of the exported model]")
+    ] = None,
+    precision: options.OpenVinoPrecision = None,
+    repeats: Annotated[int | None, Option(min=1, metavar="N", help=REPEATS_HELP)] = None,
+    image: Annotated[Path | None, Option(metavar="FILE", help="Image to use.  [default: a synthetic one]")] = None,
+    against: Annotated[Baseline | None, Option(help="Compare with this detector of torchvision, in turns.")] = None,
+    depth: Annotated[
+        list[int] | None,
+        Option(metavar="N...", help="Print the paper's table 1e for ResNets of these depths, as 50 101."),
+    ] = None,
+    scale: Annotated[
+        list[int] | None,
+        Option(
+            min=32, max=8192, metavar="N...", help="Print the paper's table 1e for these short sides, as 400 600 800."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        Option(metavar="CONFIG", help="Config file of the data for table 1e's AP.  [default: the checkpoint's]"),
+    ] = None,
+    device: options.Device = None,
+    json_: options.Json = False,
+) -> None:
+    """Measure how long a detector takes for one image.
+
+    Reports the time of each stage; --against compares two detectors; --depth and --scale print the paper's table 1e.
+    """
+    depths, scales = depth or [], scale or []
+    check_options(weights, size, against, depths, scales, data)
+    request = make_request(weights, engine, precision, repeats, image, device)
+    if against is not None:
+        measure_pair(request, against, (depths or [50])[0], size, json_)
+    elif depths or scales:
+        measure_table(request, size, depths or [50], scales, data, json_)
+    else:
+        measure_stages(request, size, json_)
+
+
+def check_options(
     weights: str | None,
     size: int | None,
+    against: Baseline | None,
+    depths: Sequence[int],
+    scales: Sequence[int],
+    data: str | None,
+) -> None:
+    """Fail if an option belongs to another kind of measurement."""
+    if unknown := [depth for depth in depths if depth not in DEPTHS]:
+        fail(f"--depth {unknown[0]}: there is no such ResNet; expected {', '.join(map(str, DEPTHS))}", 2)
+    if depths and weights is not None:
+        fail(f"--depth is for random weights; it cannot be combined with {weights}", 2)
+    if size is not None and scales:
+        fail("--size sets one size, --scale the sizes of a table; use only one of them", 2)
+    if against is not None and (scales or len(depths) > 1):
+        fail("--against compares at one size and depth; use --size N and at most one --depth", 2)
+    if data is not None and (weights is None or not scales):
+        fail("--data sets where the table's AP is measured; it needs WEIGHTS and --scale", 2)
+
+
+def make_request(
+    weights: str | None,
     engine: Engine | None,
     precision: options.Precision | None,
     repeats: int | None,
     image: Path | None,
     device: str | None,
 ) -> BenchRequest:
-    """With what was not given: the engine of the weights, fp32, the device, as many repeats as take some seconds.
-
-    Fails where one option excludes another.
-    """
-    from retinacli import console as render
+    """Fill in the defaults; fail if one option excludes another."""
+    from retinacli.console import message
     from retinanet.inference.exported_model import OPENVINO, is_exported
 
     own = Engine.TORCH
     if weights is not None and is_exported(weights):
         own = Engine.OPENVINO if Path(weights).suffix.lower() == OPENVINO else Engine.ONNX
         if engine not in (None, own):
-            options.fail(f"--engine {engine}: {weights} is a model for {own}", 2)
+            fail(f"--engine {engine}: {weights} is a model for {own}", 2)
     chosen = engine or own
     if precision is not None and chosen is not Engine.OPENVINO:
-        options.fail(f"--precision is for --engine openvino, not for {chosen}", 2)
+        fail(f"--precision works only with --engine openvino, not with {chosen}", 2)
     if chosen is not Engine.TORCH and device not in (None, "auto", "cpu"):
-        options.fail(f"--device {device}: {chosen} runs on the cpu", 2)
-    place = options.device("", device) if chosen is Engine.TORCH else "cpu"
+        fail(f"--device {device}: {chosen} runs only on the CPU", 2)
+    place = options.device_for("", device) if chosen is Engine.TORCH else "cpu"
     if weights is None:
-        render.message("no WEIGHTS: a RetinaNet with random weights stands in")
-    usual = REPEATS_CPU if str(place) == "cpu" else REPEATS_GPU
-    return BenchRequest(
-        weights, size, chosen.value, precision.value if precision else "fp32", repeats or usual, image, place
-    )
+        message("no WEIGHTS: measuring a RetinaNet with random weights")
+    default = REPEATS_CPU if str(place) == "cpu" else REPEATS_GPU
+    numbers = precision.value if precision else "fp32"
+    return BenchRequest(weights, chosen.value, numbers, repeats or default, image, place)
 
 
-def check(
-    weights: str | None,
-    size: int | None,
-    against: Baseline | None,
-    depth: Sequence[int],
-    scale: Sequence[int],
-    data: str | None,
-) -> None:
-    """Fail where an option belongs to another kind of measurement."""
-    unknown = [value for value in depth if value not in DEPTHS]
-    if unknown:
-        options.fail(f"--depth {unknown[0]}: there is no such ResNet; expected {', '.join(map(str, DEPTHS))}", 2)
-    if depth and weights is not None:
-        options.fail(f"--depth is for random weights; {weights} has its own", 2)
-    if size is not None and scale:
-        options.fail("--size is one size, --scale the sizes of a table: give one of them", 2)
-    if against is not None and (scale or len(depth) > 1):
-        options.fail("--against is for one detector at one size: give --size N, and at most one --depth", 2)
-    if data is not None and (weights is None or not scale):
-        options.fail("--data is where the table's AP is measured; it needs WEIGHTS and --scale", 2)
+def measure_stages(request: BenchRequest, size: int | None, json_: bool) -> None:
+    """Time each stage from the image file to its detections."""
+    from retinacli.console import counter
+    from retinacli.render.bench import measurement, show_stages
+    from retinanet.benchmark.timing import time_stages, workload
+
+    with request.open(50, size) as subject, counter("runs") as progress:
+        work = workload(subject.detector, subject.image)
+        speed = time_stages(subject.detector, subject.file, request.repeats, progress)
+        measured = measurement(subject, **vars(request))
+    show_stages(measured, work, speed, json_)
 
 
-def stages(a: BenchRequest, json_: bool) -> None:
-    """From the image file to its objects."""
-    from retinacli import console as render
-    from retinacli.render import bench as render_bench
-    from retinanet.benchmark import timing as bench
-
-    with a.opened(50, a.size) as subject, render.counter("runs") as progress:
-        work = bench.workload(subject.detector, subject.image)
-        speed = bench.time_stages(subject.detector, subject.file, a.repeats, progress)
-        about = render_bench.about(a, subject)
-    if json_:
-        print(json.dumps(render_bench.stages_document(about, work, speed)))
-    else:
-        render_bench.stages_table(about, work, speed)
-
-
-def race(a: BenchRequest, peer: Baseline, depth: int, json_: bool) -> None:
-    """Beside one of torchvision's."""
-    from retinacli import console as render
-    from retinacli.render import bench as render_bench
-    from retinanet.benchmark import timing as bench
+def measure_pair(request: BenchRequest, against: Baseline, depth: int, size: int | None, json_: bool) -> None:
+    """Time a detector and one of torchvision's in turns."""
+    from retinacli.console import counter
+    from retinacli.render.bench import measurement, show_pair
     from retinanet.benchmark.random_detector import CANDIDATES
+    from retinanet.benchmark.timing import time_pairs, workload
     from retinanet.benchmark.torchvision_detectors import make_baseline
 
-    with a.opened(depth, a.size) as subject, render.counter("pairs") as progress:
-        work = bench.workload(subject.detector, subject.image)
+    with request.open(depth, size) as subject, counter("pairs") as progress:
         detector = subject.detector
+        work = workload(detector, subject.image)
         sides = detector.data.short_side, detector.data.long_side
         candidates = CANDIDATES if work.candidates is None else max(1, work.candidates)
-        other = make_baseline(peer.value, len(detector.classes), subject.image, *sides, candidates, a.device)
-        found = bench.time_pairs(detector, other.predict, subject.image, a.repeats, progress)
-        about = render_bench.about(a, subject)
-    if json_:
-        print(json.dumps(render_bench.race_document(about, work, other, found)))
-    else:
-        render_bench.race_table(about, work, other, found)
+        other = make_baseline(against.value, len(detector.classes), subject.image, *sides, candidates, request.device)
+        timing = time_pairs(detector, other.predict, subject.image, request.repeats, progress)
+        measured = measurement(subject, **vars(request))
+    show_pair(measured, work, other, timing, json_)
 
 
-def table(a: BenchRequest, depths: Sequence[int], scales: Sequence[int], data: str | None, json_: bool) -> None:
-    """Table 1e. Each row of random weights has its own: at another scale far more or fewer scores would pass."""
-    from retinacli import console as render
-    from retinacli.render import bench as render_bench
-    from retinanet.paper import speed_table as speedtable
+def measure_table(
+    request: BenchRequest, size: int | None, depths: Sequence[int], scales: list[int], data: str | None, json_: bool
+) -> None:
+    """Table 1e of the paper: time and, for given weights, AP at each depth and scale."""
+    from retinacli.console import counter
+    from retinacli.render.bench import measurement, show_table
+    from retinanet.paper.speed_table import rows
 
-    found: list[speedtable.Row] = []
-    together = [[scale] for scale in scales] if scales and a.weights is None else [scales]
-    for depth, some in product(depths, together):
-        with a.opened(depth, some[0] if some and a.weights is None else a.size) as subject:
-            sizes = some or [subject.detector.data.short_side]
-            with render.counter("runs") as progress:
-                rows = speedtable.rows(
-                    subject.detector, subject.detector.backbone, subject.image, sizes, a.repeats, progress
-                )
-            found += rows if a.weights is None else _with_ap(rows, subject.path, a, data)
-            about = render_bench.about(a, subject)
-    if json_:
-        print(json.dumps(render_bench.table_document(about, found)))
-    else:
-        render_bench.table(about, found)
+    table: list[Row] = []
+    # random weights are made anew for each scale: those of another scale would give far more or fewer detections
+    groups = [[scale] for scale in scales] if scales and request.weights is None else [scales]
+    for depth, group in product(depths, groups):
+        with request.open(depth, group[0] if group and request.weights is None else size) as subject:
+            detector = subject.detector
+            sizes = group or [detector.data.short_side]
+            with counter("runs") as progress:
+                timed = rows(detector, detector.backbone, subject.image, sizes, request.repeats, progress)
+            table += timed if request.weights is None else add_ap(timed, subject.path, request, data)
+            measured = measurement(subject, **vars(request))
+    show_table(measured, table, json_)
 
 
-def _with_ap(rows: "list[Row]", path: str, a: BenchRequest, data: str | None) -> "list[Row]":
-    """The rows as they are, with a message, where the weights' own data is not at hand."""
-    from retinacli import console as render
+def add_ap(rows: "list[Row]", path: str, request: BenchRequest, data: str | None) -> "list[Row]":
+    """The rows with the AP of the weights, or unchanged, with a message, if their own data set is not there."""
+    from retinacli.console import counter, message
     from retinanet.errors import ConfigError, DataError
     from retinanet.paper.speed_table import with_ap
 
     try:
-        with render.counter("images") as progress:
-            return with_ap(rows, path, data, a.device, a.precision, progress)
+        with counter("images") as progress:
+            return with_ap(rows, path, data, request.device, request.precision, progress)
     except (ConfigError, DataError) as error:
         if data is not None:
             raise
-        render.message(f"no AP without data; --data CONFIG names some: {error}")
+        message(f"AP is not measured without data; --data CONFIG names a data set: {error}")
         return rows

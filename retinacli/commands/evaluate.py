@@ -1,16 +1,15 @@
-"""What `retina eval` does with one detector, and with two."""
+"""`retina eval`."""
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from retinacli import console as render
+from typer import Argument, Option
+
 from retinacli import options
-from retinacli.render import compare as render_comparison
-from retinacli.render import error_analysis as render_diagnosis
-from retinacli.render import evaluate as render_evaluation
+from retinacli.failure import check_writable, fail
 
 if TYPE_CHECKING:
     from retinanet.data.dataset import Dataset
@@ -18,10 +17,26 @@ if TYPE_CHECKING:
     from retinanet.evaluation.evaluate import Evaluation
     from retinanet.evaluation.thresholds import ClassThreshold
 
+DIAGNOSE_HELP = "Also report kinds of errors (TIDE), confused classes, calibration and precision at each recall."
+PRECISION_HELP = "Precision that each class's threshold must reach, else exit 3.  [default: best F1]"
+REFERENCE_HELP = "Also compute the metrics with pycocotools; exit 3 if one differs."
+
+
+@dataclass(frozen=True)
+class EvalInput:
+    """The data to evaluate on and how to run the detector. Each field holds the option of its name."""
+
+    data: str | None
+    split: str
+    overrides: list[str]
+    batch_size: int
+    device: str | None
+    engine_precision: options.Precision | None
+
 
 @dataclass(frozen=True)
 class EvalOutputs:
-    """Beyond the numbers; each as the option of its name."""
+    """The results to compute beyond the metrics. Each field holds the option of its name."""
 
     funnel: bool
     diagnose: bool
@@ -32,140 +47,163 @@ class EvalOutputs:
     save_coco: Path | None
 
 
-@dataclass(frozen=True)
-class Source:
-    """Which data to measure on, and by what; each as the option of its name."""
+def eval_command(
+    weights: Annotated[list[str], Argument(metavar="WEIGHTS", help=options.DETECTOR)],
+    data: options.Data = None,
+    split: options.Split = "val",
+    set_: options.Set = None,
+    batch_size: options.BatchSize = 1,
+    save_coco: options.SaveCoco = None,
+    funnel: Annotated[
+        bool, Option("--funnel", help="Also report where the detector loses the missed objects.")
+    ] = False,
+    diagnose: Annotated[bool, Option("--diagnose", help=DIAGNOSE_HELP)] = False,
+    thresholds: Annotated[
+        Path | None, Option(metavar="FILE", help="Write a score threshold for each class, for `predict --thresholds`.")
+    ] = None,
+    precision: Annotated[
+        float | None, Option(parser=options.number(0.01, 1), metavar="0.01..1", help=PRECISION_HELP)
+    ] = None,
+    report: Annotated[
+        Path | None, Option(metavar="DIR", help="Write an HTML page with all results and the worst images.")
+    ] = None,
+    reference: Annotated[bool, Option("--reference", help=REFERENCE_HELP)] = False,
+    compare: Annotated[bool, Option("--compare", help="Compare two detectors, with 95 % intervals.")] = False,
+    engine_precision: options.OpenVinoPrecision = None,
+    device: options.Device = None,
+    json_: options.Json = False,
+) -> None:
+    """Measure a detector with the 12 COCO metrics and AP per class."""
+    inputs = EvalInput(data, split, set_ or [], batch_size, device, engine_precision)
+    outputs = EvalOutputs(funnel, diagnose, precision, thresholds, report, reference, save_coco)
+    check_options(weights, compare, inputs, outputs)
+    if compare:
+        compare_two(weights, inputs, json_)
+    else:
+        evaluate_one(weights[0], inputs, outputs, json_)
 
-    data: str | None
-    split: str
-    set_: list[str]
-    batch_size: int
-    device: str | None
-    engine_precision: options.Precision | None
 
-
-def check(weights: list[str], compare: bool, wanted: EvalOutputs, source: Source) -> None:
-    """Fail where one option needs or excludes another."""
+def check_options(weights: list[str], compare: bool, inputs: EvalInput, outputs: EvalOutputs) -> None:
+    """Fail if one option needs or excludes another."""
     from retinanet.inference.exported_model import is_exported
 
-    asked = {f"--{name.replace('_', '-')}": value for name, value in vars(wanted).items()}
     if compare:
         if len(weights) != 2:
-            options.fail(f"--compare takes two detectors; got {len(weights)}", 2)
-        if extra := [name for name, value in asked.items() if value not in (None, False)]:
-            options.fail(f"{extra[0]} is about one detector; it does not go with --compare", 2)
+            fail(f"--compare needs two detectors; got {len(weights)}", 2)
+        for name, value in vars(outputs).items():
+            if value not in (None, False):
+                fail(f"--{name.replace('_', '-')} is for one detector; it cannot be combined with --compare", 2)
     elif len(weights) > 1:
-        options.fail(f"{len(weights)} detectors; one is measured at a time, and --compare takes two", 2)
-    if wanted.precision is not None and not (wanted.diagnose or wanted.thresholds or wanted.report):
-        options.fail(
-            "--precision is what the thresholds are to reach; add --thresholds FILE, --diagnose or --report DIR", 2
-        )
-    options.check_engine(weights, "--engine-precision" if source.engine_precision else None, source.device)
-    if wanted.funnel and is_exported(weights[0]):
-        options.fail(f"--funnel needs every score; {weights[0]} gives only the best: name its checkpoint", 2)
+        fail(f"got {len(weights)} detectors; name one, or add --compare to compare two", 2)
+    if outputs.precision is not None and not (outputs.diagnose or outputs.thresholds or outputs.report):
+        fail("--precision sets what the thresholds must reach; add --thresholds FILE, --diagnose or --report DIR", 2)
+    options.check_exported(weights, "--engine-precision" if inputs.engine_precision else None, inputs.device)
+    if outputs.funnel and is_exported(weights[0]):
+        fail(f"--funnel needs every score, but {weights[0]} gives only the best; name its checkpoint", 2)
 
 
-def measure(weights: str, source: Source, wanted: EvalOutputs, json_: bool) -> None:
-    """One detector."""
+def evaluate_one(weights: str, inputs: EvalInput, outputs: EvalOutputs, json_: bool) -> None:
+    """Measure one detector, write the files that the options name, and fail if a requirement is not met."""
+    from retinacli.console import counter, message
+    from retinacli.render.evaluate import show_evaluation
     from retinanet.evaluation.error_analysis import diagnose
     from retinanet.evaluation.thresholds import choose_thresholds
     from retinanet.inference.exported_model import is_exported
     from retinanet.inference.results import coco_results
     from retinanet.io.atomic import write_text
 
-    if wanted.report is not None:
-        options.check_writable(wanted.report / "index.html")
-    funnel = wanted.funnel or (wanted.report is not None and not is_exported(weights))
-    with render.counter("images") as progress:
-        found = _evaluate(weights, source, source.data, progress, funnel, wanted.reference)
-    for note in found.notes:
-        render.message(note)
-    chosen = diagnosis = None
-    if wanted.diagnose or wanted.thresholds or wanted.report:
-        chosen = choose_thresholds(found.dataset, found.results, wanted.precision, found.settings.score_threshold)
-        if wanted.diagnose or wanted.report:
-            diagnosis = diagnose(found.dataset, found.results, [each.threshold for each in chosen])
-    if wanted.save_coco is not None:
-        write_text(wanted.save_coco, json.dumps(coco_results(found.results)))
-    if json_:
-        explained = render_diagnosis.document(found.dataset, chosen, diagnosis)
-        print(json.dumps(render_evaluation.document(found) | explained))
-    else:
-        render_evaluation.tables(found)
-        render_diagnosis.tables(found.dataset, chosen, diagnosis)
-    _write(weights, source, wanted, found, chosen, diagnosis)
-    _judge(wanted, found, chosen)
+    if outputs.report is not None:
+        check_writable(outputs.report / "index.html")
+    funnel = outputs.funnel or (outputs.report is not None and not is_exported(weights))
+    with counter("images") as progress:
+        evaluation = evaluate_weights(weights, inputs, inputs.data, progress, funnel, outputs.reference)
+    for note in evaluation.notes:
+        message(note)
+    dataset, results, thresholds, diagnosis = evaluation.dataset, evaluation.results, None, None
+    if outputs.diagnose or outputs.thresholds or outputs.report:
+        thresholds = choose_thresholds(dataset, results, outputs.precision, evaluation.settings.score_threshold)
+    if thresholds is not None and (outputs.diagnose or outputs.report):
+        diagnosis = diagnose(dataset, results, [each.threshold for each in thresholds])
+    if outputs.save_coco is not None:
+        write_text(outputs.save_coco, json.dumps(coco_results(results)))
+    show_evaluation(evaluation, thresholds, diagnosis, json_)
+    write_files(weights, inputs, outputs, evaluation, thresholds, diagnosis)
+    check_requirements(outputs, evaluation, thresholds)
 
 
-def compare(weights: list[str], source: Source, json_: bool) -> None:
-    """Two detectors on the same images."""
-    from retinanet.evaluation.comparison import compare as difference
+def compare_two(weights: list[str], inputs: EvalInput, json_: bool) -> None:
+    """Measure two detectors on the same images and compare them."""
+    from retinacli.console import counter, message
+    from retinacli.render.compare import show_comparison
+    from retinanet.evaluation.comparison import compare
 
-    with render.counter("images") as progress:
-        first = _evaluate(weights[0], source, source.data, progress)
-        second = _evaluate(weights[1], source, first.dataset, progress)
+    with counter("images") as progress:
+        first = evaluate_weights(weights[0], inputs, inputs.data, progress)
+        second = evaluate_weights(weights[1], inputs, first.dataset, progress)
     for note in dict.fromkeys((*first.notes, *second.notes)):
-        render.message(note)
-    with render.counter("resamples") as progress:
-        found = difference(first.dataset, first.results, second.results, progress=progress)
-    if json_:
-        print(json.dumps(render_comparison.document(weights, found)))
-    else:
-        render_comparison.tables(weights, found)
+        message(note)
+    with counter("resamples") as progress:
+        comparison = compare(first.dataset, first.results, second.results, progress=progress)
+    show_comparison(weights, comparison, json_)
 
 
-def _evaluate(
+def evaluate_weights(
     weights: str,
-    source: Source,
+    inputs: EvalInput,
     data: "str | Dataset | None",
     progress: Callable[[int, int], object],
     funnel: bool = False,
     reference: bool = False,
 ) -> "Evaluation":
-    """As `retinanet.evaluation.evaluate.evaluate_checkpoint` has it; `data` in place of that of `source`."""
+    """Evaluate one detector. data: used in place of `inputs.data`."""
     from retinanet.evaluation.detector_and_data import DataSource
     from retinanet.evaluation.evaluate import Extras, evaluate_checkpoint
-    from retinanet.inference.exported_model import OPENVINO
 
-    device = options.device(weights, source.device)
-    bf16 = source.engine_precision is options.Precision.BF16 and Path(weights).suffix.lower() == OPENVINO
+    device = options.device_for(weights, inputs.device)
+    precision = options.precision_for(weights, inputs.engine_precision)
     return evaluate_checkpoint(
         weights,
-        DataSource(data, source.split, source.set_),
-        source.batch_size,
+        DataSource(data, inputs.split, inputs.overrides),
+        inputs.batch_size,
         device,
-        "bf16" if bf16 else "fp32",
+        precision,
         progress,
         Extras(funnel, reference),
     )
 
 
-def _write(
+def write_files(
     weights: str,
-    source: Source,
-    wanted: EvalOutputs,
-    found: "Evaluation",
-    chosen: "list[ClassThreshold] | None",
+    inputs: EvalInput,
+    outputs: EvalOutputs,
+    evaluation: "Evaluation",
+    thresholds: "list[ClassThreshold] | None",
     diagnosis: "Diagnosis | None",
 ) -> None:
-    """The files of what was explained."""
+    """Write the files of --thresholds and --report."""
+    from retinacli.console import message
     from retinanet.evaluation.thresholds import save_thresholds
 
-    if chosen is not None and wanted.thresholds is not None:
-        save_thresholds(wanted.thresholds, chosen, len(found.dataset), wanted.precision)
-        render.message(f"thresholds: retina predict IMAGE -w {weights} --thresholds {wanted.thresholds}")
-    if chosen is not None and diagnosis is not None and wanted.report is not None:
+    if thresholds is not None and outputs.thresholds is not None:
+        save_thresholds(outputs.thresholds, thresholds, len(evaluation.dataset), outputs.precision)
+        command = f"retina predict IMAGE -w {weights} --thresholds {outputs.thresholds}"
+        message(f"wrote {outputs.thresholds}; use it: {command}")
+    if thresholds is not None and diagnosis is not None and outputs.report is not None:
         from retinanet.report.report import write_report
 
-        about = {"weights": weights, "data": source.data or "its own", "split": source.split}
-        render.message(f"report: {write_report(wanted.report, found, diagnosis, chosen, about)}")
+        about = {"weights": weights, "data": inputs.data or "the checkpoint's own", "split": inputs.split}
+        message(f"wrote {write_report(outputs.report, evaluation, diagnosis, thresholds, about)}")
 
 
-def _judge(wanted: EvalOutputs, found: "Evaluation", chosen: "list[ClassThreshold] | None") -> None:
-    """Fail where the evaluation is not what it was to be."""
-    if different := render_evaluation.differing(found):
-        options.fail(f"--reference: pycocotools has another {', '.join(different)}", 3)
-    missed = [each.label for each in chosen or [] if not each.reached]
-    if missed and wanted.precision is not None:
-        silent = f"; {wanted.thresholds} keeps them silent" if wanted.thresholds else ""
-        options.fail(f"--precision {wanted.precision:g}: reached at no threshold by {', '.join(missed)}{silent}", 3)
+def check_requirements(
+    outputs: EvalOutputs, evaluation: "Evaluation", thresholds: "list[ClassThreshold] | None"
+) -> None:
+    """Fail if a metric differs from the reference or a class cannot reach the required precision."""
+    from retinacli.render.evaluate import differing_metrics
+
+    if different := differing_metrics(evaluation):
+        fail(f"--reference: pycocotools has another value of {', '.join(different)}", 3)
+    missed = [each.label for each in thresholds or [] if not each.reached]
+    if missed and outputs.precision is not None:
+        effect = f"; {outputs.thresholds} reports none of their detections" if outputs.thresholds else ""
+        fail(f"--precision {outputs.precision:g}: no threshold reaches it for {', '.join(missed)}{effect}", 3)

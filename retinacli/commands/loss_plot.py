@@ -1,14 +1,18 @@
-"""`retina loss-plot` behind its options: which go together, their defaults, one function for each kind of figure."""
+"""`retina loss-plot`."""
 
-import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from retinacli.options import check_writable, fail
+from typer import Option
+
+from retinacli import options
+from retinacli.failure import check_writable, fail
 
 SUFFIXES = (".png", ".pdf", ".svg")
+GAMMA_HELP = "One or more values of gamma.  [default: 0 0.5 1 2 5; with --cdf 0 0.5 1 2]"
+CDF_HELP = "Plot how much of this detector's loss comes from easy and from hard anchors (paper, figure 4)."
 
 
 class Loss(StrEnum):
@@ -16,7 +20,59 @@ class Loss(StrEnum):
     FOCAL_STAR = "focal_star"
 
 
-def check(
+def loss_plot_command(
+    gamma: Annotated[list[float] | None, Option(parser=options.number(0, 100), metavar="X...", help=GAMMA_HELP)] = None,
+    output: Annotated[Path, options.output("FILE", "Figure to write: .png, .pdf or .svg.")] = Path("loss-plot.png"),
+    loss: Annotated[Loss, Option(help="The focal loss, or its variant FL* (paper, appendix A).")] = Loss.FOCAL,
+    alpha: Annotated[
+        float | None, Option(parser=options.number(0, 1), metavar="0..1", help="Weight alpha_t.  [default: none]")
+    ] = None,
+    shift: Annotated[
+        float | None, Option(parser=options.number(-100, 100), metavar="X", help="beta of focal_star.  [default: 1]")
+    ] = None,
+    gradient: Annotated[bool, Option("--gradient", help="Plot the derivative by x_t (paper, figure 6).")] = False,
+    cdf: Annotated[Path | None, Option(metavar="WEIGHTS", help=CDF_HELP)] = None,
+    data: options.Data = None,
+    split: Annotated[
+        str | None, Option(metavar="NAME", help="Split: train, val or another of the data set.  [default: val]")
+    ] = None,
+    set_: options.Set = None,
+    seed: Annotated[
+        int | None, Option(min=0, metavar="N", help="Seed of the random sample of anchors.  [default: 0]")
+    ] = None,
+    device: options.Device = None,
+    json_: options.Json = False,
+) -> None:
+    """Plot the focal loss, as in the paper's figure 1."""
+    only_cdf = {"--data": data, "--split": split, "--set": set_, "--seed": seed, "--device": device}
+    star = loss if loss is Loss.FOCAL_STAR else None
+    check_options(
+        output, cdf, loss, shift, only_cdf, {"--gradient": gradient, "--alpha": alpha, "--loss focal_star": star}
+    )
+    gammas = gammas_to_plot(gamma, loss, cdf)
+    if cdf is None:
+        plot_curves(gammas, output, loss.value, alpha, 1 if shift is None else shift, gradient, json_)
+        return
+    from retinacli.console import counter, message
+    from retinacli.render.loss_plot import show_distribution
+    from retinanet.devices import pick_device
+    from retinanet.evaluation.detector_and_data import DataSource
+    from retinanet.paper.figures import draw_distribution
+    from retinanet.paper.loss_distribution import loss_distribution
+
+    split, seed = split or "val", seed or 0
+    with counter("images") as progress:
+        place = pick_device(device or "auto")
+        source = DataSource(data, split, set_ or [])
+        distribution = loss_distribution(cdf, gammas, source, seed, place, progress)
+    for note in distribution.notes:
+        message(note)
+    draw_distribution(distribution, output)
+    message(f"wrote {output}")
+    show_distribution(cdf, split, seed, distribution, output, json_)
+
+
+def check_options(
     output: Path,
     cdf: Path | None,
     loss: Loss,
@@ -24,73 +80,37 @@ def check(
     only_cdf: Mapping[str, Any],
     never_cdf: Mapping[str, Any],
 ) -> None:
-    """Fail where one option needs or excludes another, or where the figure cannot be written."""
+    """Fail if one option needs or excludes another, or if the figure cannot be written."""
     if output.suffix.lower() not in SUFFIXES:
         fail(f"-o {output}: expected a name that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}", 2)
     for name, value in (only_cdf if cdf is None else never_cdf).items():
         if value is not None and value is not False:
-            fail(f"{name} needs --cdf WEIGHTS" if cdf is None else f"{name} does not go with --cdf", 2)
+            fail(f"{name} needs --cdf WEIGHTS" if cdf is None else f"{name} cannot be combined with --cdf", 2)
     if shift is not None and loss is Loss.FOCAL:
-        fail("--shift is beta of FL*; add --loss focal_star", 2)
+        fail("--shift sets beta of focal_star; add --loss focal_star", 2)
     check_writable(output)
 
 
-def gammas(asked: Sequence[float] | None, loss: Loss, cdf: Path | None) -> list[float]:
-    """Rising, each once; by default the paper's of figure 4 with --cdf, else those of figure 1."""
-    if asked:
-        if loss is Loss.FOCAL_STAR and 0 in asked:
+def gammas_to_plot(given: Sequence[float] | None, loss: Loss, cdf: Path | None) -> list[float]:
+    """In rising order, each once; by default those of the paper's figure 1, or of figure 4 with --cdf."""
+    if given:
+        if loss is Loss.FOCAL_STAR and 0 in given:
             fail("--gamma 0: focal_star divides by gamma; expected a number above 0", 2)
-        return sorted(set(asked))
+        return sorted(set(given))
     return [0, 0.5, 1, 2] if cdf is not None else [0, 0.5, 1, 2, 5]
 
 
-def curves(
+def plot_curves(
     gammas: Sequence[float], output: Path, kind: Any, alpha: float | None, shift: float, gradient: bool, json_: bool
 ) -> None:
-    """Figure 1, or 6 with `gradient`."""
-    from retinacli import console as render
-    from retinacli.render import loss_plot as render_lossplot
-    from retinanet.paper import figures as lossfigures
-    from retinanet.paper import loss_curves as losscurves
+    """Figure 1 of the paper, or figure 6 with `gradient`."""
+    from retinacli.console import message
+    from retinacli.render.loss_plot import show_curves
+    from retinanet.paper.figures import draw_derivatives, draw_losses
+    from retinanet.paper.loss_curves import derivative_curves, loss_curves, points
 
     settings = {"kind": kind, "alpha": alpha, "shift": shift}
-    drawn = (losscurves.derivative_curves if gradient else losscurves.loss_curves)(gammas, **settings)
-    (lossfigures.draw_derivatives if gradient else lossfigures.draw_losses)(drawn, output, **settings)
-    points = losscurves.points(gammas, **settings, derivative=gradient)
-    render.message(f"figure: {output}")
-    if json_:
-        print(json.dumps(render_lossplot.curves_document(settings, drawn, points, gradient, output)))
-    else:
-        render_lossplot.points_table(points, gradient)
-
-
-def distribution(
-    weights: Path,
-    gammas: Sequence[float],
-    output: Path,
-    data: str | None,
-    split: str,
-    overrides: Sequence[str],
-    seed: int,
-    device: str | None,
-    json_: bool,
-) -> None:
-    """Figure 4."""
-    from retinacli import console as render
-    from retinacli.render import loss_plot as render_lossplot
-    from retinanet.devices import pick_device
-    from retinanet.evaluation.detector_and_data import DataSource
-    from retinanet.paper.figures import draw_distribution
-    from retinanet.paper.loss_distribution import loss_distribution
-
-    with render.counter("images") as progress:
-        where = pick_device(device or "auto")
-        found = loss_distribution(weights, gammas, DataSource(data, split, overrides), seed, where, progress)
-    for note in found.notes:
-        render.message(note)
-    draw_distribution(found, output)
-    render.message(f"figure: {output}")
-    if json_:
-        print(json.dumps(render_lossplot.distribution_document(weights, split, seed, found, output)))
-    else:
-        render_lossplot.shares_table(found)
+    curves = (derivative_curves if gradient else loss_curves)(gammas, **settings)
+    (draw_derivatives if gradient else draw_losses)(curves, output, **settings)
+    message(f"wrote {output}")
+    show_curves(settings, curves, points(gammas, **settings, derivative=gradient), gradient, output, json_)

@@ -1,1 +1,1 @@
-"""What each command shows: tables for people and JSON documents."""
+"""One file per kind of result: tables for people and JSON documents for programs."""

@@ -1,11 +1,13 @@
-"""What people see of an ablation: its runs while they go, its tables beside the paper's."""
+"""An ablation: its runs as they go, its tables beside those of the paper."""
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from retinacli.console import message, print_table, row, table, training
+from retinacli.console import DASH, message, print_table, row, table
+from retinacli.render.train import show_training
 from retinacli.stop_signals import Stop
 
 if TYPE_CHECKING:
@@ -13,79 +15,64 @@ if TYPE_CHECKING:
     from retinanet.paper.tables import Row
     from retinanet.training.events import Event
 
-DASH = "\u2013"
 
+def run_observer(rows: "Sequence[Row]", seeds: int, stop: Stop) -> "Callable[[Row, int, Iterable[Event]], object]":
+    """A function that shows one run of `ablate` and its place among all runs."""
 
-def run_of(rows: "Sequence[Row]", seeds: int, stop: Stop) -> "Callable[[Row, int, Iterable[Event]], object]":
-    """Shows one run of `ablate`, headed by where it stands among all."""
-
-    def show(current: "Row", seed: int, records: "Iterable[Event]") -> None:
+    def show(current: "Row", seed: int, events: "Iterable[Event]") -> None:
         number = rows.index(current) * seeds + seed - current.config.train.seed + 1
         message(f"run {number} of {len(rows) * seeds}: table {current.table}, {current.value}, seed {seed}")
-        training(records, stop)
+        show_training(events, stop)
 
     return show
 
 
-def document(outcomes: "Sequence[Outcome]") -> dict[str, Any]:
-    return {"rows": [asdict(outcome) for outcome in outcomes]}
+def show_ablation(outcomes: "Sequence[Outcome]", folder: Path, as_json: bool) -> None:
+    """Show the results of all rows, and where the files are."""
+    if as_json:
+        print(json.dumps({"rows": [asdict(outcome) for outcome in outcomes]}))
+    else:
+        for name in dict.fromkeys(outcome.table for outcome in outcomes):
+            _print_table(name, [outcome for outcome in outcomes if outcome.table == name])
+    message(f"wrote {folder / 'ablation.json'} and {folder / 'ablation.png'}; the runs are in {folder}")
 
 
-def tables(outcomes: "Sequence[Outcome]") -> None:
+def _print_table(name: str, outcomes: "Sequence[Outcome]") -> None:
     from retinanet.paper.tables import METRICS, TABLES
 
-    for name in dict.fromkeys(outcome.table for outcome in outcomes):
-        found = [outcome for outcome in outcomes if outcome.table == name]
-        columns = ("value", "data", "steps", "seeds", *METRICS, *(f"paper's\n{metric}" for metric in METRICS))
-        made = table(f"Table {name}: {TABLES[name]}", *columns, text_columns=2)
-        for outcome in found:
-            row(made, outcome.value, outcome.data, _steps(outcome), _seeds(outcome), *_ours(outcome), *_papers(outcome))
-        print_table(made, width=160)
-        best = _best(found)
-        if best is not None:
-            print(best)
+    columns = ("value", "data", "steps", "seeds", *METRICS, *(f"paper's\n{metric}" for metric in METRICS))
+    made = table(f"Table {name}: {TABLES[name]}", *columns, text_columns=2)
+    for outcome in outcomes:
+        steps = ", ".join(dict.fromkeys(str(run["steps"]) for run in outcome.runs))
+        seeds = ", ".join(str(run["seed"]) for run in outcome.runs)
+        row(made, outcome.value, outcome.data, steps, seeds, *_metrics(outcome), *_paper_metrics(outcome))
+    print_table(made, width=160)
+    ours = {outcome.value: outcome.mean["AP"] for outcome in outcomes if outcome.mean["AP"] is not None}
+    papers = {outcome.value: outcome.paper["AP"] for outcome in outcomes if outcome.paper["AP"] is not None}
+    if len(ours) > 1 and papers:
+        print(f"best here: {_best(ours)}; best in the paper: {_best(papers)}")
 
 
-def files(folder: Path) -> None:
-    message(f"results: {folder / 'ablation.json'}, chart: {folder / 'ablation.png'}, runs: {folder}")
-
-
-def _steps(outcome: "Outcome") -> str:
-    return ", ".join(dict.fromkeys(str(run["steps"]) for run in outcome.runs))
-
-
-def _seeds(outcome: "Outcome") -> str:
-    return ", ".join(str(run["seed"]) for run in outcome.runs)
-
-
-def _ours(outcome: "Outcome") -> list[str]:
-    """In percent, as the paper has it."""
-    diverged = [run for run in outcome.runs if run["diverged_at"] is not None]
-    told = [f"diverged at step {run['diverged_at']}" for run in diverged]
+def _metrics(outcome: "Outcome") -> list[str]:
+    """Mean and standard deviation in percent, as the paper prints them."""
+    diverged = [f"diverged at step {run['diverged_at']}" for run in outcome.runs if run["diverged_at"] is not None]
     if len(diverged) == len(outcome.runs):
-        return [", ".join(told), "", ""]
+        return [", ".join(diverged), "", ""]
     cells = []
     for name, value in outcome.mean.items():
         spread = outcome.spread[name]
         assert value is not None
         cells.append(f"{100 * value:.1f}" + (f" \u00b1 {100 * spread:.1f}" if spread is not None else ""))
-    if told:
-        cells[0] += f"; {', '.join(told)}"
+    if diverged:
+        cells[0] += f"; {', '.join(diverged)}"
     return cells
 
 
-def _papers(outcome: "Outcome") -> list[str]:
+def _paper_metrics(outcome: "Outcome") -> list[str]:
     if (outcome.table, outcome.value) == ("prior", "none"):
         return ["diverged", "", ""]
     return [DASH if value is None else f"{value:.1f}" for value in outcome.paper.values()]
 
 
-def _best(found: "Sequence[Outcome]") -> str | None:
-    """The best row of the table here and, among the same rows, in the paper."""
-    ours = {outcome.value: outcome.mean["AP"] for outcome in found if outcome.mean["AP"] is not None}
-    theirs = {outcome.value: outcome.paper["AP"] for outcome in found if outcome.paper["AP"] is not None}
-    if len(ours) < 2 or not theirs:
-        return None
-    return (
-        f"best here: {max(ours, key=lambda v: ours[v] or 0)}; in the paper: {max(theirs, key=lambda v: theirs[v] or 0)}"
-    )
+def _best(aps: Mapping[str, float | None]) -> str:
+    return max(aps, key=lambda value: aps[value] or 0)

@@ -1,12 +1,13 @@
-"""What people see of anchors: their sizes, how they cover the objects of a data set, better ones."""
+"""Anchors: their shapes, how well they cover the objects of a data set, better ones."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retinacli.console import message, print_table, row, table
+from retinacli.console import DASH, message, print_table, row, table
 
 if TYPE_CHECKING:
     from retinanet.config.schema import AnchorConfig
@@ -15,24 +16,44 @@ if TYPE_CHECKING:
     from retinanet.dataset_analysis.anchor_search import Found
 
 
-def document(anchors: "AnchorConfig", coverage: "Coverage | None", found: "Found | None") -> dict[str, Any]:
+def show_anchors(anchors: "AnchorConfig", coverage: "Coverage | None", better: "Found | None", as_json: bool) -> None:
+    """Show anchors and, if there are any, their coverage and the result of a search for better ones."""
+    if as_json:
+        print(json.dumps(anchors_document(anchors, coverage, better)))
+        return
+    _shapes_table(anchors)
+    if coverage is not None:
+        _coverage_tables(coverage, anchors)
+    if better is not None:
+        _search_table(better, anchors)
+
+
+def anchors_document(anchors: "AnchorConfig", coverage: "Coverage | None", better: "Found | None") -> dict[str, Any]:
     return {
-        "anchors": anchors_document(anchors),
+        "anchors": _shapes(anchors),
         "coverage": coverage and {"share": coverage.share, **asdict(coverage)},
-        "optimized": found and {**asdict(found), "anchors": _searched(found)},
+        "optimized": better and {**asdict(better), "anchors": _searched(better)},
     }
 
 
-def tables(anchors: "AnchorConfig", coverage: "Coverage | None", found: "Found | None") -> None:
-    anchors_table(anchors)
-    if coverage is not None:
-        coverage_tables(coverage, anchors)
-    if found is not None:
-        search_table(found, anchors)
+def shortfall(coverage: "Coverage", least: float, foreground_iou: float) -> str:
+    """The message that coverage is below `least`."""
+    short, objects = coverage.all.objects - coverage.all.covered, coverage.all.objects
+    return (
+        f"coverage is {coverage.share:.6g}, below --min-coverage {least:g}: {short:,} of {objects:,} objects have no "
+        f"anchor of IoU >= {foreground_iou:g}"
+    )
 
 
-def anchors_document(anchors: "AnchorConfig") -> dict[str, Any]:
-    """Pixels; side: square root of the area."""
+def picture_line(picture: "Picture", output: Path, split: str | None) -> str:
+    """The message that a picture is written. split: the split whose objects can be drawn; None without a data set."""
+    if split is None or picture.with_objects:
+        return f"wrote {output}: the anchors on {picture.source}"
+    return f"wrote {output}: the anchors on {picture.source}, without objects, since {split} has no such image"
+
+
+def _shapes(anchors: "AnchorConfig") -> dict[str, Any]:
+    """The shapes in pixels by level; side: the square root of the area."""
     from retinanet.dataset_analysis.anchor_coverage import LEVELS, anchor_sides
     from retinanet.model.anchors import STRIDES, AnchorShapes
 
@@ -53,11 +74,11 @@ def anchors_document(anchors: "AnchorConfig") -> dict[str, Any]:
     return {"per_cell": len(kinds), "smallest": min(sides), "largest": max(sides), "levels": levels}
 
 
-def anchors_table(anchors: "AnchorConfig") -> None:
-    document = anchors_document(anchors)
-    title = f"{document['per_cell']} anchors per cell, in pixels of the resized image"
+def _shapes_table(anchors: "AnchorConfig") -> None:
+    shapes = _shapes(anchors)
+    title = f"{shapes['per_cell']} anchors per cell, in pixels of the resized image"
     made = table(title, "level", "stride", "scale", "ratio", "width", "height", "area", "side")
-    for level in document["levels"]:
+    for level in shapes["levels"]:
         head: tuple[object, object] = (level["level"], level["stride"])
         for a in level["anchors"]:
             shape = (f"{a['width']:.1f}", f"{a['height']:.1f}", f"{a['area']:.0f}", f"{a['side']:.1f}")
@@ -65,62 +86,49 @@ def anchors_table(anchors: "AnchorConfig") -> None:
             head = ("", "")
         made.add_section()
     print_table(made)
-    print(f"sides (square root of area): {document['smallest']:.0f} to {document['largest']:.0f} px")
+    print(f"sides (square root of the area): {shapes['smallest']:.0f} to {shapes['largest']:.0f} pixels")
 
 
-def coverage_tables(coverage: "Coverage", anchors: "AnchorConfig") -> None:
+def _coverage_tables(coverage: "Coverage", anchors: "AnchorConfig") -> None:
     high, low = f"{anchors.foreground_iou:g}", f"{anchors.background_iou:g}"
     columns = ("objects", f"IoU >= {high}", f"{low} to {high}", f"< {low}", "coverage", "mean IoU")
-    made = table("Coverage: IoU of each object with its best anchor", "by", "", *columns, text_columns=2)
+    made = table("Coverage: IoU of each object with its best anchor", "group", "", *columns, text_columns=2)
     groups = {"level": coverage.per_level, "size": coverage.per_size, "class": coverage.per_class}
-    for by, shares in groups.items():
+    for group, shares in groups.items():
         for share in shares:
-            row(made, by, *_cells(share))
-            by = ""
+            row(made, group, *_cells(share))
+            group = ""
         made.add_section()
     row(made, "", *_cells(coverage.all))
     print_table(made)
-    worst = table("The worst", "file", "class", "annotation", "width", "height", "IoU", text_columns=2)
+    worst = table(
+        "Objects with the lowest IoU", "file", "class", "annotation", "width", "height", "IoU", text_columns=2
+    )
     for item in coverage.worst:
         size = (f"{item.width:.1f}", f"{item.height:.1f}")
         row(worst, item.file, item.label, item.annotation_id, *size, f"{item.iou:.3f}")
     print_table(worst)
 
 
-def shortfall(coverage: "Coverage", least: float, foreground_iou: float) -> str:
-    short, objects = coverage.all.objects - coverage.all.covered, coverage.all.objects
-    return (
-        f"coverage is {coverage.share:.6g}, below --min-coverage {least:g}: {short:,} of {objects:,} objects have no "
-        f"anchor of IoU >= {foreground_iou:g}"
-    )
-
-
-def picture_line(picture: "Picture", output: Path, split: str | None) -> str:
-    """split: of the data set that was looked at; None: none was."""
-    if split is None or picture.with_objects:
-        return f"wrote {output}: the anchors on {picture.source}"
-    return f"wrote {output}: the anchors on {picture.source}, which is no image of {split}, so without objects"
-
-
-def search_table(found: "Found", anchors: "AnchorConfig") -> None:
-    made = table("Search", "anchors", "per cell", "coverage", "mean IoU")
-    for name, f in (("before", found.before), ("after", found.after)):
+def _search_table(better: "Found", anchors: "AnchorConfig") -> None:
+    made = table("Search for better anchors", "anchors", "per cell", "coverage", "mean IoU")
+    for name, f in (("before", better.before), ("after", better.after)):
         row(made, name, f.per_cell, f"{f.coverage:.4f}", f"{f.mean_iou:.4f}")
     print_table(made)
-    if found.after == found.before:
-        message("nothing better was found")
-    print(_yaml(found, anchors))
+    if better.after == better.before:
+        message("the search found no better anchors")
+    print(_yaml(better, anchors))
 
 
-def _searched(found: "Found") -> dict[str, tuple[float, ...]]:
-    """The anchors' numbers that the search chooses, by their keys in a config."""
-    return {"sizes": found.anchors.sizes, "scales": found.anchors.scales, "ratios": found.anchors.ratios}
+def _searched(better: "Found") -> dict[str, tuple[float, ...]]:
+    """The values that the search chooses, by their keys in a config."""
+    return {"sizes": better.anchors.sizes, "scales": better.anchors.scales, "ratios": better.anchors.ratios}
 
 
-def _yaml(found: "Found", anchors: "AnchorConfig") -> str:
-    """The block to paste, thresholds included where they are not the defaults."""
+def _yaml(better: "Found", anchors: "AnchorConfig") -> str:
+    """The block to paste into a config, with the IoU thresholds that are not the defaults."""
     lines = ["anchors:"]
-    for name, values in _searched(found).items():
+    for name, values in _searched(better).items():
         lines.append(f"  {name}: [{', '.join(str(value).removesuffix('.0') for value in values)}]")
     defaults = type(anchors)()
     for name in ("foreground_iou", "background_iou"):
@@ -131,6 +139,6 @@ def _yaml(found: "Found", anchors: "AnchorConfig") -> str:
 
 def _cells(share: "Share") -> Sequence[object]:
     if share.mean_iou is None:
-        return (share.name, 0, "", "", "", "\u2013", "\u2013")
+        return (share.name, 0, "", "", "", DASH, DASH)
     rate = f"{share.covered / share.objects:.4f}"
     return (share.name, share.objects, share.covered, share.ignored, share.missed, rate, f"{share.mean_iou:.4f}")

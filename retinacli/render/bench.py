@@ -1,21 +1,20 @@
-"""What `retina bench` shows."""
+"""Measurements of speed: the stages of a detector, two detectors in turns, the paper's table 1e."""
 
+import json
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retinacli import console as render
+from retinacli.console import DASH, print_table, row, table
 
 if TYPE_CHECKING:
-    from retinacli.commands.bench import BenchRequest
     from retinanet.benchmark.subject import Subject
     from retinanet.benchmark.timing import PairedTiming, Speed, Workload
     from retinanet.benchmark.torchvision_detectors import BaselineDetector
     from retinanet.paper.speed_table import Row
 
 PACKAGES = {"torch": ("torch", "torchvision"), "onnx": ("onnxruntime",), "openvino": ("openvino",)}
-DASH = "\u2013"
 STAGES = {
     "decode": "{file} to RGB",
     "resize": "to {size}, padded to {padded}",
@@ -27,181 +26,169 @@ STAGES = {
 }
 
 
-def about(asked: "BenchRequest", subject: "Subject") -> dict[str, Any]:
-    """What was measured, and on what."""
+def measurement(
+    subject: "Subject", weights: str | None, engine: str, precision: str, repeats: int, image: Path | None, device: Any
+) -> dict[str, Any]:
+    """What was measured and on which machine; part of every document."""
     detector, (height, width) = subject.detector, subject.image.shape[:2]
-    named = asked.engine != "torch" and subject.path == asked.weights
-    versions = {package: version(package) for package in ("torch", *PACKAGES[asked.engine])}
+    own_file = engine != "torch" and subject.path == weights
+    versions = {package: version(package) for package in ("torch", *PACKAGES[engine])}
     return {
-        "weights": asked.weights,
-        "trunk": subject.detector.backbone,
+        "weights": weights,
+        "trunk": detector.backbone,
         "classes": len(detector.classes),
-        "engine": asked.engine,
-        # whether a file that exists already is int8 is not told in it
-        "precision": None if named and asked.precision == "fp32" else asked.precision,
+        "engine": engine,
+        # a file that was exported earlier may be int8, which it does not say
+        "precision": None if own_file and precision == "fp32" else precision,
         "score_threshold": detector.settings.score_threshold,
         "image": {
-            "file": str(asked.image) if asked.image else None,
+            "file": str(image) if image else None,
             "width": width,
             "height": height,
             "bytes": subject.file.stat().st_size,
         },
-        "repeats": asked.repeats,
-        "exported_for_this": asked.engine != "torch" and not named,
-        "machine": {"device": detector.model.describe_machine(), "place": str(asked.device), "versions": versions},
+        "repeats": repeats,
+        "exported_for_this": engine != "torch" and not own_file,
+        "machine": {"device": detector.model.describe_machine(), "place": str(device), "versions": versions},
     }
 
 
-def stages_document(about: dict[str, Any], work: "Workload", speed: "Speed") -> dict[str, Any]:
-    return about | {
-        "work": _work(work),
-        "stages": [{"stage": name, "ms": ms} for name, ms in speed.stages.items()],
-        "ms": speed.total,
-        "images_per_second": 1000 / speed.total,
-        "peak_memory": speed.memory,
-    }
-
-
-def stages_table(about: dict[str, Any], work: "Workload", speed: "Speed") -> None:
-    image = about["image"]
+def show_stages(measured: dict[str, Any], workload: "Workload", speed: "Speed", as_json: bool) -> None:
+    """Show the time of each stage."""
+    if as_json:
+        stages = [{"stage": name, "ms": ms} for name, ms in speed.stages.items()]
+        times = {"ms": speed.total, "images_per_second": 1000 / speed.total, "peak_memory": speed.memory}
+        print(json.dumps(measured | {"work": _work(workload), "stages": stages} | times))
+        return
+    image = measured["image"]
     name = Path(image["file"]).name if image["file"] else "JPEG"
     words = {
         "file": f"{name}, {image['width']} x {image['height']}, {image['bytes'] / 1000:.0f} kB,",
-        "size": _size(work.size),
-        "padded": _size(work.padded),
-        "anchors": f"{work.anchors or 0:,}",
-        "candidates": _candidates(about, work),
-        "detections": work.detections,
+        "size": _size(workload.size),
+        "padded": _size(workload.padded),
+        "anchors": f"{workload.anchors or 0:,}",
+        "candidates": _candidates(measured, workload),
+        "detections": workload.detections,
     }
-    made = render.table(
-        f"{_detector(about)}, {_weights(about)}: {_medians(about)}", "stage", "", "ms", "share", text_columns=2
-    )
+    title = f"{_detector(measured)}, {_weights(measured)}: {_medians(measured)}"
+    made = table(title, "stage", "", "ms", "share", text_columns=2)
     for name, ms in speed.stages.items():
-        render.row(made, name, STAGES[name].format(**words), _ms(ms), f"{100 * ms / speed.total:.1f} %")
+        row(made, name, STAGES[name].format(**words), _ms(ms), f"{100 * ms / speed.total:.1f} %")
     made.add_section()
-    render.row(made, "in all", f"{1000 / speed.total:.3g} images/s", _ms(speed.total), "")
-    render.print_table(made)
-    whose = "GPU" if about["machine"]["place"].startswith("cuda") else "process"
-    export = ", with the export" if about["exported_for_this"] else ""
-    print(f"peak memory of the {whose}{export}: {speed.memory / 2**30:.2f} GiB")
-    print(_machine(about))
+    row(made, "total", f"{1000 / speed.total:.3g} images/s", _ms(speed.total), "")
+    print_table(made)
+    owner = "GPU" if measured["machine"]["place"].startswith("cuda") else "process"
+    export = ", including the export" if measured["exported_for_this"] else ""
+    print(f"peak memory of the {owner}{export}: {speed.memory / 2**30:.2f} GiB")
+    print(_machine(measured))
 
 
-def race_document(
-    about: dict[str, Any], work: "Workload", other: "BaselineDetector", race: "PairedTiming"
-) -> dict[str, Any]:
-    height, width = other.padded
-    return about | {
-        "work": _work(work),
-        "against": {
+def show_pair(
+    measured: dict[str, Any], workload: "Workload", other: "BaselineDetector", timing: "PairedTiming", as_json: bool
+) -> None:
+    """Show the time of a detector beside that of one of torchvision's."""
+    if as_json:
+        height, width = other.padded
+        against = {
             "name": other.name,
             "classes": other.classes,
             "padded": {"width": width, "height": height},
             "detections": other.detections,
-        },
-        "ms": race.ours,
-        "against_ms": race.theirs,
-        "ratio": race.ratio,
-    }
-
-
-def race_table(about: dict[str, Any], work: "Workload", other: "BaselineDetector", race: "PairedTiming") -> None:
-    title = f"From pixels to objects, in turns: {_medians(about)}"
-    made = render.table(title, "detector", "classes", "network sees", "detections", "ms")
-    render.row(made, _detector(about), about["classes"], _size(work.padded), work.detections, _ms(race.ours))
+        }
+        times = {"ms": timing.ours, "against_ms": timing.theirs, "ratio": timing.ratio}
+        print(json.dumps(measured | {"work": _work(workload), "against": against} | times))
+        return
+    title = f"From pixels to detections, in turns: {_medians(measured)}"
+    made = table(title, "detector", "classes", "input size", "detections", "ms")
+    row(made, _detector(measured), measured["classes"], _size(workload.padded), workload.detections, _ms(timing.ours))
     theirs = f"torchvision's {other.name}"
-    render.row(made, theirs, other.classes, _size(other.padded), other.detections, _ms(race.theirs))
-    render.print_table(made)
-    print(f"torchvision's takes {race.ratio:.2f} times as long (median of the pairs)")
-    for note in (*_notes(about, work, other), _machine(about)):
+    row(made, theirs, other.classes, _size(other.padded), other.detections, _ms(timing.theirs))
+    print_table(made)
+    print(f"torchvision's takes {timing.ratio:.2f} times as long (median of the pairs)")
+    for note in (*_notes(measured, workload, other), _machine(measured)):
         print(note)
 
 
-def table_document(about: dict[str, Any], rows: "Sequence[Row]") -> dict[str, Any]:
-    common = {key: value for key, value in about.items() if key != "trunk"}
-    return common | {
-        "rows": [
-            {
-                "trunk": row.trunk,
-                "scale": row.scale,
-                "work": _work(row.work),
-                "ms": row.ms,
-                "AP": row.ap,
-                "paper": {"ms": row.paper[0], "AP": row.paper[1]} if row.paper else None,
-            }
-            for row in rows
-        ]
-    }
+def show_table(measured: dict[str, Any], rows: "Sequence[Row]", as_json: bool) -> None:
+    """Show table 1e beside the numbers of the paper."""
+    if as_json:
+        common = {key: value for key, value in measured.items() if key != "trunk"}
+        print(json.dumps(common | {"rows": [_row_document(each) for each in rows]}))
+        return
+    with_ap = any(each.ap is not None for each in rows)
+    with_scores = any(each.work.candidates is not None for each in rows)
+    scores, ap = [f"scores\nabove {measured['score_threshold']:g}"] * with_scores, ["AP"] * with_ap
+    columns = ("backbone", "scale", "input\nsize", *scores, "ms", *ap, "paper's\nms", "paper's\nAP")
+    made = table(f"Table 1e of the paper, from pixels to detections: {_medians(measured)}", *columns)
+    for each in rows:
+        scores = [f"{each.work.candidates:,}"] if each.work.candidates is not None else []
+        ap = [f"{100 * each.ap:.1f}"] if each.ap is not None else []
+        paper = each.paper or (DASH, DASH)
+        row(made, each.trunk, each.scale, _size(each.work.padded), *scores, _ms(each.ms), *ap, *paper)
+    print_table(made)
+    print("the paper's times are from an Nvidia M40, its AP is from COCO test-dev")
+    print(f"{_weights(measured)}; {_engine(measured)}; {_machine(measured)}")
 
 
-def table(about: dict[str, Any], rows: "Sequence[Row]") -> None:
-    measured = any(row.ap is not None for row in rows)
-    counted = any(row.work.candidates is not None for row in rows)
-    scores, ap = [f"scores\nabove {about['score_threshold']:g}"] * counted, ["AP"] * measured
-    columns = ("trunk", "scale", "network\nsees", *scores, "ms", *ap, "paper's\nms", "paper's\nAP")
-    made = render.table(f"Table 1e of the paper, from pixels to objects: {_medians(about)}", *columns)
-    for row in rows:
-        scores = [f"{row.work.candidates:,}"] if row.work.candidates is not None else []
-        ap = [f"{100 * row.ap:.1f}"] if row.ap is not None else []
-        paper = row.paper or (DASH, DASH)
-        render.row(made, row.trunk, row.scale, _size(row.work.padded), *scores, _ms(row.ms), *ap, *paper)
-    render.print_table(made)
-    print("paper: on an Nvidia M40, AP on COCO test-dev")
-    print(f"{_weights(about)}; {_arithmetic(about)}; {_machine(about)}")
+def _row_document(each: "Row") -> dict[str, Any]:
+    paper = each.paper and {"ms": each.paper[0], "AP": each.paper[1]}
+    times = {"ms": each.ms, "AP": each.ap, "paper": paper}
+    return {"trunk": each.trunk, "scale": each.scale, "work": _work(each.work)} | times
 
 
-def _notes(about: dict[str, Any], work: "Workload", other: "BaselineDetector") -> list[str]:
-    """What to know before the two are compared."""
+def _notes(measured: dict[str, Any], workload: "Workload", other: "BaselineDetector") -> list[str]:
+    """What a reader must know to compare the two."""
     from retinanet.benchmark.torchvision_detectors import THRESHOLD
 
-    retinanet = other.name.startswith("retinanet")
-    here = f"here {_weights(about)}"
-    if work.candidates is not None:
-        here += f", {work.candidates:,} scores above {about['score_threshold']:g}"
+    ours = _weights(measured)
+    if workload.candidates is not None:
+        ours += f", {workload.candidates:,} scores above {measured['score_threshold']:g}"
     theirs = f", {other.candidates:,} scores above {THRESHOLD:g}" if other.candidates is not None else ""
-    notes = [f"{here}; torchvision's has random weights{theirs}"]
-    if retinanet and about["trunk"] != "resnet50":
-        notes.append(f"not the same network: {about['trunk']} against resnet50")
+    notes = [f"RetinaNet: {ours}; torchvision's: random weights{theirs}"]
+    if other.name.startswith("retinanet") and measured["trunk"] != "resnet50":
+        notes.append(f"the backbones differ: {measured['trunk']} and resnet50")
     elif other.name.startswith("fasterrcnn"):
         notes.append(
             "paper, section 5.2, on an Nvidia M40: RetinaNet-101-600 122 ms, Faster R-CNN with FPN of equal AP 172 ms"
         )
     elif other.name.startswith("ssd"):
-        notes.append("SSD scales every picture to 300 x 300 pixels")
+        notes.append("SSD resizes every image to 300 x 300 pixels")
     return notes
 
 
-def _detector(about: dict[str, Any]) -> str:
-    return f"RetinaNet {about['trunk']}, {_arithmetic(about)}"
+def _detector(measured: dict[str, Any]) -> str:
+    return f"RetinaNet {measured['trunk']}, {_engine(measured)}"
 
 
-def _arithmetic(about: dict[str, Any]) -> str:
-    return " ".join(filter(None, (about["engine"], about["precision"])))
+def _engine(measured: dict[str, Any]) -> str:
+    return " ".join(filter(None, (measured["engine"], measured["precision"])))
 
 
-def _weights(about: dict[str, Any]) -> str:
-    return about["weights"] or "random weights"
+def _weights(measured: dict[str, Any]) -> str:
+    return measured["weights"] or "random weights"
 
 
-def _medians(about: dict[str, Any]) -> str:
-    return f"medians of {about['repeats']} runs" if about["repeats"] > 1 else "one run"
+def _medians(measured: dict[str, Any]) -> str:
+    return f"medians of {measured['repeats']} runs" if measured["repeats"] > 1 else "one run"
 
 
-def _machine(about: dict[str, Any]) -> str:
-    machine = about["machine"]
+def _machine(measured: dict[str, Any]) -> str:
+    machine = measured["machine"]
     return ", ".join([machine["device"], *(" ".join(package) for package in machine["versions"].items())])
 
 
-def _candidates(about: dict[str, Any], work: "Workload") -> str:
-    return f"{work.candidates:,} scores above {about['score_threshold']:g}; " if work.candidates is not None else ""
+def _candidates(measured: dict[str, Any], workload: "Workload") -> str:
+    if workload.candidates is None:
+        return ""
+    return f"{workload.candidates:,} scores above {measured['score_threshold']:g}; "
 
 
-def _work(work: "Workload") -> dict[str, Any]:
-    sides = {"size": work.size, "padded": work.padded}
+def _work(workload: "Workload") -> dict[str, Any]:
+    sides = {"size": workload.size, "padded": workload.padded}
     return {name: {"width": width, "height": height} for name, (height, width) in sides.items()} | {
-        "anchors": work.anchors,
-        "candidates": work.candidates,
-        "detections": work.detections,
+        "anchors": workload.anchors,
+        "candidates": workload.candidates,
+        "detections": workload.detections,
     }
 
 

@@ -1,7 +1,8 @@
-"""What people see of a data check: a line per split, the findings, what to do."""
+"""A data check: the splits, the findings and what to do about them."""
 
+import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 
 
-def document(report: "Report") -> dict[str, Any]:
-    return {**asdict(report), "errors": report.count("error"), "warnings": report.count("warning")}
-
-
-def tables(report: "Report") -> None:
+def show_check(report: "Report", as_json: bool) -> None:
+    """Show what a data check found."""
+    if as_json:
+        print(json.dumps({**asdict(report), "errors": report.count("error"), "warnings": report.count("warning")}))
+        return
     columns = ("images", "objects", "crowds", "empty images", "dropped boxes", "classes with objects")
     made = table("Splits", "split", *columns)
     for name, s in report.splits.items():
@@ -27,17 +28,17 @@ def tables(report: "Report") -> None:
         row(made, name, s.images, s.objects, s.crowds, s.empty_images, s.dropped_boxes, present)
     if report.splits:
         print_table(made)
-    findings = table("Findings", "level", "finding", "split", "what, where, what to do", text_columns=4)
+    findings = table("Findings", "level", "finding", "split", "details and what to do", text_columns=4)
     for finding in report.findings:
         level = Text(finding.level, style=STYLES[finding.level])
-        findings.add_row(level, finding.code, finding.split or "both", _cell(finding))
+        findings.add_row(level, finding.code, finding.split or "both", _details(finding))
         findings.add_section()
     if report.findings:
         print_table(findings)
     print(_total(report))
 
 
-def _cell(finding: "Finding") -> Text:
+def _details(finding: "Finding") -> Text:
     lines = [finding.text, *_places(finding), f"-> {finding.advice}"]
     return Text("\n".join(map(printable, lines)))
 
@@ -53,4 +54,4 @@ def _places(finding: "Finding") -> list[str]:
 def _total(report: "Report") -> str:
     errors, warnings = report.count("error"), report.count("warning")
     counts = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
-    return f"{counts}: this would spoil a run" if errors else f"{counts}: nothing would spoil a run"
+    return f"{counts}: correct the errors before training" if errors else f"{counts}: the data can be trained on"

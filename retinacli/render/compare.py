@@ -1,44 +1,39 @@
-"""What `retina eval --compare` shows."""
+"""A comparison of two detectors."""
 
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from retinacli import console as render
+from rich.table import Table
+
+from retinacli.console import DASH, print_table, row, table
 
 if TYPE_CHECKING:
     from retinanet.evaluation.comparison import Comparison, Difference
 
 
-def document(weights: list[str], found: "Comparison") -> dict[str, Any]:
-    return {
-        "first": weights[0],
-        "second": weights[1],
-        "images": found.images,
-        "resamples": found.resamples,
-        "metrics": {each.name: _fields(each) for each in found.metrics},
-        "per_class": [{"label": each.name} | _fields(each) for each in found.per_class],
-    }
-
-
-def tables(weights: list[str], found: "Comparison") -> None:
-    title = f"{weights[1]} against {weights[0]}: {found.images} images, {found.resamples} resamples of them"
-    made = render.table(title, "metric", "first", "second", "change", "95 % of resamples", "second better", "verdict")
-    for each in found.metrics:
-        _row(made, each)
-    made.add_section()
-    for each in found.per_class:
-        _row(made, each, "AP of ")
-    render.print_table(made)
-
-
-def _row(made: Any, each: "Difference", prefix: str = "") -> None:
-    if math.isnan(each.change):
-        render.row(made, prefix + each.name, "\u2013", "\u2013", "\u2013", "\u2013", "\u2013", "")
+def show_comparison(weights: list[str], comparison: "Comparison", as_json: bool) -> None:
+    """Show each metric of both detectors, their difference and its 95 % interval."""
+    if as_json:
+        document = {
+            "first": weights[0],
+            "second": weights[1],
+            "images": comparison.images,
+            "resamples": comparison.resamples,
+            "metrics": {each.name: _fields(each) for each in comparison.metrics},
+            "per_class": [{"label": each.name} | _fields(each) for each in comparison.per_class],
+        }
+        print(json.dumps(document))
         return
-    low, high = each.interval
-    verdict = "" if not each.certain else "better" if each.change > 0 else "worse"
-    values = (f"{each.first:.4f}", f"{each.second:.4f}", f"{each.change:+.4f}", f"{low:+.4f} to {high:+.4f}")
-    render.row(made, prefix + each.name, *values, f"{each.better:.0%}", verdict)
+    counts = f"{comparison.images} images, {comparison.resamples} random resamples of them"
+    columns = ("metric", "first", "second", "change", "95 % interval", "second better", "verdict")
+    made = table(f"{weights[1]} compared with {weights[0]}: {counts}", *columns)
+    for each in comparison.metrics:
+        _add_row(made, each.name, each)
+    made.add_section()
+    for each in comparison.per_class:
+        _add_row(made, f"AP of {each.name}", each)
+    print_table(made)
 
 
 def _fields(each: "Difference") -> dict[str, Any]:
@@ -50,3 +45,13 @@ def _fields(each: "Difference") -> dict[str, Any]:
         "interval": list(each.interval) if known else None,
         "better": each.better if known else None,
     }
+
+
+def _add_row(to: Table, name: str, each: "Difference") -> None:
+    if math.isnan(each.change):
+        row(to, name, *[DASH] * 5, "")
+        return
+    low, high = each.interval
+    verdict = "" if not each.certain else "better" if each.change > 0 else "worse"
+    values = (f"{each.first:.4f}", f"{each.second:.4f}", f"{each.change:+.4f}", f"{low:+.4f} to {high:+.4f}")
+    row(to, name, *values, f"{each.better:.0%}", verdict)

@@ -1,72 +1,102 @@
-"""What `retina eval` shows."""
+"""An evaluation: the COCO metrics, the classes, the missed objects, the difference from pycocotools."""
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from retinacli import console as render
+from retinacli.console import DASH, print_table, row, table
+from retinacli.render.error_analysis import analysis_document, analysis_tables
 
 if TYPE_CHECKING:
+    from retinanet.evaluation.error_analysis import Diagnosis
     from retinanet.evaluation.evaluate import Evaluation
     from retinanet.evaluation.missed_objects import MissedObjects
+    from retinanet.evaluation.thresholds import ClassThreshold
 
 
-def document(evaluation: "Evaluation") -> dict[str, Any]:
-    shown = render.evaluation_document(evaluation)
-    if evaluation.missed_objects is not None:
-        missed_objects = evaluation.missed_objects
-        shown["funnel"] = {
-            "objects": missed_objects.objects,
-            "missed": missed_objects.missed,
-            "stages": [vars(at) for at in missed_objects.by_stage],
-            "worst_images": [vars(image) for image in missed_objects.worst],
-        }
-    if evaluation.reference is not None:
-        shown["reference"] = {"equal": not differing(evaluation), "metrics": evaluation.reference}
-    return shown
-
-
-def tables(evaluation: "Evaluation") -> None:
-    render.evaluation_tables(evaluation)
+def show_evaluation(
+    evaluation: "Evaluation", thresholds: "list[ClassThreshold] | None", diagnosis: "Diagnosis | None", as_json: bool
+) -> None:
+    """Show an evaluation and, if there are any, the thresholds of the classes and the kinds of errors."""
+    if as_json:
+        analysis = analysis_document(evaluation.dataset, thresholds, diagnosis)
+        print(json.dumps(_document(evaluation) | analysis))
+        return
+    metrics_tables(evaluation)
     if evaluation.missed_objects is not None:
         _missed_objects_tables(evaluation.missed_objects, evaluation.metrics["AP50"])
     if evaluation.reference is not None:
-        if differing(evaluation):
-            _difference_table(evaluation, evaluation.reference)
-        else:
-            print(f"pycocotools: equal in all {len(evaluation.reference)} numbers")
+        _reference_result(evaluation, evaluation.reference)
+    analysis_tables(evaluation.dataset, thresholds, diagnosis)
 
 
-def differing(evaluation: "Evaluation") -> list[str]:
-    """The metrics that are not pycocotools' to the last bit; none if these were not asked for."""
+def metrics_document(evaluation: "Evaluation") -> dict[str, Any]:
+    return {"metrics": evaluation.metrics, "per_class": [vars(item) for item in evaluation.per_class]}
+
+
+def metrics_tables(evaluation: "Evaluation") -> None:
+    """Print AP per class and the 12 metrics."""
+    from retinanet.evaluation.coco_metrics import METRICS
+
+    per_class = table("Per class", "class", "AP", "AP50", "objects")
+    for item in evaluation.per_class:
+        row(per_class, item.label, _ap(item.AP), _ap(item.AP50), item.objects)
+    print_table(per_class)
+    metrics = table("COCO metrics", "metric", "", "value", text_columns=2)
+    for name, value in evaluation.metrics.items():
+        row(metrics, name, METRICS[name], _ap(value))
+    print_table(metrics)
+
+
+def differing_metrics(evaluation: "Evaluation") -> list[str]:
+    """The metrics that are not equal to those of pycocotools to the last bit; none without a reference."""
     reference = evaluation.reference or {}
     return [name for name, theirs in reference.items() if evaluation.metrics[name] != theirs]
 
 
-def _missed_objects_tables(missed_objects: "MissedObjects", ap50: float) -> None:
+def _document(evaluation: "Evaluation") -> dict[str, Any]:
+    document = metrics_document(evaluation)
+    if evaluation.missed_objects is not None:
+        missed = evaluation.missed_objects
+        document["funnel"] = {
+            "objects": missed.objects,
+            "missed": missed.missed,
+            "stages": [vars(at) for at in missed.by_stage],
+            "worst_images": [vars(image) for image in missed.worst],
+        }
+    if evaluation.reference is not None:
+        document["reference"] = {"equal": not differing_metrics(evaluation), "metrics": evaluation.reference}
+    return document
+
+
+def _missed_objects_tables(missed: "MissedObjects", ap50: float) -> None:
     from retinanet.evaluation.missed_objects import STAGES
 
-    title = (
-        f"Missed objects: {missed_objects.missed} of {missed_objects.objects}; AP50 is {ap50:.4f}, "
-        "and would be AP50+ if the objects of a row were detected"
-    )
-    made = render.table(title, "stage", "", "missed", "small", "medium", "large", "AP50+", text_columns=2)
-    for at in missed_objects.by_stage:
+    title = f"Missed objects: {missed.missed} of {missed.objects}; AP50 is {ap50:.4f}, and AP50+ if these were detected"
+    made = table(title, "reason", "", "missed", "small", "medium", "large", "AP50+", text_columns=2)
+    for at in missed.by_stage:
         counts = (at.missed, at.small, at.medium, at.large)
-        render.row(made, at.stage, STAGES[at.stage], *counts, f"{at.AP50:.4f}" if at.missed else "")
+        row(made, at.stage, STAGES[at.stage], *counts, f"{at.AP50:.4f}" if at.missed else "")
     made.add_section()
-    sums = [sum(getattr(at, name) for at in missed_objects.by_stage) for name in ("missed", "small", "medium", "large")]
-    render.row(made, "in all", "", *sums, "")
-    render.print_table(made)
-    if missed_objects.worst:
-        images = render.table(
-            "Images with the most missed objects", "image", "file", "missed", "objects", text_columns=2
-        )
-        for image in missed_objects.worst:
-            render.row(images, image.image_id, image.file, image.missed, image.objects)
-        render.print_table(images)
+    sums = [sum(getattr(at, name) for at in missed.by_stage) for name in ("missed", "small", "medium", "large")]
+    row(made, "total", "", *sums, "")
+    print_table(made)
+    if missed.worst:
+        images = table("Images with the most missed objects", "image", "file", "missed", "objects", text_columns=2)
+        for image in missed.worst:
+            row(images, image.image_id, image.file, image.missed, image.objects)
+        print_table(images)
 
 
-def _difference_table(evaluation: "Evaluation", reference: dict[str, float]) -> None:
-    made = render.table("Numbers that differ from pycocotools'", "metric", "retina", "pycocotools")
-    for name in differing(evaluation):
-        render.row(made, name, repr(evaluation.metrics[name]), repr(reference[name]))
-    render.print_table(made)
+def _reference_result(evaluation: "Evaluation", reference: dict[str, float]) -> None:
+    different = differing_metrics(evaluation)
+    if not different:
+        print(f"pycocotools: all {len(reference)} metrics are equal")
+        return
+    made = table("Metrics that differ from those of pycocotools", "metric", "retina", "pycocotools")
+    for name in different:
+        row(made, name, repr(evaluation.metrics[name]), repr(reference[name]))
+    print_table(made)
+
+
+def _ap(value: float) -> str:
+    return DASH if value < 0 else f"{value:.4f}"

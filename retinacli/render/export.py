@@ -1,25 +1,29 @@
-"""What `retina export` tells of the file that it wrote."""
+"""An exported model and how well it agrees with the original."""
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from retinacli import console as render
+from retinacli.console import message
 
 if TYPE_CHECKING:
     from retinanet.export.export import Exported
 
 
-def document(done: "Exported") -> dict[str, Any]:
-    told = {"file": str(done.file), "agreement": vars(done.agreement)}
-    return told | ({"ap": {"torch": done.ap[0], "exported": done.ap[1], "images": done.images}} if done.ap else {})
-
-
-def summary(done: "Exported") -> None:
-    agreed = done.agreement
-    share = f"{agreed.detections - agreed.others} of {agreed.detections}" if agreed.others else f"{agreed.detections}"
-    render.message(
-        f"{share} detections agree with torch's but for {agreed.boxes:.2g} pixels and {agreed.scores:.2g} in score"
+def show_export(exported: "Exported", as_json: bool) -> None:
+    """Show how close the detections are to PyTorch's and, for int8, the AP of both."""
+    if as_json:
+        document: dict[str, Any] = {"file": str(exported.file), "agreement": vars(exported.agreement)}
+        if exported.ap is not None:
+            document["ap"] = {"torch": exported.ap[0], "exported": exported.ap[1], "images": exported.images}
+        print(json.dumps(document))
+        return
+    close = exported.agreement
+    count = f"{close.detections - close.others} of {close.detections}" if close.others else f"{close.detections}"
+    message(
+        f"{count} detections match those of PyTorch within {close.boxes:.2g} pixels and a score of {close.scores:.2g}"
     )
-    if done.ap is not None:
-        before, after = done.ap
-        render.message(f"AP {after:.4f} in int8, {before:.4f} by torch: {after - before:+.4f}, on {done.images} images")
-    render.message(f"wrote {done.file}; use it: retina predict IMAGE -w {done.file}")
+    if exported.ap is not None:
+        before, after = exported.ap
+        change = f"{after - before:+.4f} on {exported.images} images"
+        message(f"AP {after:.4f} in int8, {before:.4f} in PyTorch: {change}")
+    message(f"wrote {exported.file}; use it: retina predict IMAGE -w {exported.file}")

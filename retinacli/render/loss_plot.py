@@ -1,83 +1,87 @@
-"""What `retina loss-plot` tells: the numbers of its figures."""
+"""The numbers behind the loss figures."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retinacli import console as render
+from retinacli.console import print_table, row, table
 
 if TYPE_CHECKING:
     from retinanet.paper.loss_curves import Curve, Point
     from retinanet.paper.loss_distribution import Distribution, LossDistribution
 
 
-def curves_document(
-    settings: dict[str, Any], curves: "Sequence[Curve]", points: "Sequence[Point]", gradient: bool, figure: Path
-) -> dict[str, Any]:
-    x, y = ("x_t", "gradient") if gradient else ("p_t", "loss")
-    return {
-        "loss": settings["kind"],
-        "alpha": settings["alpha"],
-        "shift": settings["shift"] if settings["kind"] == "focal_star" else None,
-        "curves": [{"gamma": curve.gamma, x: curve.x, y: curve.y} for curve in curves],
-        "table": [{"gamma": p.gamma, "p_t": p.p_t, y: p.value, "factor": p.factor} for p in points],
-        "figure": str(figure),
-    }
-
-
-def points_table(points: "Sequence[Point]", gradient: bool) -> None:
+def show_curves(
+    settings: dict[str, Any],
+    curves: "Sequence[Curve]",
+    points: "Sequence[Point]",
+    gradient: bool,
+    figure: Path,
+    as_json: bool,
+) -> None:
+    """Show the loss, or its gradient, at a few probabilities and beside that of cross entropy."""
+    if as_json:
+        x, y = ("x_t", "gradient") if gradient else ("p_t", "loss")
+        document = {
+            "loss": settings["kind"],
+            "alpha": settings["alpha"],
+            "shift": settings["shift"] if settings["kind"] == "focal_star" else None,
+            "curves": [{"gamma": curve.gamma, x: curve.x, y: curve.y} for curve in curves],
+            "table": [{"gamma": p.gamma, "p_t": p.p_t, y: p.value, "factor": p.factor} for p in points],
+            "figure": str(figure),
+        }
+        print(json.dumps(document))
+        return
     places = list(dict.fromkeys(point.p_t for point in points))
     columns = [text for p_t in places for text in (f"p_t {p_t:g}", "times below CE")]
-    title = (
-        "Gradient dL/dx_t, and how many times it is smaller than that of CE"
-        if gradient
-        else "Loss, and how many times it lies below CE"
-    )
-    made = render.table(title, "gamma", *columns)
+    name = "Gradient dL/dx_t" if gradient else "Loss"
+    title = f"{name} at probability p_t of the true class, and how many times it is below cross entropy (CE)"
+    made = table(title, "gamma", *columns)
     for gamma in dict.fromkeys(point.gamma for point in points):
         cells = [text for p in points if p.gamma == gamma for text in (f"{p.value:.4g}", f"{p.factor:.4g}")]
-        render.row(made, "0 (CE)" if gamma == 0 else f"{gamma:g}", *cells)
-    render.print_table(made)
+        row(made, _gamma(gamma), *cells)
+    print_table(made)
 
 
-def distribution_document(
-    weights: Path, split: str, seed: int, found: "LossDistribution", figure: Path
-) -> dict[str, Any]:
-    return {
-        "weights": str(weights),
-        "split": split,
-        "seed": seed,
-        "foreground": _kind(found.foreground),
-        "background": _kind(found.background),
-        "figure": str(figure),
-    }
+def show_distribution(
+    weights: Path, split: str, seed: int, distribution: "LossDistribution", figure: Path, as_json: bool
+) -> None:
+    """Show how much of the loss comes from the hardest samples."""
+    from retinanet.paper.loss_distribution import HARDEST
+
+    kinds = {"foreground": distribution.foreground, "background": distribution.background}
+    if as_json:
+        head = {"weights": str(weights), "split": split, "seed": seed}
+        parts = {name: _samples_document(kind) for name, kind in kinds.items()}
+        print(json.dumps(head | parts | {"figure": str(figure)}))
+        return
+    columns = [f"hardest {100 * part:g} %" for part in HARDEST]
+    made = table(
+        "Share of the loss that comes from the hardest samples, in %", "samples", "gamma", *columns, text_columns=2
+    )
+    for name, kind in kinds.items():
+        label = f"{name}: {kind.drawn:,} of {kind.total:,}"
+        for gamma, shares in kind.shares.items():
+            row(made, label, _gamma(gamma), *(f"{100 * share:.1f}" for share in shares))
+            label = ""
+        made.add_section()
+    print_table(made)
 
 
-def _kind(found: "Distribution") -> dict[str, Any]:
+def _samples_document(samples: "Distribution") -> dict[str, Any]:
     from retinanet.paper.loss_distribution import FRACTIONS, HARDEST
 
     hundredths = slice(None, None, (len(FRACTIONS) - 1) // 100)
     return {
-        "samples": found.drawn,
-        "of": found.total,
+        "samples": samples.drawn,
+        "of": samples.total,
         "hardest": list(HARDEST),
-        "shares": [{"gamma": gamma, "shares": shares} for gamma, shares in found.shares.items()],
+        "shares": [{"gamma": gamma, "shares": shares} for gamma, shares in samples.shares.items()],
         "fraction": FRACTIONS[hundredths].tolist(),
-        "curves": [{"gamma": gamma, "cumulative": curve[hundredths]} for gamma, curve in found.curves.items()],
+        "curves": [{"gamma": gamma, "cumulative": curve[hundredths]} for gamma, curve in samples.curves.items()],
     }
 
 
-def shares_table(found: "LossDistribution") -> None:
-    from retinanet.paper.loss_distribution import HARDEST
-
-    columns = [f"hardest {100 * part:g} %" for part in HARDEST]
-    made = render.table("Share of the loss, in %", "samples", "gamma", *columns, text_columns=2)
-    for name, kind in (("foreground", found.foreground), ("background", found.background)):
-        label = f"{name}: {kind.drawn:,} of {kind.total:,}"
-        for gamma, shares in kind.shares.items():
-            render.row(
-                made, label, "0 (CE)" if gamma == 0 else f"{gamma:g}", *(f"{100 * share:.1f}" for share in shares)
-            )
-            label = ""
-        made.add_section()
-    render.print_table(made)
+def _gamma(gamma: float) -> str:
+    return "0 (CE)" if gamma == 0 else f"{gamma:g}"

@@ -69,7 +69,7 @@ def test_predict_to_the_letter_with_cached_weights(cache, in_process, tmp_path):
     (tmp_path / "img.jpg").write_bytes((cache / "img.jpg").read_bytes())
     result = in_process("predict", "img.jpg", "--vis")
     assert result.code == 0, result.err
-    assert result.err == "annotated copies: 1 in predictions\n"
+    assert result.err == "wrote 1 annotated image to predictions\n"
     assert Image.open(tmp_path / "predictions" / "img.jpg").size == (128, 96)
     assert len(result.out.splitlines()) > 10
 
@@ -147,7 +147,7 @@ def test_only_https_is_allowed(served, scheme):
 def test_import_makes_a_checkpoint_with_the_same_detections(cache, v2, tmp_path, in_process):
     result = in_process("import", v2, "-o", "v2.safetensors")
     assert (result.code, result.out) == (0, "")
-    assert result.err == "resnet50, 91 classes, in v2.safetensors\n"
+    assert result.err == "wrote v2.safetensors: RetinaNet with resnet50 and 91 classes\n"
     config = read_metadata(tmp_path / "v2.safetensors").config
     assert (config.model.head_norm, config.loss.box, config.data.resize) == ("gn", "giou", "float")
     assert config.detect.max_detections == 300 and config.anchors.whole_pixels
@@ -157,7 +157,7 @@ def test_import_makes_a_checkpoint_with_the_same_detections(cache, v2, tmp_path,
     assert len(own) == 300
     assert np.array_equal(own.boxes, direct.boxes) and np.array_equal(own.scores, direct.scores)
     again = in_process("import", v2, "-o", "v2.safetensors")
-    assert (again.code, again.err) == (1, "retina: v2.safetensors: exists; -o names another file\n")
+    assert (again.code, again.err) == (1, "retina: v2.safetensors: already exists; choose another file with -o\n")
 
 
 def test_older_names_of_torchvision(v1, tmp_path):

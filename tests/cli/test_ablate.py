@@ -12,13 +12,13 @@ def test_a_table_beside_the_papers(tiny: Path):
     result = retina("ablate", "tiny.yaml", "--table", "1b", "--values", 0, 2, "--epochs", 1, "-o", "ab", cwd=tiny)
     assert result.code == 0, result.err
     assert "run 1 of 2: table 1b, 0, seed 0\n" in result.err and "run 2 of 2: table 1b, 2, seed 0\n" in result.err
-    assert result.err.splitlines()[-1] == "results: ab/ablation.json, chart: ab/ablation.png, runs: ab"
+    assert result.err.splitlines()[-1] == "wrote ab/ablation.json and ab/ablation.png; the runs are in ab"
     lines = result.out.splitlines()
-    assert lines[0].startswith("Table 1b: focal loss with different values of gamma, each with its best alpha")
+    assert lines[0].startswith("Table 1b: focal loss over gamma, each with its alpha")
     zero, two = (next(line for line in lines if line.startswith(f"\u2502 {value} ")) for value in "02")
     assert "shapes" in zero and "31.1" in zero and "49.4" in zero and "33.0" in zero
     assert "34.0" in two and "52.5" in two and "36.5" in two
-    assert lines[-1].startswith("best here: ") and lines[-1].endswith("; in the paper: 2")
+    assert lines[-1].startswith("best here: ") and lines[-1].endswith("; best in the paper: 2")
     assert (tiny / "ab" / "ablation.png").read_bytes().startswith(b"\x89PNG")
 
     again = retina("ablate", "tiny.yaml", "--table=1b", "--values", 2, "--epochs", 1, "-o", "ab", "--json", cwd=tiny)
@@ -32,13 +32,13 @@ def test_a_table_beside_the_papers(tiny: Path):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--table", "2b"], 2, "retina: --table: there is no '2b'; expected 1a, 1b, 1c, 1d, prior\n"),
+        (["--table", "2b"], 2, "retina: --table: unknown table '2b'; expected 1a, 1b, 1c, 1d, prior\n"),
+        (["--table", "1c", "--values", "3by3"], 1, "retina: table 1c has no '3by3'; such as 1x1, 2x1, 3x1, "),
         (
-            ["--table", "1c", "--values", "3by3"],
-            1,
-            "retina: table 1c has no row '3by3'; expected one like 1x1, 2x1, 3x1, ",
+            ["--table", "1a", "1b", "--values", "0"],
+            2,
+            "retina: --values needs one --table, not 1a, 1b; run them one by one, ",
         ),
-        (["--table", "1a", "1b", "--values", "0"], 2, "retina: --values: which of the tables 1a, 1b? Run them one by "),
         (["--set", "train.epochs=x"], 1, "train.epochs is 'x', expected a whole number"),
     ],
 )

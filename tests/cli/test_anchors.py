@@ -11,7 +11,7 @@ from helpers.support import retina
 from PIL import Image
 from torchvision.ops import box_iou
 
-from retinacli.render.anchors import document
+from retinacli.render.anchors import anchors_document
 from retinanet.config.schema import AnchorConfig
 from retinanet.config_file import load_config
 from retinanet.data import open_dataset
@@ -36,7 +36,7 @@ def one_line(result, code: int, text: str) -> None:
 def test_the_nine_anchors_of_each_level(tmp_path: Path):
     result = retina("anchors", cwd=tmp_path)
     assert (result.code, result.err) == (0, "")
-    assert "sides (square root of area): 32 to 813 px\n" in result.out
+    assert "sides (square root of the area): 32 to 813 pixels\n" in result.out
     rows = [line.replace(" ", "").split("│") for line in result.out.splitlines() if line.startswith("│")]
     assert len(rows) == 45
     assert [row[1:3] for row in rows if row[1]] == [
@@ -51,7 +51,7 @@ def test_the_nine_anchors_of_each_level(tmp_path: Path):
 
 
 def test_the_document_without_data():
-    made = document(AnchorConfig(ratios=(1,)), None, None)
+    made = anchors_document(AnchorConfig(ratios=(1,)), None, None)
     assert made["coverage"] is made["optimized"] is None
     assert made["anchors"]["per_cell"] == 3 and made["anchors"]["smallest"] == 32
     assert [level["stride"] for level in made["anchors"]["levels"]] == [8, 16, 32, 64, 128]
@@ -62,7 +62,16 @@ def test_the_document_without_data():
 def test_tables(tiny: Path, coverage: dict):
     result = retina("anchors", "tiny.yaml", "--min-coverage", 0.98, cwd=tiny)
     assert result.code == 3
-    for text in ("IoU >= 0.5", "0.4 to 0.5", "< 0.4", "mean IoU", "small", "red circle", "P7", "The worst"):
+    for text in (
+        "IoU >= 0.5",
+        "0.4 to 0.5",
+        "< 0.4",
+        "mean IoU",
+        "small",
+        "red circle",
+        "P7",
+        "Objects with the lowest IoU",
+    ):
         assert text in result.out
     share, everything = coverage["share"], coverage["all"]
     assert 0.1 < share < 0.9
@@ -132,11 +141,11 @@ def test_coco128_counted_anew(shared_data: Path):
 
 
 def test_optimize_prints_what_can_be_pasted(tiny: Path):
-    told = ("anchors", "tiny.yaml", "--optimize", "--seed", 3, "--set", "anchors.foreground_iou=0.6")
-    result = retina(*told, "--per-cell", 9, cwd=tiny)  # as many as there are
+    command = ("anchors", "tiny.yaml", "--optimize", "--seed", 3, "--set", "anchors.foreground_iou=0.6")
+    result = retina(*command, "--per-cell", 9, cwd=tiny)  # as many as there are
     assert result.code == 0 and "before" in result.out and "after" in result.out
     block = result.out[result.out.index("\nanchors:\n") :]
-    found = json.loads(retina(*told, "--json", cwd=tiny).out)["optimized"]
+    found = json.loads(retina(*command, "--json", cwd=tiny).out)["optimized"]
     # a pasted block takes the place of another: it keeps what is no default
     assert yaml.safe_load(block)["anchors"] == found["anchors"] | {"foreground_iou": 0.6}
     assert found["after"]["coverage"] > found["before"]["coverage"]
@@ -154,7 +163,7 @@ def test_a_picture_of_the_data_has_two_panels(tiny: Path, tmp_path: Path):
     for colour in LEVEL_COLOURS:
         assert (both == colour).all(axis=2).any()
     other = retina("anchors", "tiny.yaml", "--vis", tmp_path / "new" / "a.png", "-o", tmp_path / "c.jpg", cwd=tiny)
-    assert other.code == 0 and "which is no image of train, so without objects" in other.err
+    assert other.code == 0 and "without objects, since train has no such image" in other.err
     assert Image.open(tmp_path / "c.jpg").format == "JPEG"
 
 
@@ -189,11 +198,11 @@ def test_images_are_found_by_path_or_by_a_name_of_their_own():
     [
         (["nowhere.yaml"], 1, "nowhere.yaml: no such file here or among the shipped examples"),
         (["tiny.yaml", "--vis", "tiny.yaml"], 1, "tiny.yaml: not an image"),
-        (["--optimize"], 2, "--optimize looks at the objects of a data set; name a CONFIG"),
-        (["--min-coverage", "0.9"], 2, "--min-coverage looks at the objects of a data set; name a CONFIG"),
+        (["--optimize"], 2, "--optimize needs the objects of a data set; name a CONFIG"),
+        (["--min-coverage", "0.9"], 2, "--min-coverage needs the objects of a data set; name a CONFIG"),
         (["tiny.yaml", "--per-cell", "9"], 2, "add --optimize"),
         (["--vis", "a.png", "-o", "a.gif"], 2, "expected a name that ends in .png or .jpg"),
-        (["--vis", "a.png", "-o", "./a.png"], 2, "is the image itself"),
+        (["--vis", "a.png", "-o", "./a.png"], 2, "is the image of --vis; choose another file"),
     ],
 )
 def test_faults_are_one_line(tiny: Path, arguments, code, text):

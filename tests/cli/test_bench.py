@@ -12,7 +12,7 @@ from helpers.support import Result, retina
 
 STAGES = ("decode", "resize", "trunk", "FPN", "subnets", "decode + NMS")
 EXPORTED_STAGES = ("decode", "resize", "network, decode + NMS")
-STANDS_IN = "no WEIGHTS: a RetinaNet with random weights stands in\n"
+RANDOM = "no WEIGHTS: measuring a RetinaNet with random weights\n"
 
 
 @pytest.fixture
@@ -34,17 +34,22 @@ def cells(out: str) -> list[list[str]]:
 
 def test_stages_of_random_weights(here):
     result = here("--size", 64, "--repeats", 2, "--json")
-    assert (result.code, result.err) == (0, STANDS_IN)
-    told = json.loads(result.out)
-    assert [stage["stage"] for stage in told["stages"]] == list(STAGES)
-    assert all(stage["ms"] > 0 for stage in told["stages"])
-    assert told["images_per_second"] == pytest.approx(1000 / told["ms"])
-    assert (told["weights"], told["trunk"], told["classes"], told["engine"]) == (None, "resnet50", 80, "torch")
-    assert told["work"]["candidates"] == 3000 and told["work"]["detections"] == 100
-    assert told["work"]["padded"] == {"width": 96, "height": 64}
-    assert told["image"]["file"] is None and (told["image"]["width"], told["image"]["height"]) == (640, 480)
-    assert told["repeats"] == 2 and told["peak_memory"] > 2**20
-    assert set(told["machine"]["versions"]) == {"torch", "torchvision"} and told["machine"]["device"]
+    assert (result.code, result.err) == (0, RANDOM)
+    document = json.loads(result.out)
+    assert [stage["stage"] for stage in document["stages"]] == list(STAGES)
+    assert all(stage["ms"] > 0 for stage in document["stages"])
+    assert document["images_per_second"] == pytest.approx(1000 / document["ms"])
+    assert (document["weights"], document["trunk"], document["classes"], document["engine"]) == (
+        None,
+        "resnet50",
+        80,
+        "torch",
+    )
+    assert document["work"]["candidates"] == 3000 and document["work"]["detections"] == 100
+    assert document["work"]["padded"] == {"width": 96, "height": 64}
+    assert document["image"]["file"] is None and (document["image"]["width"], document["image"]["height"]) == (640, 480)
+    assert document["repeats"] == 2 and document["peak_memory"] > 2**20
+    assert set(document["machine"]["versions"]) == {"torch", "torchvision"} and document["machine"]["device"]
 
 
 def test_stages_of_a_run_on_a_picture(tiny: Path, tiny_run: Path):
@@ -52,7 +57,7 @@ def test_stages_of_a_run_on_a_picture(tiny: Path, tiny_run: Path):
     result = retina("bench", "run", "--repeats", 1, "--image", picture, cwd=tiny)
     assert (result.code, result.err) == (0, "")
     rows = cells(result.out)
-    assert [row[0] for row in rows] == [*STAGES, "in all"]
+    assert [row[0] for row in rows] == [*STAGES, "total"]
     assert rows[1][1] == "to 64 x 64, padded to 64 x 64"  # tiny.yaml's short side
     assert rows[4][1] == "classes and boxes of 774 anchors"
     assert "scores above 0.05; " in rows[5][1]
@@ -69,10 +74,10 @@ def test_an_exported_model_is_measured_without_torch(exported: Path, tmp_path: P
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    told = json.loads(done.stdout)
-    assert [stage["stage"] for stage in told["stages"]] == list(EXPORTED_STAGES)
-    assert (told["engine"], told["trunk"], told["work"]["candidates"]) == ("onnx", "resnet18", None)
-    assert told["work"]["padded"] == {"width": 128, "height": 96} and not told["exported_for_this"]
+    document = json.loads(done.stdout)
+    assert [stage["stage"] for stage in document["stages"]] == list(EXPORTED_STAGES)
+    assert (document["engine"], document["trunk"], document["work"]["candidates"]) == ("onnx", "resnet18", None)
+    assert document["work"]["padded"] == {"width": 128, "height": 96} and not document["exported_for_this"]
 
 
 @pytest.mark.slow
@@ -89,15 +94,15 @@ def test_an_engine_gets_what_it_runs(tiny_run: Path, tmp_path: Path):
     result = retina("bench", tiny_run, "--engine", "openvino", "--precision", "bf16", "--repeats", 1, cwd=tmp_path)
     assert result.code == 0, result.err
     assert result.err.splitlines() == ["exporting for openvino, into a temporary folder", "converting", "comparing"]
-    assert [row[0] for row in cells(result.out)] == [*EXPORTED_STAGES, "in all"]
-    assert "openvino bf16" in result.out and "peak memory of the process, with the export: " in result.out
+    assert [row[0] for row in cells(result.out)] == [*EXPORTED_STAGES, "total"]
+    assert "openvino bf16" in result.out and "peak memory of the process, including the export: " in result.out
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
 def test_against_faster_rcnn(here):
     result = here("--size", 64, "--repeats", 1, "--against", "faster-rcnn", "--depth", 18)
-    assert (result.code, result.err) == (0, STANDS_IN)
+    assert (result.code, result.err) == (0, RANDOM)
     ours, theirs = cells(result.out)
     assert ours[:3] == ["RetinaNet resnet18, torch fp32", "80", "96 x 64"]
     assert theirs[:3] == ["torchvision's fasterrcnn_resnet50_fpn", "80", "96 x 64"]
@@ -108,28 +113,31 @@ def test_against_faster_rcnn(here):
 def test_against_the_same_architecture(here, tiny_run: Path):
     result = here(tiny_run, "--repeats", 1, "--against", "torchvision")
     assert (result.code, result.err) == (0, "")
-    assert "not the same network: resnet18 against resnet50" in result.out and "172 ms" not in result.out
-    told = json.loads(here(tiny_run, "--repeats", 1, "--against", "ssd", "--json").out)
-    assert told["against"]["name"] == "ssd300_vgg16" and told["against"]["padded"] == {"width": 300, "height": 300}
-    assert told["ratio"] == pytest.approx(told["against_ms"] / told["ms"])  # of one pair
-    assert told["trunk"] == "resnet18" and told["classes"] == 6
+    assert "the backbones differ: resnet18 and resnet50" in result.out and "172 ms" not in result.out
+    document = json.loads(here(tiny_run, "--repeats", 1, "--against", "ssd", "--json").out)
+    assert document["against"]["name"] == "ssd300_vgg16" and document["against"]["padded"] == {
+        "width": 300,
+        "height": 300,
+    }
+    assert document["ratio"] == pytest.approx(document["against_ms"] / document["ms"])  # of one pair
+    assert document["trunk"] == "resnet18" and document["classes"] == 6
 
 
 @pytest.mark.slow
 def test_table_1e_of_random_weights(here):
     result = here("--depth", 18, 34, "--scale", 32, 64, "--repeats", 1, "--json")
-    assert (result.code, result.err) == (0, STANDS_IN)
-    told = json.loads(result.out)
-    found = [(row["trunk"], row["scale"], row["AP"], row["paper"]) for row in told["rows"]]
+    assert (result.code, result.err) == (0, RANDOM)
+    document = json.loads(result.out)
+    found = [(row["trunk"], row["scale"], row["AP"], row["paper"]) for row in document["rows"]]
     assert found == [(f"resnet{depth}", scale, None, None) for depth in (18, 34) for scale in (32, 64)]
-    assert all(row["work"]["candidates"] == 3000 for row in told["rows"]) and "trunk" not in told
+    assert all(row["work"]["candidates"] == 3000 for row in document["rows"]) and "trunk" not in document
 
 
 @pytest.mark.slow
 def test_one_depth_is_a_table_with_the_papers_numbers(here):
     """At 400 pixels, the least that the paper has."""
     result = here("--depth", 50, "--scale", 400, "--repeats", 1)
-    assert (result.code, result.err) == (0, STANDS_IN)
+    assert (result.code, result.err) == (0, RANDOM)
     [row] = cells(result.out)
     assert row[:4] == ["resnet50", "400", "544 x 416", "3,000"] and row[5:] == ["64", "30.5"]
 
@@ -156,7 +164,7 @@ def test_table_1e_without_data(here, tiny: Path, tmp_path: Path):
     save_random_detector(tmp_path / "r.safetensors", 18, image, DataConfig(short_side=64, long_side=107))
     result = here("r.safetensors", "--scale", 64, "--repeats", 1)
     assert result.code == 0
-    assert result.err.startswith("no AP without data; --data CONFIG names some: data.val is not set")
+    assert result.err.startswith("AP is not measured without data; --data CONFIG names a data set: data.val is not set")
     assert result.err.count("\n") == 1 and len(cells(result.out)[0]) == 7
     result = here("r.safetensors", "--scale", 64, "--repeats", 1, "--data", tiny / "tiny.yaml")
     assert result.code == 1 and result.err.startswith("retina: the data has the categories ")
@@ -167,21 +175,21 @@ def test_table_1e_without_data(here, tiny: Path, tmp_path: Path):
     [
         (["m.xml", "--engine", "onnx"], "--engine onnx: m.xml is a model for openvino"),
         (["m.onnx", "--engine", "torch"], "--engine torch: m.onnx is a model for onnx"),
-        (["--precision", "bf16"], "--precision is for --engine openvino, not for torch"),
-        (["m.onnx", "--precision", "bf16"], "--precision is for --engine openvino, not for onnx"),
-        (["--engine", "onnx", "--device", "cuda"], "--device cuda: onnx runs on the cpu"),
+        (["--precision", "bf16"], "--precision works only with --engine openvino, not with torch"),
+        (["m.onnx", "--precision", "bf16"], "--precision works only with --engine openvino, not with onnx"),
+        (["--engine", "onnx", "--device", "cuda"], "--device cuda: onnx runs only on the CPU"),
         (["--depth", "51"], "--depth 51: there is no such ResNet; expected 18, 34, 50, 101, 152"),
-        (["run", "--depth", "50"], "--depth is for random weights; run has its own"),
-        (["--size", "64", "--scale", "64"], "--size is one size, --scale the sizes of a table: give one of them"),
+        (["run", "--depth", "50"], "--depth is for random weights; it cannot be combined with run"),
+        (["--size", "64", "--scale", "64"], "--size sets one size, --scale the sizes of a table; use only one of them"),
         (
             ["--against", "ssd", "--scale", "64"],
-            "--against is for one detector at one size: give --size N, and at most one --depth",
+            "--against compares at one size and depth; use --size N and at most one --depth",
         ),
         (
             ["--against", "ssd", "--depth", "50", "101"],
-            "--against is for one detector at one size: give --size N, and at most one --depth",
+            "--against compares at one size and depth; use --size N and at most one --depth",
         ),
-        (["run", "--data", "x"], "--data is where the table's AP is measured; it needs WEIGHTS and --scale"),
+        (["run", "--data", "x"], "--data sets where the table's AP is measured; it needs WEIGHTS and --scale"),
     ],
 )
 def test_options_that_do_not_go_together(here, given: list[str], message: str):

@@ -9,7 +9,7 @@ import pytest
 from helpers.support import retina
 
 from retinacli.app import main
-from retinacli.render import check as render_check
+from retinacli.render.check import show_check
 from retinanet.config_file import load_config
 from retinanet.dataset_analysis.check import check
 
@@ -63,7 +63,7 @@ def test_tables(copy: Path):
         assert text in result.out
     assert "\x1b" not in result.out
     assert result.out.splitlines()[-1].startswith("0 errors, ")
-    assert result.out.splitlines()[-1].endswith(": nothing would spoil a run")
+    assert result.out.splitlines()[-1].endswith(": the data can be trained on")
 
 
 def test_fast_does_not_decode(copy: Path, monkeypatch: pytest.MonkeyPatch, capfd):
@@ -80,12 +80,12 @@ def test_many_ids_are_cut_and_odd_names_spelled_out(copy: Path, capsys: pytest.C
     for image in document["images"][:6]:
         image["file_name"] = f"\x1b[31m{image['id']}.png"
     file.write_text(json.dumps(document))
-    render_check.tables(check(load_config(copy / "tiny.yaml")))
+    show_check(check(load_config(copy / "tiny.yaml")), as_json=False)
     out = capsys.readouterr().out
     assert "image 0, 1, 2, 3, 4, ... of 6" in out
     assert "\x1b[31m" not in out and "\\x1b[31m0.png" in out
     assert out.splitlines()[-1].startswith("1 error, ")
-    assert out.splitlines()[-1].endswith(": this would spoil a run")
+    assert out.splitlines()[-1].endswith(": correct the errors before training")
 
 
 def test_faults_of_the_config_are_one_line(copy: Path, monkeypatch: pytest.MonkeyPatch, capfd):

@@ -71,11 +71,11 @@ def test_a_missing_checkpoint(tmp_path: Path):
     )
 
 
-def test_an_unreadable_image_is_told_and_its_objects_are_missed(tiny: Path, tiny_run: Path, tmp_path: Path):
+def test_an_unreadable_image_is_reported_and_its_objects_are_missed(tiny: Path, tiny_run: Path, tmp_path: Path):
     shutil.copytree(tiny / "shapes", tmp_path / "shapes")
     (tmp_path / "shapes" / "val" / "1.png").write_text("no picture")
-    told = ("--set", "detect.score_threshold=0.0001", "--save-coco", tmp_path / "found.json", "--json")
-    result = retina("eval", tiny_run, "--set", f"data.root={tmp_path}/shapes", *told)
+    options = ("--set", "detect.score_threshold=0.0001", "--save-coco", tmp_path / "found.json", "--json")
+    result = retina("eval", tiny_run, "--set", f"data.root={tmp_path}/shapes", *options)
     assert result.code == 0, result.err
     assert "1.png: not an image" in result.err and "; its objects count as missed" in result.err
     assert {item["image_id"] for item in json.loads((tmp_path / "found.json").read_text())} == {0, 2, 3}
@@ -84,7 +84,7 @@ def test_an_unreadable_image_is_told_and_its_objects_are_missed(tiny: Path, tiny
     assert objects[0] == objects[1]
 
 
-def test_the_command_gives_what_the_run_was_told(tiny: Path, tiny_run: Path):
+def test_the_command_gives_the_metrics_that_the_run_logged(tiny: Path, tiny_run: Path):
     records = [json.loads(line) for line in (tiny_run / "metrics.jsonl").read_text().splitlines()]
     best = max((record for record in records if record["kind"] == "eval"), key=lambda record: record["AP"])
     metrics = json.loads(retina("eval", "run", "--json", cwd=tiny).out)["metrics"]
@@ -102,15 +102,15 @@ def test_funnel_and_reference(tiny: Path, tiny_run: Path):
     )
     assert metrics < funnel < images
     assert "given to another object" in result.out[funnel:images] and ".png" in result.out[images:]
-    assert result.out.endswith("\npycocotools: equal in all 12 numbers\n")
+    assert result.out.endswith("\npycocotools: all 12 metrics are equal\n")
 
 
 def test_funnel_and_reference_as_json_with_an_unreadable_image(tiny: Path, tiny_run: Path, tmp_path: Path):
     shutil.copytree(tiny / "shapes", tmp_path / "shapes")
     (tmp_path / "shapes" / "val" / "1.png").write_text("no picture")
     annotations = json.loads((tmp_path / "shapes" / "annotations" / "instances_val.json").read_text())["annotations"]
-    asked = ("--funnel", "--reference", "--json", *SURE)
-    document = json.loads(retina("eval", tiny_run, *asked, "--set", f"data.root={tmp_path}/shapes").out)
+    options = ("--funnel", "--reference", "--json", *SURE)
+    document = json.loads(retina("eval", tiny_run, *options, "--set", f"data.root={tmp_path}/shapes").out)
     assert document["reference"] == {"equal": True, "metrics": document["metrics"]}
     funnel = document["funnel"]
     assert funnel["objects"] == len(annotations) >= funnel["missed"] > 0
@@ -128,7 +128,7 @@ def test_funnel_and_reference_as_json_with_an_unreadable_image(tiny: Path, tiny_
 
 
 @pytest.mark.parametrize("json_", [[], ["--json"]])
-def test_a_reference_that_differs_is_told(tiny_run: Path, monkeypatch, capsys, json_):
+def test_a_reference_that_differs_is_reported(tiny_run: Path, monkeypatch, capsys, json_):
     from retinacli.app import main
     from retinanet.evaluation import evaluate as evaluation
     from retinanet.evaluation import pycocotools_metrics as reference
@@ -143,9 +143,9 @@ def test_a_reference_that_differs_is_told(tiny_run: Path, monkeypatch, capsys, j
         main()
     out, err = capsys.readouterr()
     assert stopped.value.code == 3
-    assert err == "retina: --reference: pycocotools has another AP50\n"
+    assert err == "retina: --reference: pycocotools has another value of AP50\n"
     if json_:
         assert json.loads(out)["reference"]["equal"] is False
     else:
-        [row] = [line for line in out.partition("Numbers that differ")[2].splitlines() if "AP" in line]
+        [row] = [line for line in out.partition("Metrics that differ")[2].splitlines() if "AP" in line]
         assert "AP50" in row

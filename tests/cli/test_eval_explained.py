@@ -35,7 +35,14 @@ def test_diagnosis_as_json(tiny: Path, tiny_run: Path):
 def test_diagnosis_as_tables(tiny: Path, tiny_run: Path):
     result = retina("eval", "run", "--diagnose", *LOW, cwd=tiny)
     assert result.code == 0 and result.err == ""
-    for title in ("COCO metrics", "Thresholds: best F1", "Errors (TIDE)", "Confusions", "Calibration", "Precision at"):
+    for title in (
+        "COCO metrics",
+        "Score thresholds: best F1",
+        "Errors (TIDE)",
+        "Confused",
+        "Calibration",
+        "Precision at",
+    ):
         assert title in result.out
     assert "nan" not in result.out
 
@@ -44,7 +51,7 @@ def test_thresholds_are_chosen_saved_and_used(tiny: Path, tiny_run: Path, tmp_pa
     file = tmp_path / "new" / "thresholds.yaml"
     result = retina("eval", "run", "--thresholds", file, *LOW, cwd=tiny)
     assert result.code == 0
-    assert f"thresholds: retina predict IMAGE -w run --thresholds {file}" in result.err
+    assert f"wrote {file}; use it: retina predict IMAGE -w run --thresholds {file}" in result.err
     saved = yaml.safe_load(file.read_text())
     assert saved["target"] == "best F1" and saved["images"] == 4 and len(saved["classes"]) == CLASSES
     image = next((tiny / "shapes" / "val").iterdir())
@@ -55,14 +62,14 @@ def test_thresholds_are_chosen_saved_and_used(tiny: Path, tiny_run: Path, tmp_pa
         assert found["score"] > thresholds[found["label"]] - 5e-6  # scores are shown with five digits
 
 
-def test_a_precision_that_is_not_reached_is_told(tiny: Path, tiny_run: Path, tmp_path: Path):
+def test_a_precision_that_is_not_reached_is_reported(tiny: Path, tiny_run: Path, tmp_path: Path):
     file = tmp_path / "thresholds.yaml"
     result = retina("eval", "run", "--thresholds", file, "--precision", "1", *LOW, cwd=tiny)
     chosen = yaml.safe_load(file.read_text())["classes"]
     missed = [each["label"] for each in chosen if each["threshold"] == 1]
     assert missed and result.code == 3
     assert result.err.splitlines()[-1] == (
-        f"retina: --precision 1: reached at no threshold by {', '.join(missed)}; {file} keeps them silent"
+        f"retina: --precision 1: no threshold reaches it for {', '.join(missed)}; {file} reports none of their detections"
     )
 
 
@@ -84,7 +91,7 @@ def test_two_detectors(tiny: Path, tiny_run: Path):
 def test_two_detectors_as_a_table(tiny: Path, tiny_run: Path):
     result = retina("eval", "run", "run", "--compare", *LOW, cwd=tiny)
     assert result.code == 0 and result.err == ""
-    assert "run against run: 4 images, 1000 resamples" in result.out
+    assert "run compared with run: 4 images, 1000 random resamples" in result.out
     assert "nan" not in result.out and "better" not in result.out.split("verdict")[1]
 
 
@@ -96,17 +103,17 @@ def test_two_detectors_of_other_classes(tiny: Path, tiny_run: Path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("run", "run"), "2 detectors; one is measured at a time, and --compare takes two"),
-        (("run", "--compare"), "--compare takes two detectors; got 1"),
-        (("a", "b", "c", "--compare"), "--compare takes two detectors; got 3"),
-        (("a", "b", "--compare", "--funnel"), "--funnel is about one detector; it does not go with --compare"),
+        (("run", "run"), "got 2 detectors; name one, or add --compare to compare two"),
+        (("run", "--compare"), "--compare needs two detectors; got 1"),
+        (("a", "b", "c", "--compare"), "--compare needs two detectors; got 3"),
+        (("a", "b", "--compare", "--funnel"), "--funnel is for one detector; it cannot be combined with --compare"),
         (
             ("a", "b", "--compare", "--save-coco", "f"),
-            "--save-coco is about one detector; it does not go with --compare",
+            "--save-coco is for one detector; it cannot be combined with --compare",
         ),
         (
             ("a", "--precision", "0.9"),
-            "--precision is what the thresholds are to reach; add --thresholds FILE, --diagnose or --report DIR",
+            "--precision sets what the thresholds must reach; add --thresholds FILE, --diagnose or --report DIR",
         ),
     ],
 )
@@ -118,14 +125,14 @@ def test_options_that_do_not_go_together(arguments, message):
 @pytest.mark.parametrize("value", ["2", "0", "much"])
 def test_a_precision_out_of_range(value):
     result = retina("eval", "a", "--precision", value, "--diagnose")
-    assert result.code == 2 and f"{value!r} is not a number in 0.01 to 1" in result.err
+    assert result.code == 2 and f"{value!r} is not a number from 0.01 to 1" in result.err
 
 
 def test_report(tiny: Path, tiny_run: Path, tmp_path: Path):
     result = retina("eval", "run", "--report", tmp_path / "new" / "page", *LOW, cwd=tiny)
     assert result.code == 0, result.err
     page = tmp_path / "new" / "page" / "index.html"
-    assert result.err == f"report: {page}\n"
+    assert result.err == f"wrote {page}\n"
     assert [file.name for file in page.parent.iterdir()] == ["index.html"]
     text = page.read_text()
     for part in ("red circle", "COCO", "TIDE", "Confusion", "Calibration", "data:image/jpeg;base64,"):
@@ -134,7 +141,7 @@ def test_report(tiny: Path, tiny_run: Path, tmp_path: Path):
         assert title in result.out
 
 
-def test_a_report_that_cannot_be_written_is_told_at_once(tiny: Path, tiny_run: Path, tmp_path: Path):
+def test_a_report_that_cannot_be_written_fails_at_once(tiny: Path, tiny_run: Path, tmp_path: Path):
     (tmp_path / "file").write_text("")
     result = retina("eval", "run", "--report", tmp_path / "file", cwd=tiny)
     assert result.code == 1 and result.out == ""

@@ -19,7 +19,7 @@ def exported(request, tiny_run: Path, tmp_path_factory) -> Path:
     assert (result.code, result.out) == (0, ""), result.err
     file = folder / {"onnx": "run.onnx", "openvino": "run.xml"}[request.param]
     lines = result.err.splitlines()
-    assert lines[:2] == ["converting", "comparing"] and "detections agree with torch's but for" in lines[2]
+    assert lines[:2] == ["converting", "comparing"] and "detections match those of PyTorch within" in lines[2]
     assert lines[3:] == [f"wrote {file.name}; use it: retina predict IMAGE -w {file.name}"]
     return file
 
@@ -63,7 +63,7 @@ def test_predict_does_without_torch(exported: Path, images: Path, tmp_path: Path
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "Detections" in done.stdout and done.stderr == f"annotated copies: 4 in {tmp_path / 'vis'}\n"
+    assert "Detections" in done.stdout and done.stderr == f"wrote 4 annotated images to {tmp_path / 'vis'}\n"
     assert len(json.loads((tmp_path / "results.json").read_text())) == 12
     assert len(list((tmp_path / "vis").iterdir())) == 4
 
@@ -71,19 +71,22 @@ def test_predict_does_without_torch(exported: Path, images: Path, tmp_path: Path
 def test_precision_and_device(exported: Path, images: Path):
     result = retina("predict", images, "-w", exported, "--precision", "bf16", "--json", *SCORE)
     if exported.suffix == ".onnx":
-        message = f"retina: --precision is for models of OpenVINO (.xml), not for {exported}\n"
+        message = f"retina: --precision works only with OpenVINO models (.xml), not with {exported}\n"
         assert (result.code, result.out, result.err) == (2, "", message)
     else:
         assert (result.code, result.err) == (0, "")
         assert all(len(image["detections"]) == 3 for image in json.loads(result.out)["images"])
     result = retina("predict", images, "-w", exported, "--device", "cuda")
-    assert (result.code, result.err) == (2, f"retina: --device cuda: {exported} runs on the cpu\n")
+    assert (result.code, result.err) == (
+        2,
+        f"retina: --device cuda: the exported model {exported} runs only on the CPU\n",
+    )
 
 
 def test_refusals(exported: Path, tiny_run: Path, tmp_path: Path):
     to = "onnx" if exported.suffix == ".onnx" else "openvino"
     result = retina("export", tiny_run, "--to", to, "-o", exported)
-    assert (result.code, result.err) == (1, f"retina: {exported}: exists; -o names another file\n")
+    assert (result.code, result.err) == (1, f"retina: {exported}: already exists; choose another file with -o\n")
     result = retina("export", tiny_run, "--to", to, "-o", "x.pt", cwd=tmp_path)
     assert (result.code, result.err) == (2, f"retina: -o x.pt: expected a name that ends in {exported.suffix}\n")
     broken = tmp_path / exported.name
@@ -108,13 +111,13 @@ def test_what_differs_exits_3(tiny_run: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_int8_tells_the_ap(tiny: Path, tiny_run: Path, tmp_path: Path):
+def test_int8_reports_the_ap(tiny: Path, tiny_run: Path, tmp_path: Path):
     options = ("--precision", "int8", "--data", tiny / "tiny.yaml", "--json")
     result = retina("export", tiny_run, "--to", "openvino", *options, cwd=tmp_path)
     assert result.code == 0, result.err
     assert result.err.splitlines() == ["converting", "comparing", "quantizing", "measuring AP"]
-    told = json.loads(result.out)
-    assert told["file"] == "run.xml" and told["ap"]["images"] == 4
+    document = json.loads(result.out)
+    assert document["file"] == "run.xml" and document["ap"]["images"] == 4
     assert predicted(tiny / "shapes" / "val", tmp_path / "run.xml", *SCORE)
 
 
@@ -155,12 +158,12 @@ def test_eval_gives_what_torch_gives(exported: Path, tiny: Path, tiny_run: Path,
 
 
 def test_eval_explains_what_needs_no_logits(exported: Path, tiny: Path, tmp_path: Path):
-    asked = ("--diagnose", "--thresholds", tmp_path / "t.yaml", "--report", tmp_path / "report")
-    result = retina("eval", exported, *asked, *SURE_OF_LITTLE, cwd=tiny)
+    options = ("--diagnose", "--thresholds", tmp_path / "t.yaml", "--report", tmp_path / "report")
+    result = retina("eval", exported, *options, *SURE_OF_LITTLE, cwd=tiny)
     assert result.code == 0, result.err
     assert result.err.splitlines() == [
-        f"thresholds: retina predict IMAGE -w {exported} --thresholds {tmp_path / 't.yaml'}",
-        f"report: {tmp_path / 'report' / 'index.html'}",
+        f"wrote {tmp_path / 't.yaml'}; use it: retina predict IMAGE -w {exported} --thresholds {tmp_path / 't.yaml'}",
+        f"wrote {tmp_path / 'report' / 'index.html'}",
     ]
     assert "Missed objects" not in result.out + (tmp_path / "report" / "index.html").read_text()
 
@@ -175,7 +178,7 @@ def test_eval_compares_an_exported_model_with_its_checkpoint(exported: Path, tin
 def test_eval_in_bf16(exported: Path, tiny: Path):
     result = retina("eval", exported, "--engine-precision", "bf16", "--json", cwd=tiny)
     if exported.suffix == ".onnx":
-        message = f"retina: --engine-precision is for models of OpenVINO (.xml), not for {exported}\n"
+        message = f"retina: --engine-precision works only with OpenVINO models (.xml), not with {exported}\n"
         assert (result.code, result.out, result.err) == (2, "", message)
     else:
         assert (result.code, result.err) == (0, "")
@@ -186,9 +189,9 @@ def test_what_eval_refuses(exported: Path, tiny: Path, tiny_run: Path):
         (
             ("--funnel",),
             2,
-            f"--funnel needs every score; {exported} gives only the best: name its checkpoint",
+            f"--funnel needs every score, but {exported} gives only the best; name its checkpoint",
         ),
-        (("--device", "cuda"), 2, f"--device cuda: {exported} runs on the cpu"),
+        (("--device", "cuda"), 2, f"--device cuda: the exported model {exported} runs only on the CPU"),
         (("--set", "detect.top_k=10"), 1, f"detect.top_k: is fixed in {exported}; it can be set for a checkpoint"),
     ]:
         result = retina("eval", exported, *options, cwd=tiny)

@@ -37,7 +37,7 @@ def gammas(document: dict) -> list[float]:
 def test_figure_1_exactly_as_the_paper_asks_for_it(tmp_path: Path):
     result = retina("loss-plot", "--gamma", 0, 0.5, 1, 2, 5, cwd=tmp_path)
     assert result.code == 0, result.err
-    assert result.err == "figure: loss-plot.png\n"
+    assert result.err == "wrote loss-plot.png\n"
     assert (tmp_path / "loss-plot.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.out.splitlines() if "│" in line]
     assert [row[0] for row in rows] == ["0 (CE)", "0.5", "1", "2", "5"]
@@ -55,7 +55,7 @@ def test_help_does_not_wait_for_torch():
 
 def test_the_numbers(tmp_path: Path):
     result = retina("loss-plot", "--gamma", 2, 0.5, "-o", "x.pdf", "--json", cwd=tmp_path)
-    assert (result.code, result.err) == (0, "figure: x.pdf\n")
+    assert (result.code, result.err) == (0, "wrote x.pdf\n")
     document = json.loads(result.out)
     assert (tmp_path / "x.pdf").read_bytes().startswith(b"%PDF-")
     assert {name: document[name] for name in ("loss", "alpha", "shift", "figure")} == {
@@ -134,7 +134,7 @@ def test_gradient(plot):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "words"),
     [
         (("--gamma", 0, -1), ("--gamma", "-1")),
         (("--gamma", 0, "two"), ("--gamma", "two")),
@@ -149,15 +149,15 @@ def test_gradient(plot):
         (("--split", "test"), ("--split needs --cdf",)),
         (("--set", "data.root=x"), ("--set needs --cdf",)),
         (("--seed", 0), ("--seed needs --cdf",)),
-        (("--cdf", "run", "--gradient"), ("--gradient does not go with --cdf",)),
-        (("--cdf", "run", "--alpha", 0.25), ("--alpha does not go with --cdf",)),
-        (("--cdf", "run", "--loss", "focal_star"), ("--loss focal_star does not go with --cdf",)),
+        (("--cdf", "run", "--gradient"), ("--gradient cannot be combined with --cdf",)),
+        (("--cdf", "run", "--alpha", 0.25), ("--alpha cannot be combined with --cdf",)),
+        (("--cdf", "run", "--loss", "focal_star"), ("--loss focal_star cannot be combined with --cdf",)),
     ],
 )
-def test_usage_errors(tmp_path: Path, here, options, told):
+def test_usage_errors(tmp_path: Path, here, options, words):
     result = here(*options)
     assert (result.code, result.out) == (2, "")
-    for text in told:
+    for text in words:
         assert text in result.err.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
 
@@ -174,7 +174,7 @@ def test_a_figure_that_cannot_be_written(tmp_path: Path, here):
 def test_figure_4(tiny: Path, tiny_run: Path, tmp_path: Path, here):
     result = retina("loss-plot", "--cdf", "run", "-o", tmp_path / "4.png", "--json", cwd=tiny)
     assert result.code == 0, result.err
-    assert result.err == f"figure: {tmp_path / '4.png'}\n"
+    assert result.err == f"wrote {tmp_path / '4.png'}\n"
     document = json.loads(result.out)
     assert (document["split"], document["seed"]) == ("val", 0)
     anchors = 9 * (8**2 + 4**2 + 2**2 + 1 + 1)  # 64 x 64 pixels
@@ -193,8 +193,8 @@ def test_figure_4(tiny: Path, tiny_run: Path, tmp_path: Path, here):
         hardest = [shares["shares"][0] for shares in part["shares"]]
         assert hardest == sorted(hardest)  # a higher gamma leaves more of the loss to the hard ones
 
-    told = ("--split", "train", "--set", "data.short_side=128", "--seed", 1, "--gamma", 2, "-o", tmp_path / "5.png")
-    table = here("--cdf", tiny_run / "last.safetensors", *told)
+    options = ("--split", "train", "--set", "data.short_side=128", "--seed", 1, "--gamma", 2, "-o", tmp_path / "5.png")
+    table = here("--cdf", tiny_run / "last.safetensors", *options)
     assert table.code == 0, table.err
     assert "hardest 20 %" in table.out and "foreground: " in table.out
     assert (tmp_path / "4.png").read_bytes() != (tmp_path / "5.png").read_bytes()

@@ -42,7 +42,7 @@ def test_vis_writes_copies_and_leaves_the_input_alone(images: Path, tiny_run: Pa
     before = [(images / name).read_bytes() for name in ("0.png", "1.png")]
     result = retina("predict", images / "*.png", "-w", tiny_run, "--vis", "-o", images, *SCORE)
     assert result.code == 0, result.err
-    assert result.err == f"annotated copies: 2 in {images}\n"
+    assert result.err == f"wrote 2 annotated images to {images}\n"
     assert [(images / name).read_bytes() for name in ("0.png", "1.png")] == before
     copy = np.asarray(Image.open(images / "0-1.png"))
     assert copy.shape == (128, 128, 3)
@@ -60,7 +60,7 @@ def test_a_batch_and_single_images_give_the_same(images: Path, tiny_run: Path):
             assert a["score"] == pytest.approx(b["score"], abs=1e-4)
 
 
-def test_only_the_classes_asked_for(images: Path, tiny_run: Path):
+def test_only_the_named_classes(images: Path, tiny_run: Path):
     result = retina("predict", images, "-w", tiny_run, "--json", "--classes", "blue circle,red square", *SCORE)
     labels = {found["label"] for image in json.loads(result.out)["images"] for found in image["detections"]}
     assert labels and labels <= {"blue circle", "red square"}
@@ -107,9 +107,9 @@ def test_the_library_gives_what_the_command_gives(images: Path, tiny_run: Path):
     found = detector.predict(images / "0.png")
     again = detector.predict(np.asarray(Image.open(images / "0.png")))
     document = json.loads(retina("predict", images / "0.png", "-w", tiny_run, "--json", *SCORE).out)
-    told = document["images"][0]["detections"]
-    assert [detector.classes[label] for label in found.labels] == [item["label"] for item in told]
-    assert found.scores.tolist() == pytest.approx([item["score"] for item in told], abs=1e-4)
+    listed = document["images"][0]["detections"]
+    assert [detector.classes[label] for label in found.labels] == [item["label"] for item in listed]
+    assert found.scores.tolist() == pytest.approx([item["score"] for item in listed], abs=1e-4)
     assert (found.boxes == again.boxes).all()
 
 
@@ -134,7 +134,7 @@ def test_a_threshold_for_each_class(images: Path, tiny_run: Path, tmp_path: Path
     assert [len(image) for image in only] == [3, 3]
 
 
-def test_thresholds_hold_beside_the_classes_asked_for(images: Path, tiny_run: Path, tmp_path: Path):
+def test_thresholds_apply_to_the_named_classes(images: Path, tiny_run: Path, tmp_path: Path):
     import retinanet
 
     picture = np.asarray(Image.open(images / "0.png"))
@@ -177,7 +177,11 @@ def test_thresholds_of_the_library_and_the_file(tiny: Path, tiny_run: Path, imag
 def test_faults_of_thresholds(images: Path, tiny_run: Path, tmp_path: Path):
     (tmp_path / "t.yaml").write_text("classes: [{label: red circel, threshold: 0.5}]")
     for options, code, message in [
-        (["--score", "0.3"], 2, "--score is for all classes, --thresholds for each: give one of them"),
+        (
+            ["--score", "0.3"],
+            2,
+            "--score sets one threshold for all classes, --thresholds one for each class; use only one of them",
+        ),
         ([], 1, "t.yaml: classes, entry 1: unknown class 'red circel'; did you mean red circle?"),
     ]:
         result = retina("predict", images, "-w", tiny_run, "--thresholds", "t.yaml", *options, cwd=tmp_path)

@@ -1,10 +1,10 @@
-"""SIGINT and SIGTERM: the first asks a run to end, the second ends it, and none is lost."""
+"""SIGINT and SIGTERM: the first asks a run to stop, the second ends it, and none is lost."""
 
 import subprocess
 import sys
 from textwrap import dedent
 
-ASKED = "retina: terminated: the step ends, then a checkpoint is written; once more ends at once\n"
+NOTICE = "retina: terminated: finishing the step and saving a checkpoint; a second signal ends the run at once\n"
 
 
 def outcome(body: str) -> tuple[str, str]:
@@ -31,7 +31,7 @@ def test_an_interrupt_during_disposal_is_neither_printed_nor_lost():
     assert outcome(body) == ("went on True interrupted 130\nTrue\n", "")
 
 
-def test_before_the_run_looks_a_signal_is_raised_at_once():
+def test_before_the_run_polls_a_signal_is_raised_at_once():
     body = """
         with stoppable() as stop:
             try:
@@ -43,10 +43,10 @@ def test_before_the_run_looks_a_signal_is_raised_at_once():
     assert outcome(body) == ("True terminated 143\n", "")
 
 
-def test_a_run_that_looks_is_asked_and_a_second_signal_is_raised():
+def test_a_run_that_polls_is_asked_to_stop_and_a_second_signal_is_raised():
     body = """
         with stoppable() as stop:
-            stop.waits = True
+            stop.polled = True
             print(stop(), flush=True)
             signal.raise_signal(signal.SIGTERM)
             print(stop(), flush=True)
@@ -55,7 +55,7 @@ def test_a_run_that_looks_is_asked_and_a_second_signal_is_raised():
             except KeyboardInterrupt:
                 print("ended", stop.code)
     """
-    assert outcome(body) == ("False\nTrue\nended 130\n", ASKED)
+    assert outcome(body) == ("False\nTrue\nended 130\n", NOTICE)
 
 
 def test_a_signal_that_was_ignored_stays_so():

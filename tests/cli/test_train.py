@@ -40,7 +40,7 @@ def test_messages_and_table(tiny: Path):
     result = retina("train", "tiny.yaml", "-o", "told", cwd=tiny)
     assert result.code == 0
     lines = result.err.splitlines()
-    assert lines[0].startswith("8 images of 6 classes, 4 to evaluate on; 11.")
+    assert lines[0].startswith("8 training images of 6 classes, 4 validation images; 11.")
     assert "2 epochs, 4 steps of 4 images at learning rate 0.0005" in lines[0]
     assert lines[1].startswith("step 1: classification loss ")
     assert ", expected " in lines[1] and " from fresh subnets; foreground anchors on P3..P7: " in lines[1]
@@ -73,7 +73,7 @@ def test_the_same_seed_gives_the_same_weights_with_0_and_2_workers(tiny: Path, t
 
 def test_force_is_for_resumed_runs(tiny: Path):
     result = retina("train", "tiny.yaml", "-o", "forced", "--force", cwd=tiny)
-    assert (result.code, result.err) == (2, "retina: --force goes with --resume\n")
+    assert (result.code, result.err) == (2, "retina: --force needs --resume\n")
 
 
 def test_another_run_is_refused_by_name_of_its_keys(tiny: Path, tiny_run: Path):
@@ -231,7 +231,7 @@ def test_coco_yaml_is_found_from_any_folder(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unreadable_training_image_is_replaced_and_told(tiny: Path, tmp_path: Path):
+def test_an_unreadable_training_image_is_replaced_and_reported(tiny: Path, tmp_path: Path):
     shutil.copytree(tiny / "shapes", tmp_path / "shapes")
     (tmp_path / "shapes" / "train" / "1.png").write_bytes(b"")
     set_root = ("--set", f"data.root={tmp_path}/shapes")
@@ -239,4 +239,4 @@ def test_an_unreadable_training_image_is_replaced_and_told(tiny: Path, tmp_path:
     assert result.code == 0, result.err
     (line,) = (line for line in result.err.splitlines() if "1.png" in line)
     assert line.endswith("; it is replaced by the next image")
-    assert "warning: an image could not be read and the next one was taken; so often: 1\n" in result.err
+    assert "warning: number of unreadable images that were replaced by the next one: 1\n" in result.err

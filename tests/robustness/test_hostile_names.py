@@ -115,7 +115,7 @@ def test_a_checkpoint_is_not_imported_over_what_a_link_names(place: Path, in_pro
     (place / "new.safetensors").symlink_to("outside/secret")
     before = snapshot(place)
     result = in_process("import", MODEL, "-o", "new.safetensors")
-    assert (result.code, result.err) == (1, "retina: new.safetensors: exists; -o names another file\n")
+    assert (result.code, result.err) == (1, "retina: new.safetensors: already exists; choose another file with -o\n")
     assert snapshot(place) == before
 
 
@@ -126,7 +126,7 @@ def test_copies_of_one_name_do_not_overwrite_each_other(place: Path, in_process)
         (place / name).parent.mkdir(exist_ok=True)
         (place / name).write_bytes(photo)
     result = in_process("predict", *files, "-w", MODEL, "--vis", "-o", "out")
-    assert (result.code, result.err) == (0, "annotated copies: 6 in out\n")
+    assert (result.code, result.err) == (0, "wrote 6 annotated images to out\n")
     assert len(os.listdir(place / "out")) == 7
     assert (place / "out" / "x.png").read_bytes() == photo
 

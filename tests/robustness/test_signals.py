@@ -14,7 +14,7 @@ from helpers.support import RETINA, retina
 
 from retinanet.checkpoints.checkpoint import LAST, read_metadata
 
-ASKED = "retina: {}: the step ends, then a checkpoint is written; once more ends at once"
+ASKED = "retina: {}: finishing the step and saving a checkpoint; a second signal ends the run at once"
 COMMAND = ["train", "tiny.yaml", "--epochs", "1000", "--set", "model.backbone=timm:lcnet_035"]
 
 

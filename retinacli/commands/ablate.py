@@ -1,0 +1,65 @@
+"""`retina ablate`."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from retinacli import options
+from retinacli.failure import fail
+from retinacli.stop_signals import stoppable
+
+TABLE_HELP = (
+    "Tables to repeat: 1a (cross entropy), 1b (focal loss), 1c (anchors), 1d (OHEM), prior (initialisation).  "
+    "[default: 1b]"
+)
+
+
+def ablate_command(
+    config: options.Config,
+    table: Annotated[list[str] | None, Option(metavar="NAME...", help=TABLE_HELP)] = None,
+    values: Annotated[
+        list[str] | None, Option(metavar="VALUE...", help="Rows of the table, such as 0 2.  [default: all of them]")
+    ] = None,
+    seeds: Annotated[int, Option(min=1, metavar="N", help="Number of runs of each row, with different seeds.")] = 1,
+    output: Annotated[
+        Path | None, options.output("DIR", "Folder of all runs.  [default: runs/<CONFIG's name>-ablation]")
+    ] = None,
+    set_: options.Set = None,
+    epochs: options.Epochs = None,
+    device: options.Device = None,
+    json_: options.Json = False,
+) -> None:
+    """Repeat the paper's ablation tables on a data set.
+
+    Trains one detector for each row of a table and prints the results beside those of the paper.
+    """
+    from retinacli.render.ablate import run_observer, show_ablation
+    from retinanet.config_file import load_config
+    from retinanet.paper.ablation import ablate, merge
+    from retinanet.paper.figures import ablation_chart
+    from retinanet.paper.tables import TABLES, make_rows
+
+    names = table_names(table, values, list(TABLES))
+    settings = load_config(config, options.overrides(set_, epochs=epochs, device=device))
+    folder = output or Path("runs") / f"{Path(config).stem}-ablation"
+    rows = [row for name in names for row in make_rows(settings, name, values)]
+    with stoppable() as stop, suppress(KeyboardInterrupt):
+        outcomes = list(ablate(rows, folder, seeds, run_observer(rows, seeds, stop), stop))
+    if stop():
+        fail(f"{stop.name}; repeat the same command to continue", stop.code)
+    ablation_chart(merge(outcomes, folder / "ablation.json"), folder / "ablation.png")
+    show_ablation(outcomes, folder, json_)
+
+
+def table_names(names: Sequence[str] | None, values: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    """The tables to repeat, each once."""
+    unique = list(dict.fromkeys(names or ["1b"]))
+    for name in unique:
+        if name not in known:
+            fail(f"--table: unknown table {name!r}; expected {', '.join(known)}", 2)
+    if values and len(unique) > 1:
+        fail(f"--values needs one --table, not {', '.join(unique)}; run them one by one, results are kept together", 2)
+    return unique

@@ -1,0 +1,76 @@
+"""`retina anchors`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from retinacli import options
+from retinacli.failure import fail
+
+CONFIG_HELP = "YAML config file, or the name of a shipped example such as bccd.yaml.  [default: the paper's anchors]"
+
+
+def anchors_command(
+    config: Annotated[str | None, Argument(metavar="CONFIG", help=CONFIG_HELP, show_default=False)] = None,
+    set_: options.Set = None,
+    split: options.Split = "train",
+    min_coverage: Annotated[
+        float | None, Option(min=0, max=1, metavar="0..1", help="Exit 3 if a smaller share of the objects is covered.")
+    ] = None,
+    vis: Annotated[
+        Path | None, Option(metavar="IMG", help="Draw the anchors, and the objects they match, on this image.")
+    ] = None,
+    output: Annotated[Path, options.output("FILE", "Picture that --vis writes.")] = Path("anchors.png"),
+    optimize: Annotated[bool, Option("--optimize", help="Search for anchors that cover the objects better.")] = False,
+    per_cell: Annotated[
+        int | None, Option(min=1, max=100, metavar="N", help="Anchors per cell for --optimize.  [default: as now]")
+    ] = None,
+    seed: Annotated[int, Option(min=0, metavar="N", help="Seed of the random search of --optimize.")] = 0,
+    json_: options.Json = False,
+) -> None:
+    """Show the anchors and how well they cover a data set."""
+    check_options(config, min_coverage, vis, output, optimize, per_cell)
+    from retinacli.console import counter, message
+    from retinacli.render.anchors import picture_line, shortfall, show_anchors
+    from retinanet.config.schema import Config
+    from retinanet.config_file import load_config, override
+    from retinanet.data import open_dataset
+    from retinanet.dataset_analysis.anchor_coverage import data_coverage
+    from retinanet.dataset_analysis.anchor_picture import anchor_picture
+    from retinanet.dataset_analysis.anchor_search import search_config
+    from retinanet.io.pictures import write_picture
+
+    settings = load_config(config, set_ or []) if config else override(Config(), set_ or [])
+    dataset = open_dataset(settings.data, split) if config else None
+    coverage = better = None
+    if dataset is not None:
+        for note in dataset.notes:
+            message(note)
+        objects, coverage = data_coverage(settings, dataset)
+        if optimize:
+            with counter("sets of anchors") as progress:
+                better = search_config(settings, objects, per_cell, seed, progress)
+    if vis is not None:
+        picture = anchor_picture(settings, dataset, vis)
+        write_picture(picture.canvas, output)
+        message(picture_line(picture, output, split if config else None))
+    show_anchors(settings.anchors, coverage, better, json_)
+    if coverage is not None and min_coverage is not None and not coverage.share >= min_coverage:
+        fail(shortfall(coverage, min_coverage, settings.anchors.foreground_iou), 3)
+
+
+def check_options(
+    config: str | None, min_coverage: float | None, vis: Path | None, output: Path, optimize: bool, per_cell: int | None
+) -> None:
+    """Fail if an option needs another, or if -o cannot be the picture."""
+    if config is None and (optimize or min_coverage is not None):
+        name = "--optimize" if optimize else "--min-coverage"
+        fail(f"{name} needs the objects of a data set; name a CONFIG, such as bccd.yaml", 2)
+    if per_cell is not None and not optimize:
+        fail("--per-cell sets the number of anchors for --optimize; add --optimize", 2)
+    if vis is not None and output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        fail(f"-o {output}: expected a name that ends in .png or .jpg", 2)
+    if vis is not None and os.path.realpath(output) == os.path.realpath(vis):
+        fail(f"-o {output}: is the image of --vis; choose another file", 2)

@@ -1,0 +1,81 @@
+"""`retina predict`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from retinacli import options
+from retinacli.failure import fail
+
+
+def predict_command(
+    sources: Annotated[list[str], Argument(metavar="SOURCE", help="Image files, folders or glob patterns.")],
+    weights: Annotated[str, Option("-w", "--weights", metavar="WEIGHTS", help=options.DETECTOR)] = "coco",
+    vis: Annotated[bool, Option("--vis", help="Write copies of the images with the detections drawn.")] = False,
+    output: Annotated[Path, options.output("DIR", "Folder for the copies of --vis.")] = Path("predictions"),
+    score: Annotated[
+        float | None, Option(min=0, max=1, metavar="0..1", help="Score that detections must exceed.  [default: 0.3]")
+    ] = None,
+    thresholds: Annotated[
+        Path | None, Option(metavar="FILE", help="Score threshold of each class, from `retina eval --thresholds`.")
+    ] = None,
+    max_detections: Annotated[
+        int | None, Option(min=1, metavar="N", help="Maximum number of detections per image.")
+    ] = None,
+    classes: Annotated[
+        list[str] | None, Option(metavar="NAME,...", help="Report only these classes; repeatable.")
+    ] = None,
+    batch_size: options.BatchSize = 1,
+    save_coco: options.SaveCoco = None,
+    precision: options.OpenVinoPrecision = None,
+    device: options.Device = None,
+    json_: options.Json = False,
+) -> None:
+    """Detect objects in images."""
+    if score is not None and thresholds is not None:
+        fail("--score sets one threshold for all classes, --thresholds one for each class; use only one of them", 2)
+    options.check_exported([weights], "--precision" if precision else None, device)
+    from retinacli.console import message
+    from retinacli.render.predict import collect_predictions, show_predictions
+    from retinanet.detections import DEFAULT_SCORE_THRESHOLD
+    from retinanet.inference.detector import load
+    from retinanet.inference.predict import annotate, find_images, output_names, predict
+    from retinanet.inference.results import to_coco
+    from retinanet.io.atomic import write_text
+
+    threshold = DEFAULT_SCORE_THRESHOLD if score is None else score
+    place, numbers = options.device_for(weights, device), options.precision_for(weights, precision)
+    detector = load(weights, place, threshold, max_detections, thresholds, numbers)
+    labels = class_labels(classes, detector.classes)
+    files = find_images(sources)
+    results = predict(detector, files, batch_size, labels)
+    if vis:
+        results = annotate(results, output_names(files, output), detector.classes)
+    predictions = collect_predictions(results, len(files))
+    if save_coco is not None:
+        write_text(save_coco, json.dumps(to_coco(predictions, detector)))
+    show_predictions(predictions, detector, json_)
+    written = sum(item.fault is None for item in predictions)
+    if vis and written:
+        message(f"wrote {written} annotated image{'s' * (written > 1)} to {output}")
+    if written < len(predictions):
+        raise typer.Exit(1)
+
+
+def class_labels(names: Sequence[str] | None, classes: Sequence[str]) -> list[int] | None:
+    """The labels of the named classes; None if none is named. A class may have commas in its name."""
+    from retinanet.messages import did_you_mean
+
+    if not names:
+        return None
+    labels = []
+    for name in [part for given in names for part in ([given] if given in classes else given.split(","))]:
+        if name not in classes:
+            known = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
+            fail(f"--classes: unknown class {name!r}; {did_you_mean(name, classes) or f'expected {known}'}", 2)
+        labels.append(classes.index(name))
+    return labels

@@ -1,0 +1,33 @@
+"""How a command ends when it cannot do its work."""
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+LONGEST = 2000  # characters of a message, which may quote a name of any length from a user's file
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Print one line on stderr and exit.
+
+    Args:
+        code: 1 a file or the data is invalid, 2 wrong usage, 3 a required threshold is not met, 130 or 143 interrupted.
+    """
+    from retinanet.messages import printable
+
+    line = printable(message)
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+    print(f"retina: {line}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def check_writable(file: Path) -> None:
+    """Fail before the work starts if `file` clearly cannot be written."""
+    if os.path.isdir(file):
+        fail(f"{file}: cannot be written: it is a folder", 1)
+    folder = next(folder for folder in file.absolute().parents if os.path.exists(folder))
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        reason = "read-only for this user" if os.path.isdir(folder) else "a file"
+        fail(f"{file}: cannot be written: {folder} is {reason}", 1)

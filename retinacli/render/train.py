@@ -1,0 +1,105 @@
+"""A training run: its progress and its result."""
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as ProgressBar
+
+from retinacli.console import err, message
+from retinacli.render.evaluate import metrics_document, metrics_tables
+from retinacli.stop_signals import Stop
+
+if TYPE_CHECKING:
+    from retinanet.evaluation.evaluate import Evaluation
+    from retinanet.training.events import Done, Event, Plan, Progress, Stopped, Validation
+
+
+def show_training(run: "Iterable[Event]", stop: Stop) -> "tuple[Done | Stopped, Evaluation | None]":
+    """Show a run as it goes: one live line on a terminal, one line per logged step elsewhere.
+
+    Args:
+        stop: polled by the run from its plan on.
+    Returns: the last event, and the best evaluation of this process.
+    """
+    from retinanet.training import events
+
+    best: Evaluation | None = None
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[tail]}"))
+    with ProgressBar(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("", total=None, tail="", visible=False)
+        for event in run:
+            match event:
+                case events.Note():
+                    message(event.text)
+                case events.Plan():
+                    message(_plan_line(event))
+                    stop.polled = True
+                case events.Progress():
+                    head, tail = _progress_texts(event)
+                    bar.update(task, visible=True, description=head, tail=tail, completed=event.step, total=event.steps)
+                    if not err.is_terminal and (event.logged or event.step == 1):
+                        message(f"{head} {tail}")
+                case events.Validation():
+                    if event.best_epoch == event.epoch:
+                        best = event.evaluation
+                    message(_validation_line(event))
+                case events.Done() | events.Stopped():
+                    end = event
+    return end, best
+
+
+def show_result(done: "Done", best: "Evaluation | None", as_json: bool) -> None:
+    """Show the result of a finished run and its best evaluation."""
+    if as_json:
+        document = {"run": str(done.output), "steps": done.steps, "seconds": round(done.seconds, 1)}
+        document |= {"best_epoch": done.best_epoch, "best": best and metrics_document(best)}
+        print(json.dumps(document | {"replaced_images": done.replaced}))
+        return
+    if best is not None:
+        metrics_tables(best)
+    if done.replaced:
+        message(f"warning: number of unreadable images that were replaced by the next one: {done.replaced}")
+    message(f"done in {_duration(done.seconds)}: {done.steps} steps; the run is in {done.output}")
+    message(f"use it: retina predict IMAGE --vis -w {done.output}")
+
+
+def _plan_line(plan: "Plan") -> str:
+    validation = f", {plan.val_images} validation images" if plan.val_images else ""
+    return (
+        f"{plan.train_images} training images of {len(plan.classes)} classes{validation}; "
+        f"{plan.parameters / 1e6:.1f} million parameters; "
+        f"{plan.epochs} epochs, {plan.steps} steps of {plan.batch_size} images at learning rate {plan.lr:g}; "
+        f"loss {_loss_name(plan.loss, plan.loss_settings)}; {plan.device}; "
+        f"about {_duration(plan.seconds)} without evaluations; writes to {plan.output}"
+    )
+
+
+def _loss_name(classification: str, settings: dict[str, Any]) -> str:
+    """Such as "focal (gamma 2, alpha 0.25)"."""
+    values = (f"{name} {list(value) if isinstance(value, tuple) else f'{value:g}'}" for name, value in settings.items())
+    return f"{classification} ({', '.join(values)})" if settings else classification
+
+
+def _progress_texts(p: "Progress") -> tuple[str, str]:
+    """The text before and after the bar."""
+    head = f"epoch {p.epoch}/{p.epochs} step {p.step}/{p.steps}"
+    ap = f" AP {p.last_ap:.3f} best {p.best_ap:.3f}" if p.best_ap is not None else ""
+    tail = (
+        f"cls {p.cls:.3f} box {p.box:.3f} lr {p.lr:.2g} {p.images_per_second:.1f} images/s "
+        f"{p.memory / 2**30:.1f} GiB{ap} {_duration(p.seconds_left)} left"
+    )
+    return head, tail
+
+
+def _validation_line(v: "Validation") -> str:
+    m = v.evaluation.metrics
+    return f"epoch {v.epoch}: AP {m['AP']:.4f} AP50 {m['AP50']:.4f}; best AP {v.best:.4f} at epoch {v.best_epoch}"
+
+
+def _duration(seconds: float) -> str:
+    """Such as "3 h 05 min", "12 min", "40 s"."""
+    if seconds >= 3600:
+        return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02} min"
+    return f"{round(seconds / 60)} min" if seconds >= 90 else f"{seconds:.0f} s"
