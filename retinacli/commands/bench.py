@@ -47,7 +47,7 @@ class BenchRequest:
     device: Any
 
     def open(self, depth: int, size: int | None) -> "AbstractContextManager[Subject]":
-        """Opens the detector and the image. depth: of the backbone if there are no weights."""
+        """Open the detector and the image. depth: depth of the backbone if there are no weights."""
         from retinacli.console import message
         from retinanet.benchmark.subject import open_subject
 
@@ -67,25 +67,21 @@ def bench_command(
     image: Annotated[Path | None, Option(metavar="FILE", help="Image to use.  [default: a synthetic one]")] = None,
     against: Annotated[Baseline | None, Option(help="Compare with this detector of torchvision, in turns.")] = None,
     depth: Annotated[
-        list[int] | None,
-        Option(metavar="N...", help="Print the paper's table 1e for ResNets of these depths, as 50 101."),
+        list[int] | None, Option(metavar="N...", help="Table 1e: depths of the ResNet backbone, such as 50 101.")
     ] = None,
     scale: Annotated[
-        list[int] | None,
-        Option(
-            min=32, max=8192, metavar="N...", help="Print the paper's table 1e for these short sides, as 400 600 800."
-        ),
+        list[int] | None, Option(min=32, max=8192, metavar="N...", help="Table 1e: short sides, such as 400 600 800.")
     ] = None,
     data: Annotated[
-        str | None,
-        Option(metavar="CONFIG", help="Config file of the data for table 1e's AP.  [default: the checkpoint's]"),
+        str | None, Option(metavar="CONFIG", help="Config file whose data set to measure AP on in table 1e.")
     ] = None,
     device: options.Device = None,
     json_: options.Json = False,
 ) -> None:
     """Measure how long a detector takes for one image.
 
-    Reports the time of each stage; --against compares two detectors; --depth and --scale print the paper's table 1e.
+    Reports the time of each stage. --against compares with another detector. --depth and --scale print the paper's
+    table 1e: the time and, given WEIGHTS, the AP at several depths and scales.
     """
     depths, scales = depth or [], scale or []
     check_options(weights, size, against, depths, scales, data)

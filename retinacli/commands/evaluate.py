@@ -68,7 +68,7 @@ def eval_command(
         Path | None, Option(metavar="DIR", help="Write an HTML page with all results and the worst images.")
     ] = None,
     reference: Annotated[bool, Option("--reference", help=REFERENCE_HELP)] = False,
-    compare: Annotated[bool, Option("--compare", help="Compare two detectors, with 95 % intervals.")] = False,
+    compare: Annotated[bool, Option("--compare", help="Compare two WEIGHTS, with 95 % intervals.")] = False,
     engine_precision: options.OpenVinoPrecision = None,
     device: options.Device = None,
     json_: options.Json = False,
@@ -128,7 +128,7 @@ def evaluate_one(weights: str, inputs: EvalInput, outputs: EvalOutputs, json_: b
         write_text(outputs.save_coco, json.dumps(coco_results(results)))
     show_evaluation(evaluation, thresholds, diagnosis, json_)
     write_files(weights, inputs, outputs, evaluation, thresholds, diagnosis)
-    check_requirements(outputs, evaluation, thresholds)
+    check_results(outputs, evaluation, thresholds)
 
 
 def compare_two(weights: list[str], inputs: EvalInput, json_: bool) -> None:
@@ -195,9 +195,7 @@ def write_files(
         message(f"wrote {write_report(outputs.report, evaluation, diagnosis, thresholds, about)}")
 
 
-def check_requirements(
-    outputs: EvalOutputs, evaluation: "Evaluation", thresholds: "list[ClassThreshold] | None"
-) -> None:
+def check_results(outputs: EvalOutputs, evaluation: "Evaluation", thresholds: "list[ClassThreshold] | None") -> None:
     """Fail if a metric differs from the reference or a class cannot reach the required precision."""
     from retinacli.render.evaluate import differing_metrics
 

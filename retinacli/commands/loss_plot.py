@@ -25,10 +25,10 @@ def loss_plot_command(
     output: Annotated[Path, options.output("FILE", "Figure to write: .png, .pdf or .svg.")] = Path("loss-plot.png"),
     loss: Annotated[Loss, Option(help="The focal loss, or its variant FL* (paper, appendix A).")] = Loss.FOCAL,
     alpha: Annotated[
-        float | None, Option(parser=options.number(0, 1), metavar="0..1", help="Weight alpha_t.  [default: none]")
+        float | None, Option(parser=options.number(0, 1), metavar="0..1", help="Class weight alpha_t.")
     ] = None,
     shift: Annotated[
-        float | None, Option(parser=options.number(-100, 100), metavar="X", help="beta of focal_star.  [default: 1]")
+        float | None, Option(parser=options.number(-100, 100), metavar="X", help="Shift of focal_star.  [default: 1]")
     ] = None,
     gradient: Annotated[bool, Option("--gradient", help="Plot the derivative by x_t (paper, figure 6).")] = False,
     cdf: Annotated[Path | None, Option(metavar="WEIGHTS", help=CDF_HELP)] = None,
@@ -43,7 +43,10 @@ def loss_plot_command(
     device: options.Device = None,
     json_: options.Json = False,
 ) -> None:
-    """Plot the focal loss, as in the paper's figure 1."""
+    """Plot the focal loss, as in the paper's figure 1.
+
+    The options from --data to --device belong to --cdf.
+    """
     only_cdf = {"--data": data, "--split": split, "--set": set_, "--seed": seed, "--device": device}
     star = loss if loss is Loss.FOCAL_STAR else None
     check_options(

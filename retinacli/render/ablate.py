@@ -1,7 +1,7 @@
 """An ablation: its runs as they go, its tables beside those of the paper."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +50,9 @@ def _print_table(name: str, outcomes: "Sequence[Outcome]") -> None:
     ours = {outcome.value: outcome.mean["AP"] for outcome in outcomes if outcome.mean["AP"] is not None}
     papers = {outcome.value: outcome.paper["AP"] for outcome in outcomes if outcome.paper["AP"] is not None}
     if len(ours) > 1 and papers:
-        print(f"best here: {_best(ours)}; best in the paper: {_best(papers)}")
+        print(
+            f"best here: {max(ours, key=lambda v: ours[v])}; best in the paper: {max(papers, key=lambda v: papers[v])}"
+        )
 
 
 def _metrics(outcome: "Outcome") -> list[str]:
@@ -72,7 +74,3 @@ def _paper_metrics(outcome: "Outcome") -> list[str]:
     if (outcome.table, outcome.value) == ("prior", "none"):
         return ["diverged", "", ""]
     return [DASH if value is None else f"{value:.1f}" for value in outcome.paper.values()]
-
-
-def _best(aps: Mapping[str, float | None]) -> str:
-    return max(aps, key=lambda value: aps[value] or 0)
