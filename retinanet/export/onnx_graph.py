@@ -63,7 +63,7 @@ def _with_fixed_padding(model: RetinaNet) -> RetinaNet:
     """
     model = fold_for_inference(copy.deepcopy(model))
     model.anchors = types.MethodType(lambda *_: [], model)  # type: ignore[method-assign]
-    for module in model.trunk.modules():
+    for module in model.backbone.modules():
         if type(module).__name__ == "Conv2dSame":  # timm's
             assert isinstance(module, nn.Conv2d)
             module.forward = types.MethodType(_conv_with_fixed_padding, module)  # type: ignore[method-assign]

@@ -1,1 +1,1 @@
-"""The network of the paper (section 4): backbone, feature pyramid, subnets, anchors, and detections from raw outputs."""
+"""The network of the paper (section 4): backbone, feature pyramid, subnets, anchors; detections from its outputs."""

@@ -18,8 +18,8 @@ class AnchorShapes:
     An anchor of scale s and ratio r has area (size * s)^2 and height / width = r.
 
     sizes: L sides in pixels, of each level's square anchor of scale 1. scales, ratios: their product is the A anchors.
-    whole_pixels: as in torchvision: size * s is cut to a whole number, corners are rounded, and the stride is the padded
-        image's side over the number of cells, cut to a whole number.
+    whole_pixels: as in torchvision: size * s is rounded down, corners are rounded, and the stride is the padded image's
+        side over the number of cells, rounded down.
     """
 
     sizes: tuple[float, ...] = AnchorConfig.sizes

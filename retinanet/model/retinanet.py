@@ -1,4 +1,4 @@
-"""RetinaNet: a trunk, a feature pyramid and two subnets shared over its levels (paper, section 4)."""
+"""RetinaNet: a backbone, a feature pyramid and two subnets shared over its levels (paper, section 4)."""
 
 import math
 from collections.abc import Sequence
@@ -54,8 +54,9 @@ class Subnet(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, depth: int, outputs: int, norm: Literal["none", "gn"]):
         super().__init__()
-        # sigma 0.01 (paper, 4.1) fits 256 channels; a narrower tower would lose its signal layer by layer. One that keeps
-        # it (He et al. 2015) needs a smaller last sigma: at 0.01 the first logits spread by 1.9 around the prior's
+        # sigma 0.01 (paper, 4.1) suits 256 channels; in a narrower tower the signal would fade layer by layer. There
+        # the initialisation of He et al. 2015 keeps it; it needs a smaller last sigma, since with 0.01 the first logits
+        # would vary by 1.9 around the prior's
         wide = channels >= 256
         layers: list[nn.Module] = []
         for i in range(depth):
@@ -73,14 +74,15 @@ class Subnet(nn.Module):
         _zero_bias(self.predict)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: one level of the pyramid, (B, in_channels, H_l, W_l). Returns: (B, outputs, H_l, W_l)."""
         return self.predict(self.tower(x))
 
 
 class RetinaNet(nn.Module):
     """The detector; `forward` returns `Predictions` in training and in evaluation alike.
 
-    classes: K, foreground only. prior: score of every anchor at the start; None: 0.5, as a bias of zero gives it.
-    pixel_mean, pixel_std: RGB in 0..255; None: the trunk's own.
+    classes: K, foreground only. prior: score of every anchor before training; None: 0.5, from a bias of zero.
+    pixel_mean, pixel_std: RGB in 0..255; None: the backbone's own.
     """
 
     pixel_mean: Tensor
@@ -88,7 +90,7 @@ class RetinaNet(nn.Module):
 
     def __init__(
         self,
-        trunk: Backbone,
+        backbone: Backbone,
         classes: int,
         fpn_channels: int = 256,
         head_channels: int = 256,
@@ -104,34 +106,40 @@ class RetinaNet(nn.Module):
         self.classes = classes
         self.anchor_shapes = anchor_shapes
         per_cell = anchor_shapes.per_cell
-        self.trunk = trunk
-        self.fpn = FPN(trunk.channels, fpn_channels, p6_from)
+        self.trunk = backbone  # read as `backbone`; checkpoints name its tensors trunk.*
+        self.fpn = FPN(backbone.channels, fpn_channels, p6_from)
         self.cls_subnet = Subnet(fpn_channels, head_channels, head_depth, per_cell * classes, head_norm)
         self.box_subnet = Subnet(fpn_channels, head_channels, head_depth, per_cell * 4, head_norm)
         if prior is not None:
             assert self.cls_subnet.predict.bias is not None
             nn.init.constant_(self.cls_subnet.predict.bias, -math.log((1 - prior) / prior))  # paper, 4.1
-        mean = torch.tensor(pixel_mean or trunk.mean).reshape(1, 3, 1, 1)
-        std = torch.tensor(pixel_std or trunk.std).reshape(1, 3, 1, 1)
+        mean = torch.tensor(pixel_mean or backbone.mean).reshape(1, 3, 1, 1)
+        std = torch.tensor(pixel_std or backbone.std).reshape(1, 3, 1, 1)
         self.register_buffer("pixel_mean", mean, persistent=False)
         self.register_buffer("pixel_std", std, persistent=False)
         self._anchors: dict[tuple, list[Tensor]] = {}
 
-    def forward(self, images: Tensor, sizes: Tensor | None = None) -> Predictions:
-        """Predict at every anchor.
+    @property
+    def backbone(self) -> Backbone:
+        return self.trunk
 
-        images: (B, 3, H, W) RGB in 0..255, uint8 or float; H and W multiples of 32.
-        sizes: (B, 2) int, the height and width that each image fills; what lies outside is padding, zero after
-            normalisation. None: all of it.
+    def forward(self, images: Tensor, sizes: Tensor | None = None) -> Predictions:
+        """Class logits and box deltas of every anchor.
+
+        Args:
+            images: (B, 3, H, W) RGB in 0..255, uint8 or float; H and W multiples of 32.
+            sizes: (B, 2) int, height and width of each image without its padding, which becomes zero after the
+                normalisation. None: no image is padded.
         """
-        pyramid = self.fpn(self.trunk(self.normalize(images, sizes)))
-        logits = [_rows(self.cls_subnet(p), self.classes) for p in pyramid]
-        deltas = [_rows(self.box_subnet(p), 4) for p in pyramid]
         height, width = images.shape[-2:]
+        features = self.backbone(self.normalize(images, sizes))  # C3..C5, (B, C_l, H_l, W_l)
+        pyramid = self.fpn(features)  # P3..P7, (B, fpn_channels, H_l, W_l)
+        logits = [_rows(self.cls_subnet(p), self.classes) for p in pyramid]  # L of (B, R_l, K)
+        deltas = [_rows(self.box_subnet(p), 4) for p in pyramid]  # L of (B, R_l, 4)
         return Predictions(logits, deltas, self.anchors((height, width), images.device))
 
     def keep_classes(self, labels: Sequence[int]) -> None:
-        """Predict these of the classes alone, in this order; what is left scores as before."""
+        """Predict only the classes `labels`, in this order; their scores stay as they are."""
         predict = self.cls_subnet.predict
         assert predict.bias is not None
         with torch.no_grad():
@@ -143,7 +151,7 @@ class RetinaNet(nn.Module):
         self.classes = len(labels)
 
     def normalize(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
-        """(B, 3, H, W) raw pixels -> zero mean, unit deviation, zero padding."""
+        """(B, 3, H, W) pixels -> zero mean, unit deviation, zero padding. sizes: as in `forward`."""
         images = (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
         if sizes is None:
             return images
@@ -153,25 +161,26 @@ class RetinaNet(nn.Module):
         return images * (rows[:, None, :, None] & columns[:, None, None, :])
 
     def anchors(self, size: tuple[int, int], device: torch.device | str = "cpu") -> list[Tensor]:
-        """Anchors of P3..P7 for images of `size` (height, width), multiples of 32; those of the last size are kept."""
+        """Anchors of P3..P7 for images of `size` (height, width), multiples of 32; the last ones are cached."""
         key = (size, str(device))
         if key not in self._anchors:
-            with torch.inference_mode(False):  # training may meet them again
+            with torch.inference_mode(False):  # training may use the cached ones too
                 self._anchors = {key: image_anchors(size, self.anchor_shapes, device)}
         return self._anchors[key]
 
 
 def make_model(model: ModelConfig, anchors: AnchorConfig, classes: int, pretrained: bool | None = None) -> RetinaNet:
-    """RetinaNet as configured. `pretrained` overrides the configuration where the weights come from elsewhere.
+    """The RetinaNet of a config.
 
+    pretrained: in place of `model.pretrained`, whether to load ImageNet weights: not where a checkpoint brings all.
     Raises: ConfigError as `make_backbone` does.
     """
     norm = model.trunk_norm or ("frozen_bn" if model.pretrained else "bn")
     frozen = model.freeze_stages if model.freeze_stages is not None else 2 * model.pretrained
     from_imagenet = model.pretrained if pretrained is None else pretrained
-    trunk = make_backbone(model.backbone, from_imagenet, norm, frozen, model.stride_in_1x1)
+    backbone = make_backbone(model.backbone, from_imagenet, norm, frozen, model.stride_in_1x1)
     return RetinaNet(
-        trunk,
+        backbone,
         classes,
         fpn_channels=model.fpn_channels,
         head_channels=model.head_channels,

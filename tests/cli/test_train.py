@@ -184,7 +184,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (
             "data: shapes\nmodel: {backbone: resnet5}",
             [],
-            "model.backbone: unknown trunk 'resnet5'; did you mean resnet50?",
+            "model.backbone: unknown backbone 'resnet5'; did you mean resnet50?",
         ),
         (
             "data: shapes",

@@ -237,8 +237,8 @@ def test_efficientnet_lite0_takes_the_packaged_weights():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet-50", "model.backbone: unknown trunk 'resnet-50'; did you mean resnet50?"),
-        ("swin", "model.backbone: unknown trunk 'swin'; expected resnet18, .* or timm:NAME"),
+        ("resnet-50", "model.backbone: unknown backbone 'resnet-50'; did you mean resnet50?"),
+        ("swin", "model.backbone: unknown backbone 'swin'; expected resnet18, .* or timm:NAME"),
         ("timm:resnet18x", "model.backbone: timm .* has no model 'resnet18x'; did you mean timm:resnet18"),
         (
             "timm:vit_tiny_patch16_224",
@@ -275,7 +275,7 @@ def test_without_network_the_message_says_what_to_do(offline):
     with pytest.raises(ConfigError) as error:
         make_backbone("resnet18", True, "frozen_bn", 2)
     assert str(error.value) == (
-        f"model.backbone: ImageNet weights of resnet18 are not at hand (no network); lay {FILE} into {offline}, "
+        f"model.backbone: the ImageNet weights of resnet18 cannot be loaded (no network); put {FILE} into {offline}, "
         "or train from scratch with model.pretrained=false"
     )
 

@@ -70,7 +70,7 @@ CONFIGS = [
     bad("anchors beyond all", "anchors: {scales: [1e300]}", "anchors.scales is [1e+300], expected 1e-06 to 1,000,000"),
     bad("infinite rate", "train: {lr: .inf}", "train.lr is inf, expected a finite number"),
     bad("no pixels", "data: {max_pixels: 0}", "data.max_pixels is 0, expected 1,024 to 2,147,483,648"),
-    bad("trunk by path", "data: shapes\nmodel: {backbone: ../../etc/passwd}", "unknown trunk '../../etc/passwd'"),
+    bad("trunk by path", "data: shapes\nmodel: {backbone: ../../etc/passwd}", "unknown backbone '../../etc/passwd'"),
     bad(
         "trunk from the web", "data: shapes\nmodel: {backbone: 'timm:hf-hub:me/evil'}", "has no model 'hf-hub:me/evil'"
     ),
