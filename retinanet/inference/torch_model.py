@@ -116,7 +116,7 @@ class TorchModel:
         network = self.network
         with ExitStack() as hooks:
             hooks.enter_context(network.register_forward_pre_hook(hook))
-            for part in (network.trunk, network.fpn, network):
+            for part in (network.backbone, network.fpn, network):
                 hooks.enter_context(part.register_forward_hook(hook))
             yield
 
