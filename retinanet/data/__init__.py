@@ -1,4 +1,4 @@
-"""Data sets as a config names them."""
+"""Data sets: reading, transforms and batches; `open_dataset` opens the one that a config names."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +13,9 @@ __all__ = ["Dataset", "Sample", "open_dataset"]
 
 
 def open_dataset(data: DataConfig, split: str) -> Dataset:
-    """The part of `data` that `split` names: "train", "val", or a split of the data set's own, such as "test".
+    """The split "train" or "val" of a config, or another split of the same data set by its name, such as "test".
 
-    Raises: ConfigError if it is not set, DataError if it cannot be read.
+    Raises: ConfigError if data.train or data.val is not set; DataError if the split cannot be read.
     """
     configured = {"train": data.train, "val": data.val}
     part = configured.get(split, SplitConfig(name=split))
@@ -33,9 +33,9 @@ def open_dataset(data: DataConfig, split: str) -> Dataset:
             skip_empty=data.skip_empty and split == "train",
         )
         return replace(dataset, max_pixels=data.max_pixels)
-    except OSError as error:  # a folder that may not be listed, a name too long
+    except OSError as error:  # such as a folder without permission, or a name that is too long
         raise DataError(f"{error.filename or data.root}: cannot be read: {error.strerror or error}") from None
     except DataError as error:
         if data.source is None or Path(data.root).is_dir():
             raise
-        raise DataError(f"{error}; the data is to be had at {data.source}") from None
+        raise DataError(f"{error}; the data can be downloaded from {data.source}") from None

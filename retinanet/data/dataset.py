@@ -1,4 +1,4 @@
-"""One split of a data set, held as columns, and the samples cut from it."""
+"""One split of a data set, stored as columns, and its samples."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,8 @@ class Sample:
     """One image with its objects.
 
     image: (H, W, 3) uint8, RGB. boxes: (M, 4) float32, xyxy pixels of `image`. labels: (M,) int64 in 0..K-1.
-    crowd: (M,) bool. annotation_ids: (M,) int64. original_size: (height, width) of the decoded, turned file.
+    crowd: (M,) bool. annotation_ids: (M,) int64. original_size: (height, width) of the image before
+    any transform, turned as EXIF says.
     """
 
     image: np.ndarray
@@ -30,7 +31,7 @@ class Sample:
 
 
 class Strings:
-    """Immutable list of strings in two arrays, so that worker processes share its pages."""
+    """Immutable list of strings in two arrays, whose memory forked worker processes share."""
 
     def __init__(self, strings: Iterable[str]):
         encoded = [string.encode("utf-8", "surrogateescape") for string in strings]
@@ -45,14 +46,17 @@ class Strings:
         return self.bytes[start : self.ends[index]].tobytes().decode("utf-8", "surrogateescape")
 
 
+Fault = Literal["not-finite", "no-area", "outside"]
+
+
 @dataclass(frozen=True)
 class Skipped:
-    """n objects that a reader left out for one fault.
+    """The n objects that a reader left out because of one kind of fault in their boxes.
 
-    annotation_ids, image_ids: (n,) int64. files: n, of their images.
+    annotation_ids, image_ids: (n,) int64. files: n, the files of their images.
     """
 
-    fault: Literal["not-finite", "no-area", "outside"]
+    fault: Fault
     annotation_ids: np.ndarray
     image_ids: np.ndarray
     files: Strings
@@ -62,14 +66,15 @@ class Skipped:
 class Dataset:
     """N images with M objects; `dataset[i]` reads image i and returns its `Sample`.
 
-    classes: K names. category_ids: (K,), the id that each label has outside (COCO's have gaps).
-    folder: where `files` lie. image_ids: (N,) int64. sizes: (N, 2) int32, height and width.
-    sizes_annotated: whether `sizes` were written by the annotator, which decides how EXIF orientation is read.
+    classes: K names. category_ids: (K,), the id of each class in the annotation file (COCO's have gaps).
+    folder: of `files`. image_ids: (N,) int64. sizes: (N, 2) int32, height and width.
+    sizes_annotated: whether `sizes` are from the annotations: then they decide whether an image is turned as EXIF says.
     first_object: (N + 1,) int64; objects first_object[i]:first_object[i + 1] belong to image i.
-    boxes: (M, 4) float64, xywh pixels as annotated, 0-based. areas: (M,) float64, square pixels (COCO's mask area where given).
+    boxes: (M, 4) float64, xywh pixels as annotated, 0-based. areas: (M,) float64, square pixels (COCO's
+    mask area where given).
     labels: (M,) int32. crowd: (M,) bool. annotation_ids: (M,) int64.
-    notes: what a reader of the data should know, one line each. skipped: the objects left out, one entry per fault.
-    max_pixels: as `read_image` takes it.
+    notes: messages about the data, one line each. skipped: the objects left out, one entry per kind of fault.
+    max_pixels: as in `read_image`.
     """
 
     classes: tuple[str, ...]
@@ -98,7 +103,7 @@ class Dataset:
         return len(self.image_ids)
 
     def take(self, indices: np.ndarray) -> "Dataset":
-        """The images `indices` (n,) with their objects, in that order, each as often as it is named. Without notes."""
+        """The images `indices` (n,) with their objects, in that order and with repetitions. Without notes."""
         counts = np.diff(self.first_object)[indices]
         ends = np.cumsum(counts)
         rows = np.arange(counts.sum()) + np.repeat(self.first_object[indices] - (ends - counts), counts)
@@ -122,7 +127,7 @@ class Dataset:
         return read_image(self.folder / self.files[index], self.annotated_size(index), self.max_pixels)
 
     def annotated_size(self, index: int) -> tuple[int, int] | None:
-        """Height and width of image `index` as the annotator wrote them, if so."""
+        """Height and width of image `index` in the annotations; None if they do not give them."""
         height, width = self.sizes[index].tolist()
         return (height, width) if self.sizes_annotated else None
 
@@ -145,7 +150,7 @@ class Dataset:
 
 
 def blank_sample(image_id: int, file: str) -> Sample:
-    """Stands for an image that cannot be read: 32 x 32 black pixels, no objects, original size 0 x 0."""
+    """The sample in place of an image that cannot be read: 32 x 32 black pixels, no objects, original size 0 x 0."""
     none = np.zeros(0, np.int64)
     image, boxes = np.zeros((32, 32, 3), np.uint8), np.zeros((0, 4), np.float32)
     return Sample(image, boxes, none, none.astype(bool), none, image_id, (0, 0), file)

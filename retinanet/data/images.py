@@ -1,10 +1,11 @@
 """Image files to RGB pixels.
 
-Pillow decodes, not OpenCV: their pixels are equal and their times close (2.5 and 2.2 ms per image of COCO), but the
-libjpeg and libpng inside OpenCV write to stderr and offer no way to stop them.
+Pillow decodes, not OpenCV: their pixels are equal and their times similar (2.5 and 2.2 ms per image of COCO), but
+OpenCV's libjpeg and libpng write to stderr, which cannot be turned off.
 """
 
 import ctypes
+import functools
 import logging
 import os
 import stat
@@ -32,17 +33,9 @@ OF_SUFFIX = {
     ".ppm": "PPM",
     ".pgm": "PPM",
 }
-FORMATS = tuple(dict.fromkeys(OF_SUFFIX.values()))  # of those that Pillow knows, others start programs: EPS Ghostscript
-LARGEST = MAX_PIXELS
-BAND = 2**20  # pixels
-TEXT_START = 60  # bytes of a text that are looked at and shown
-
-Image.MAX_IMAGE_PIXELS = LARGEST // 2  # Pillow refuses twice as many, whatever we allow
-# What Pillow cannot overlook, it raises; the rest (odd metadata, many pixels) is no concern of the user's.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-logging.getLogger("PIL").addHandler(logging.NullHandler())
-with suppress(OSError, AttributeError):  # libtiff, below Pillow, writes what it finds to stderr
-    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
+FORMATS = tuple(dict.fromkeys(OF_SUFFIX.values()))  # some of Pillow's others start programs: EPS starts Ghostscript
+BAND_PIXELS = 2**20
+TEXT_START_BYTES = 60  # of a text file, shown in the message
 
 
 def read_image(
@@ -51,11 +44,10 @@ def read_image(
     """Pixels of an image file, (H, W, 3) uint8 RGB; of 16 bits the high byte, of several frames the first.
 
     Args:
-        annotated_size: (height, width) that the annotator saw. It decides whether the EXIF orientation is followed;
-            without it, the image is turned as EXIF says.
-        max_pixels: a file whose header claims more is not decoded.
-    Raises: DataError if the file cannot be read whole, claims too many pixels, or has the annotated size neither as
-        stored nor turned.
+        annotated_size: (height, width) in the annotations. The image is turned as EXIF says, unless it has this size as
+            it is stored.
+        max_pixels: a file whose header names more pixels is not decoded.
+    Raises: DataError if the file is not complete, has too many pixels, or has not the annotated size, stored or turned.
     """
     with _opened(path, max_pixels) as image:
         if image.mode == "F":
@@ -73,10 +65,9 @@ def read_image(
 def image_size(
     path: Path | str, annotated_size: tuple[int, int] | None = None, max_pixels: int = DataConfig.max_pixels
 ) -> tuple[int, int]:
-    """(height, width) that `read_image` gives, from the file's header alone.
+    """(height, width) of the pixels that `read_image` returns, from the file's header alone.
 
-    Raises: DataError if the header cannot be read, claims too many pixels, or has the annotated size neither as stored
-        nor turned.
+    Raises: DataError if the header cannot be read, or has too many pixels or not the annotated size, stored or turned.
     """
     with _opened(path, max_pixels) as image:
         stored = image.height, image.width
@@ -84,7 +75,7 @@ def image_size(
             return stored
         turned = False
         with suppress(Exception):
-            # Pillow's size of a TIFF is the turned one already.
+            # Pillow already gives the turned size of a TIFF
             turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
         size = stored[::-1] if turned else stored
         if annotated_size not in (None, size):
@@ -93,26 +84,26 @@ def image_size(
 
 
 def format_and_frames(path: Path | str) -> tuple[str | None, bool]:
-    """What the header of an image file tells beside its size. Raises: DataError.
+    """The format of an image file where its suffix is that of another, and whether the file has several frames.
 
-    Returns: the format, such as "PNG", where the file's name ends in another's suffix; and whether the file is animated
-        or has several pages.
+    Returns: the format, such as "PNG", or None where the suffix is right; True for an animation or several pages.
+    Raises: DataError if the header cannot be read.
     """
     with _opened(path) as image:
-        camera = image.format == "MPO"  # a JPEG with others behind it
+        camera = image.format == "MPO"  # a JPEG followed by others, as some cameras write them
         kind = "JPEG" if camera else image.format
         named = OF_SUFFIX.get(Path(path).suffix.lower(), kind)
         return kind if kind != named else None, not camera and getattr(image, "is_animated", False)
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    """(H, W, 3) uint8 of a decoded image; in bands, since Pillow converts and hands over by copies of it all."""
+    """(H, W, 3) uint8 of a decoded image, converted in bands: Pillow would make copies of the whole image."""
     pixels = np.empty((image.height, image.width, 3), np.uint8)
-    rows = max(1, BAND // image.width)
+    rows = max(1, BAND_PIXELS // image.width)
     for top in range(0, image.height, rows):
         whole = rows >= image.height
         band = image if whole else image.crop((0, top, image.width, min(top + rows, image.height)))
-        if image.mode.startswith("I"):  # Pillow's convert() would clip 16 bits to 255
+        if image.mode.startswith("I"):  # Pillow's convert() would clip values of 16 bits to 255
             pixels[top : top + rows] = (np.asarray(band).clip(0, 65535) >> 8)[:, :, None]
         else:
             pixels[top : top + rows] = np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
@@ -127,17 +118,32 @@ def _wrong_size(path: Path | str, stored: tuple[int, int], annotated: tuple[int,
     )
 
 
+@functools.cache
+def _configure_pillow() -> None:
+    """Settings that Pillow and libtiff have only for a whole process, made when the first image is opened.
+
+    Without them Pillow refuses images that data.max_pixels allows, and warnings about harmless faults in files reach
+    stderr; whatever prevents reading is raised as an error.
+    """
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses twice as many
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    with suppress(OSError, AttributeError):  # Pillow may be built without libtiff
+        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
+
+
 @contextmanager
-def _opened(path: Path | str, max_pixels: int = LARGEST) -> Iterator[Image.Image]:
-    """The image with its header read; whatever Pillow raises inside becomes a DataError."""
+def _opened(path: Path | str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """The image with its header read. Whatever Pillow raises in the block becomes a DataError."""
+    _configure_pillow()
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe may take forever
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe can block forever
             raise DataError(f"{path}: is a folder, a device or a pipe; expected an image file", "unreadable-image")
-        # Given a path, Pillow maps some files into memory, and Pillow 13 then scrambles a TIFF with an orientation.
+        # given a path, Pillow maps some files into memory, and Pillow 13 then scrambles a TIFF with an orientation
         with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > max_pixels:
-                claimed = f"{image.width} x {image.height} = {image.width * image.height:,} pixels"
-                raise DataError(f"{path}: claims {claimed}; data.max_pixels is {max_pixels:,}", "unreadable-image")
+                pixels = f"{image.width} x {image.height} = {image.width * image.height:,} pixels"
+                raise DataError(f"{path}: has {pixels}; data.max_pixels is {max_pixels:,}", "unreadable-image")
             yield image
     except DataError:
         raise
@@ -146,7 +152,7 @@ def _opened(path: Path | str, max_pixels: int = LARGEST) -> Iterator[Image.Image
     except UnidentifiedImageError as error:
         raise DataError(f"{path}: {_unidentified(path)}", "unreadable-image") from error
     except Image.DecompressionBombError as error:
-        message = f"{path}: claims more than {LARGEST:,} pixels, the most that are read"
+        message = f"{path}: has more than {MAX_PIXELS:,} pixels, the most that can be read"
         raise DataError(message, "unreadable-image") from error
     except Exception as error:  # a damaged file can raise anything: OSError, SyntaxError, struct.error, ...
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -157,7 +163,7 @@ def _opened(path: Path | str, max_pixels: int = LARGEST) -> Iterator[Image.Image
 def _unidentified(path: Path | str) -> str:
     """What a file is in which Pillow sees no image."""
     with open(path, "rb") as file:
-        start = file.read(TEXT_START)
+        start = file.read(TEXT_START_BYTES)
     if not start:
         return "is empty"
     text = start.decode("ascii", "ignore")

@@ -1,4 +1,4 @@
-"""Samples -> batches: the order of the images, random transforms, padding, worker processes."""
+"""Batches: samples padded to one size, made by worker processes."""
 
 import ctypes
 import multiprocessing
@@ -29,7 +29,7 @@ class Batch:
 
     sizes: (B, 2) int64, height and width without the padding.
     boxes: B of (M, 4) float32 xyxy pixels. labels: B of (M,) int64. crowd: B of (M,) bool.
-    samples: B, without pixels. faults: why images were replaced by the next one, or left blank.
+    samples: B, without pixels. faults: why images could not be read, one line each.
     """
 
     images: Tensor
@@ -53,7 +53,7 @@ class Batch:
 
 
 class Loader(DataLoader):
-    """Raises a worker's DataError as the one line that it is, without the worker's traceback."""
+    """A `DataLoader` that raises a worker's DataError without the worker's traceback: as one line."""
 
     def __iter__(self) -> Any:
         try:
@@ -65,12 +65,12 @@ class Loader(DataLoader):
 def train_loader(
     view: TrainSamples, order: AspectRatioBatchSampler, workers: int, pin_memory: bool = False
 ) -> DataLoader:
-    """Batches in `order`, made by `workers` processes (0: by this one)."""
+    """Batches in the order of the sampler `order`, made by `workers` processes (0: by this process)."""
     return _loader(view, workers, pin_memory, batch_sampler=order)
 
 
 def eval_loader(view: EvalSamples, batch_size: int, workers: int, pin_memory: bool = False) -> DataLoader:
-    """Every image once; images of like shape share a batch, so that little is padding."""
+    """Every image once; images of similar aspect ratio share a batch, for little padding."""
     shapes = view.dataset.sizes.astype(np.float64)
     order = np.argsort(shapes[:, 0] / np.maximum(shapes[:, 1], 1), kind="stable")
     batches = [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
@@ -78,7 +78,7 @@ def eval_loader(view: EvalSamples, batch_size: int, workers: int, pin_memory: bo
 
 
 def collate(items: Sequence[tuple[Sample, list[str]]]) -> Batch:
-    """Pad images to one size, a multiple of 32, in channels-last memory, which OpenCV's pixels already have."""
+    """A batch whose images are padded to one size, a multiple of 32, in channels-last memory, as OpenCV has them."""
     samples = [sample for sample, _ in items]
     images, sizes = pad([sample.image for sample in samples])
     return Batch(
@@ -93,7 +93,7 @@ def collate(items: Sequence[tuple[Sample, list[str]]]) -> Batch:
 
 
 def _loader(view: TrainSamples | EvalSamples, workers: int, pin_memory: bool, batch_sampler) -> DataLoader:
-    # forked workers share the data set's columns; they never touch the device
+    # forked workers share the memory of the data set's columns; they never use the device
     fork = workers and "fork" in multiprocessing.get_all_start_methods()
     return Loader(
         view,  # type: ignore[arg-type]
@@ -103,19 +103,19 @@ def _loader(view: TrainSamples | EvalSamples, workers: int, pin_memory: bool, ba
         pin_memory=pin_memory,
         persistent_workers=False,
         multiprocessing_context="fork" if fork else None,
-        worker_init_fn=_quiet_worker,
-        generator=torch.Generator(),  # its own, so that the run's is drawn from by training alone
+        worker_init_fn=_set_up_worker,
+        generator=torch.Generator(),  # its own, so that the loader draws nothing from the run's
     )
 
 
-def _quiet_worker(_: int) -> None:
-    cv2.setNumThreads(0)  # one process, one core
-    # a signal to a whole group of processes is the run's to handle; a second SIGTERM is its own word to end
+def _set_up_worker(_: int) -> None:
+    cv2.setNumThreads(0)  # each worker uses one core
+    # the run itself handles a signal that reaches all of its processes; a second SIGTERM ends the worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-    if sys.platform == "linux":  # elsewhere a worker sees within five seconds that its run is dead
+    if sys.platform == "linux":  # elsewhere a worker notices within five seconds that its run is dead
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    # a run that ends while it takes a batch's file descriptors: the thread that hands them out would print a traceback
+    # if the run ends while it receives a batch, the worker's thread that sends it would print a traceback
     sys.excepthook = lambda *_: None
 
 

@@ -1,4 +1,4 @@
-"""Transforms of a `Sample`: each returns a new one whose boxes match its pixels; chance comes from `rng` alone."""
+"""Transforms of a `Sample`: each returns a new one whose boxes match its pixels; randomness comes only from `rng`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -68,9 +68,9 @@ def resize(sample: Sample, resizing: Resizing) -> Sample:
 
 
 def resized_size(size: tuple[int, int], resizing: Resizing) -> tuple[int, int]:
-    """(height, width) in pixels that `resize` gives to an image of `size` (height, width).
+    """(height, width) in pixels after the `resize` of an image of `size` (height, width).
 
-    Sides are rounded half up as in detectron2; by `float` and `float_opencv` cut, as in torchvision.
+    Sides are rounded half up, as in detectron2; with the float methods they are rounded down, as in torchvision.
     """
     scale = min(resizing.short_side / min(size), resizing.long_side / max(size))
     rounding = 0.0 if resizing.method.startswith("float") else 0.5
@@ -79,14 +79,15 @@ def resized_size(size: tuple[int, int], resizing: Resizing) -> tuple[int, int]:
 
 
 def padded(side: Any) -> Any:
-    """A side in pixels, or an array of them, as `pad` makes it."""
+    """A side in pixels, or an array of them, rounded up to the next multiple of 32 as in `pad`."""
     return -(-side // PAD_MULTIPLE) * PAD_MULTIPLE
 
 
 def pad(images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """B images (H_i, W_i, 3) as one array (B, H, W, 3), zero at the right and bottom; H and W are multiples of 32.
+    """B images (H_i, W_i, 3) in one array, padded with zeros at the right and bottom.
 
-    uint8, or float32 if one of them is. With (B, 2) int64, height and width without the padding.
+    Returns: (B, H, W, 3), uint8, or float32 if an image is; H and W are multiples of 32. (B, 2) int64, height and width
+        of each image without the padding.
     """
     sizes = np.array([image.shape[:2] for image in images], np.int64)
     height, width = (padded(side) for side in sizes.max(axis=0).tolist())
@@ -121,7 +122,7 @@ def photometric(sample: Sample, rng: np.random.Generator, strength: float) -> Sa
     brightness, contrast, saturation, hue = rng.uniform(-1, 1, 4) * strength * (32, 0.5, 0.5, 18)
     levels = np.arange(256)
     exposed = cv2.LUT(sample.image, _table(levels * (1 + contrast) + brightness))
-    # In 8 bits OpenCV counts hue in steps of two degrees, 0 to 179.
+    # in 8 bits OpenCV's hue has steps of two degrees, 0 to 179
     channels = [_table((levels + round(hue)) % 180), _table(levels * (1 + saturation)), _table(levels)]
     hsv = cv2.LUT(cv2.cvtColor(exposed, cv2.COLOR_RGB2HSV), np.stack(channels, axis=-1)[None])
     return replace(sample, image=cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
@@ -130,10 +131,10 @@ def photometric(sample: Sample, rng: np.random.Generator, strength: float) -> Sa
 def random_crop(sample: Sample, rng: np.random.Generator, smallest: float = 0.5, least_visible: float = 0.4) -> Sample:
     """Cut out a rectangle whose sides are `smallest` to 1 of the image's.
 
-    Boxes are clipped to it and objects outside it dropped. An object of which less than `least_visible` of its box
-    remains becomes crowd: its anchors are then ignored, neither taught as the object nor as background.
-    At least one object that is no crowd stays where there is one: if no crop is found that does it, the sample is
-    returned as it came.
+    Boxes are clipped to it and objects outside it dropped. An object whose box keeps less than `least_visible` of its
+    area becomes a crowd: its anchors are then neither foreground nor background.
+    A crop keeps at least one object that is no crowd, if there is one; if no such crop is found, the sample is returned
+    unchanged.
     """
     height, width = sample.image.shape[:2]
     x1, y1, x2, y2 = sample.boxes.T
@@ -162,7 +163,7 @@ def augment(
 ) -> Sample:
     """Crop, flip and recolour a sample for training.
 
-    crop, flip, vertical_flip: how probable each is, 0 to 1. jitter: the strength of `photometric`, 0 to 1.
+    crop, flip, vertical_flip: probability of each, 0 to 1. jitter: strength of `photometric`, 0 to 1.
     """
     if rng.random() < crop:
         sample = random_crop(sample, rng)

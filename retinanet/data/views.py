@@ -1,4 +1,4 @@
-"""A data set as training and evaluation see it: resized, and transformed at random."""
+"""The samples of training, transformed at random and resized, and those of evaluation, only resized."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,12 @@ from retinanet.errors import DataError
 
 
 class TrainSamples:
-    """A data set seen through resize and random transforms, keyed by (seed, epoch, image) so that workers change nothing."""
+    """Samples after random transforms and a resize; keys are (epoch, image index).
+
+    The randomness depends only on (seed, epoch, image), so the number of workers changes nothing.
+
+    resizings: one is drawn for each sample.
+    """
 
     def __init__(self, dataset: Dataset, resizings: Sequence[Resizing], augmentation: AugmentConfig, seed: int):
         self.dataset, self.resizings, self.augmentation, self.seed = dataset, resizings, augmentation, seed
@@ -27,7 +32,7 @@ class TrainSamples:
 
 
 class EvalSamples:
-    """A data set resized, in its own order; an image that cannot be read is a blank one without a size of its own."""
+    """Resized samples in the order of the data set; an image that cannot be read becomes a `blank_sample`."""
 
     def __init__(self, dataset: Dataset, resizing: Resizing):
         self.dataset, self.resizing = dataset, resizing
@@ -43,7 +48,7 @@ class EvalSamples:
 
 
 def _readable(dataset: Dataset, index: int) -> tuple[Sample, list[str]]:
-    """Sample `index`, or the next one that can be read, with why."""
+    """Sample `index`, or the next one that can be read, and why the others cannot."""
     faults: list[str] = []
     for offset in range(len(dataset)):
         try:

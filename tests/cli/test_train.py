@@ -224,8 +224,8 @@ def test_coco_yaml_is_found_from_any_folder(tmp_path: Path):
     result = retina("train", "coco.yaml", cwd=tmp_path)
     assert result.code == 1
     assert result.err == (
-        f"retina: {tmp_path}/coco: no such folder; data.root (--set data.root=DIR) tells where the data lies; "
-        "the data is to be had at https://cocodataset.org/#download "
+        f"retina: {tmp_path}/coco: no such folder; data.root (--set data.root=DIR) must be the data set's folder; "
+        "the data can be downloaded from https://cocodataset.org/#download "
         "(train2017.zip, val2017.zip, annotations_trainval2017.zip)\n"
     )
     assert list(tmp_path.iterdir()) == []

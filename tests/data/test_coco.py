@@ -95,7 +95,7 @@ def test_chosen_classes_stand_in_the_order_given(read):
     ("classes", "message"),
     [
         (["cat"], 'val.json: has no class "cat"; the nearest is "car"'),
-        (["car", "dog", "car"], "val.json: the classes asked for, car, dog, car, name one twice"),
+        (["car", "dog", "car"], "val.json: data.classes has a name twice: car, dog, car"),
     ],
 )
 def test_classes_at_fault(read, classes, message):
@@ -114,7 +114,8 @@ def test_classes_at_fault(read, classes, message):
         ),
         (
             [[20, 0, 5, 5], [0, 10, 5, 5], [-5, 0, 5, 5], [0, -5, 5, 5], [21, 0, 5, 5]],
-            "has the box [20.0, 0.0, 5.0, 5.0], outside its 20 x 10 pixels. It was skipped; 4 like it (51, 52, 53, ...).",
+            "has the box [20.0, 0.0, 5.0, 5.0], outside its 20 x 10 pixels. "
+            "It was skipped; 4 like it (51, 52, 53, ...).",
         ),
         (
             [[0, 0, float("nan"), 5], [0, 0, float("inf"), 5]],
@@ -183,7 +184,8 @@ def test_a_box_that_touches_the_image_is_kept(read):
         *(
             (
                 changed("images", 0, "file_name", value=name),
-                f'val.json: images[0] has the file name "{name}"; expected one relative to the image folder, without ".."',
+                f'val.json: images[0] has the file name "{name}"; '
+                'expected a path inside the image folder, without ".."',
             )
             for name in ("/etc/passwd", "../street.jpg", "a/../../b.jpg", "C:\\street.jpg", "..\\street.jpg")
         ),
@@ -203,7 +205,7 @@ def test_missing_data(tmp_path, missing, kind):
     with pytest.raises(DataError) as raised:
         read_coco(tmp_path / "images", tmp_path / "val.json", None)
     path = tmp_path / missing
-    assert str(raised.value) == f"{path}: no such {kind}; data.root (--set data.root=DIR) tells where the data lies"
+    assert str(raised.value) == f"{path}: no such {kind}; data.root (--set data.root=DIR) must be the data set's folder"
 
 
 def test_sizes_that_are_missing_come_from_the_headers(read, tmp_path):
@@ -276,7 +278,7 @@ def test_roboflow_layout(tmp_path):
         ({"name": "val", "images": "a"}, "{root}: a split needs images and annotations, or only a name"),
         (
             {"images": "a", "annotations": "b"},
-            "{root}/a: no such folder; data.root (--set data.root=DIR) tells where the data lies",
+            "{root}/a: no such folder; data.root (--set data.root=DIR) must be the data set's folder",
         ),
         (
             {"images": ".", "annotations": "."},
@@ -294,4 +296,4 @@ def test_root_is_missing(tmp_path):
     root = tmp_path / "coco"
     with pytest.raises(DataError) as raised:
         open_split(root, name="val")
-    assert str(raised.value) == f"{root}: no such folder; data.root (--set data.root=DIR) tells where the data lies"
+    assert str(raised.value) == f"{root}: no such folder; data.root (--set data.root=DIR) must be the data set's folder"

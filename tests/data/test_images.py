@@ -128,9 +128,9 @@ def test_a_broken_exif_block_is_overlooked(tmp_path):
         (b"\x00\x00\x01\x00 an icon", "{path}: not an image, or of an unknown format (12 bytes)"),
         (
             png_header(13_378, 13_377),
-            "{path}: claims 13378 x 13377 = 178,957,506 pixels; data.max_pixels is 178,956,970",
+            "{path}: has 13378 x 13377 = 178,957,506 pixels; data.max_pixels is 178,956,970",
         ),
-        (png_header(65_536, 32_769), "{path}: claims more than 2,147,483,648 pixels, the most that are read"),
+        (png_header(65_536, 32_769), "{path}: has more than 2,147,483,648 pixels, the most that can be read"),
     ],
     ids=["missing", "empty", "text", "PostScript", "icon", "bomb", "larger bomb"],
 )

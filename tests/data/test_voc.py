@@ -102,7 +102,7 @@ def test_sizes_that_are_missing_come_from_the_headers(voc, size):
         (page(entry("dog", (1, "one", 2, 2))), "{xml}: could not convert string to float: 'one'"),
         (
             page(filename="../a.png"),
-            '{xml} has the file name "../a.png"; expected one relative to the image folder, without ".."',
+            '{xml} has the file name "../a.png"; expected a path inside the image folder, without ".."',
         ),
     ],
 )
@@ -122,7 +122,7 @@ def test_a_page_or_an_image_is_missing(voc):
     (images / "a.png").unlink()
     with pytest.raises(DataError) as raised:
         read_voc(images, annotations)
-    assert str(raised.value) == f'{annotations}/a.xml: no image for it in {images}; looked for "b.png" and a.*'
+    assert str(raised.value) == f'{annotations}/a.xml: its image is not in {images}; looked for "b.png" and a.*'
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_a_page_or_an_image_is_missing(voc):
             3941,
             [
                 (
-                    'Annotations: annotation 3153 (image 238, "BloodImage_00338.jpg") has width 0; boxes need width > 0. '
-                    "It was skipped; 1 like it (3197)."
+                    'Annotations: annotation 3153 (image 238, "BloodImage_00338.jpg") has width 0; '
+                    "boxes need width > 0. It was skipped; 1 like it (3197)."
                 )
             ],
         ),

@@ -506,4 +506,4 @@ def test_a_voc_page_without_its_image(tmp_path: Path):
         (tmp_path / "ImageSets" / "Main" / f"{split}.txt").write_text("a\n")
     (finding,) = check_of(tmp_path).findings
     assert (finding.level, finding.code, finding.split) == ("error", "missing-image", "train")
-    assert finding.text.startswith(f"{tmp_path}/Annotations/a.xml: no image for it")
+    assert finding.text.startswith(f"{tmp_path}/Annotations/a.xml: its image is not in")

@@ -112,7 +112,9 @@ CHECKPOINTS = [
     read_checked_metadata("config of 19 GB", claim("model", **LARGE), FIT),
     read_checked_metadata("config of a larger trunk", claim("model", backbone="resnet152"), FIT),
     read_checked_metadata("config of 1000 anchors", claim("anchors", scales=[1.0] * 333), FIT),
-    read_checked_metadata("config of another trunk", claim("model", backbone="resnet19"), "unknown backbone 'resnet19'"),
+    read_checked_metadata(
+        "config of another trunk", claim("model", backbone="resnet19"), "unknown backbone 'resnet19'"
+    ),
     read_checked_metadata("classes without end", metadata(classes=json.dumps(["x"] * 10**6)), DAMAGED),
     read_checked_metadata(
         "a million classes",

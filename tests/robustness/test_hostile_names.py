@@ -141,7 +141,7 @@ def test_a_picture_of_another_format_than_its_name_is_read(place: Path, in_proce
 
 def test_the_limit_of_pixels_holds_in_each_command(place: Path, in_process):
     limit = "data.max_pixels=16383"  # a picture has 16384
-    told = "claims 128 x 128 = 16,384 pixels; data.max_pixels is 16,383"
+    told = "has 128 x 128 = 16,384 pixels; data.max_pixels is 16,383"
     assert told in in_process("check", "coco.yaml", "--json", "--set", limit).out
     assert told in in_process("check", "coco.yaml", "--json", "--fast", "--set", limit).out
     assert told in in_process("train", "coco.yaml", "-o", "out", "--set", limit).err

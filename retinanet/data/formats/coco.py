@@ -1,4 +1,4 @@
-"""COCO's annotation JSON to a `Dataset`."""
+"""Reads COCO's annotation JSON."""
 
 import json
 import re
@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from retinanet.data.dataset import Dataset
-from retinanet.data.formats import build as columns
+from retinanet.data.formats.build import RawColumns, build_dataset, check_relative, header_sizes
 from retinanet.errors import DataError
 from retinanet.io.size_limits import read_bytes
 from retinanet.messages import one_line
 
-MAX_BYTES = 2**33  # Objects365's has 5 GB
+MAX_BYTES = 2**33  # of an annotation file; that of Objects365 has 5 GB
 
-# Two thirds of the train2017 file; cut before the parser sees them, loading takes half the time and half the memory.
+# Polygons are two thirds of the train2017 file: without them the parser takes half the time and half the memory.
 # A quote inside a JSON string is escaped, so `"segmentation":` is always a key.
 POLYGONS = re.compile(rb'"segmentation"\s*:\s*\[[^"{}]*\]')
 
@@ -25,15 +25,15 @@ POLYGONS = re.compile(rb'"segmentation"\s*:\s*\[[^"{}]*\]')
 def read_coco(images: Path, annotations: Path, classes: Sequence[str] | None = None) -> Dataset:
     """The images of folder `images` with the boxes of a COCO JSON file; labels follow ascending category ids.
 
-    Boxes without area, outside their image or not finite are skipped, with a note.
+    Boxes that have no area, lie outside their image or are not finite are skipped with a note.
 
     Args:
         classes: the names to keep, in their new order; None keeps all.
-    Raises: DataError if the folder or the file is absent, or the file is not of COCO's format.
+    Raises: DataError if the folder or the file is absent, or the file has not COCO's format.
     """
     for path, kind in ((annotations, "annotation file"), (images, "image folder")):
         if not path.exists():
-            raise DataError(f"{path}: no such {kind}; data.root (--set data.root=DIR) tells where the data lies")
+            raise DataError(f"{path}: no such {kind}; data.root (--set data.root=DIR) must be the data set's folder")
     where = annotations.name
     pictures, objects, categories = _tables(annotations)
     category_ids = _unique_ids(where, "categories", categories)
@@ -43,13 +43,13 @@ def read_coco(images: Path, annotations: Path, classes: Sequence[str] | None = N
     image_ids = _unique_ids(where, "images", pictures)
     files = _column(where, "images", pictures, "file_name", _is_text, "a string")
     for index, file in enumerate(files):
-        columns.check_relative(file, f"{where}: images[{index}]")
+        check_relative(file, f"{where}: images[{index}]")
     annotated = all(picture.get("height") and picture.get("width") for picture in pictures)
     if annotated:
         sides = [_column(where, "images", pictures, side, _is_side, "a number >= 1") for side in ("height", "width")]
         sizes = np.array(sides).T
     else:
-        sizes = columns.header_sizes(images, files)
+        sizes = header_sizes(images, files)
 
     annotation_ids = _unique_ids(where, "annotations", objects)
     boxes = _column(where, "annotations", objects, "bbox", _is_box, "4 numbers, [x, y, width, height]")
@@ -57,11 +57,10 @@ def read_coco(images: Path, annotations: Path, classes: Sequence[str] | None = N
         where, "annotations", objects, "area", lambda area: area is None or _is_number(area), "a number", None
     )
     crowd = _column(where, "annotations", objects, "iscrowd", lambda crowd: crowd in (0, 1), "0 or 1", 0)
-    return columns.build(
+    raw = RawColumns(
         source=where,
         names=[names[index] for index in ascending],
         category_ids=category_ids[ascending].tolist(),
-        classes=classes,
         folder=images,
         files=files,
         image_ids=image_ids,
@@ -74,10 +73,11 @@ def read_coco(images: Path, annotations: Path, classes: Sequence[str] | None = N
         crowd=np.array(crowd, bool),
         annotation_ids=annotation_ids,
     )
+    return build_dataset(raw, classes)
 
 
 def _tables(annotations: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Images, annotations and categories of a COCO file, as they stand there."""
+    """The lists of images, annotations and categories of a COCO file."""
     where, keys = annotations.name, ("images", "annotations", "categories")
     document = _load(annotations)
     for key in keys:
@@ -117,17 +117,17 @@ def _column(
     expected: str,
     default: Any = MISSING,
 ) -> list[Any]:
-    """The entries' values of one field. Raises DataError at the first that is missing or not valid."""
+    """The value of one field in each entry. Raises DataError for the first that is missing or not valid."""
     values = [entry.get(field, default) for entry in entries]
     for index, value in enumerate(values):
         if value is MISSING:
             raise DataError(f'{where}: {table}[{index}] has no "{field}"; expected {expected}')
         if not valid(value):
-            raise DataError(f"{where}: {table}[{index}] has {field} {_shown(value)}; expected {expected}")
+            raise DataError(f"{where}: {table}[{index}] has {field} {_abridged(value)}; expected {expected}")
     return values
 
 
-def _shown(value: Any) -> str:
+def _abridged(value: Any) -> str:
     try:
         return textwrap.shorten(json.dumps(value), 80)
     except RecursionError:
@@ -150,7 +150,7 @@ def _unique_ids(where: str, table: str, entries: list[dict[str, Any]]) -> np.nda
 
 
 def _references(where: str, objects: list[dict[str, Any]], field: str, ids: np.ndarray, table: str) -> np.ndarray:
-    """Position in `ids`, which are unique, of the id that each annotation names."""
+    """For each annotation, the index in `ids`, which are unique, of the id in `field`."""
     named = np.array(_column(where, "annotations", objects, field, _is_integer, "an integer"), np.int64)
     order = np.argsort(ids)
     positions = order[np.searchsorted(ids, named, sorter=order).clip(max=len(ids) - 1)]
@@ -183,4 +183,6 @@ def _is_box(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    return type(value) is str and value.encode("utf-8", "ignore").decode() == value  # JSON may hold half a character
+    return (
+        type(value) is str and value.encode("utf-8", "ignore").decode() == value
+    )  # JSON can contain half a surrogate pair

@@ -1,4 +1,4 @@
-"""Recognises a data set's format by the files that are there."""
+"""Recognises the format of a data set by its files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,19 +24,19 @@ def open_split(
 
     Args:
         root: the data set's folder.
-        images, annotations: image folder and annotations inside `root`: a .json file is COCO's, a folder of .xml VOC's
-            (of split `name` where ImageSets/Main lists it, else all), a folder of .txt YOLO's. Without them, the split
-            `name` is looked for in the usual layouts of the three.
+        images, annotations: image folder and annotations inside `root`. A .json file is read as COCO, a folder of .xml
+            files as VOC (only the files that ImageSets/Main lists for the split `name`, if it does), a folder of .txt
+            files as YOLO. Without the two, the split `name` is looked for in the usual layouts of all three formats.
         classes: the names to keep, in their new order; None keeps all.
         skip_empty: leave out the images without objects.
-    Raises: DataError if nothing is recognised, no image is left, or a file is at fault.
+    Raises: DataError if no format is recognised, no image is left, or a file is invalid.
     """
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder; data.root (--set data.root=DIR) tells where the data lies")
+        raise DataError(f"{root}: no such folder; data.root (--set data.root=DIR) must be the data set's folder")
     if images is not None and annotations is not None:
-        dataset = _given(root, name, root / images, root / annotations, classes)
+        dataset = _open_paths(root, name, root / images, root / annotations, classes)
     elif name is not None and images is None and annotations is None:
-        dataset = _named(root, name, classes)
+        dataset = _open_named(root, name, classes)
     else:
         raise DataError(f"{root}: a split needs images and annotations, or only a name")
     if skip_empty:
@@ -46,12 +46,14 @@ def open_split(
     return dataset
 
 
-def _given(root: Path, name: str | None, images: Path, annotations: Path, classes: Sequence[str] | None) -> Dataset:
+def _open_paths(
+    root: Path, name: str | None, images: Path, annotations: Path, classes: Sequence[str] | None
+) -> Dataset:
     if annotations.suffix.lower() == ".json":
         return read_coco(images, annotations, classes)
     for folder in (images, annotations):
         if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder; data.root (--set data.root=DIR) tells where the data lies")
+            raise DataError(f"{folder}: no such folder; data.root (--set data.root=DIR) must be the data set's folder")
     if any(annotations.glob("*.xml")):
         split = root / "ImageSets" / "Main" / f"{name}.txt"
         stems = list(filter(None, read_lines(split))) if split.is_file() else None
@@ -61,7 +63,7 @@ def _given(root: Path, name: str | None, images: Path, annotations: Path, classe
     raise DataError(f"{annotations}: no annotations found; expected a .json file, or a folder of .xml or .txt files")
 
 
-def _named(root: Path, name: str, classes: Sequence[str] | None) -> Dataset:
+def _open_named(root: Path, name: str, classes: Sequence[str] | None) -> Dataset:
     coco = root / "annotations" / f"instances_{name}.json"
     if coco.is_file():
         images = root / "images" / name
@@ -71,7 +73,7 @@ def _named(root: Path, name: str, classes: Sequence[str] | None) -> Dataset:
         return read_coco(roboflow.parent, roboflow, classes)
     voc = root / "ImageSets" / "Main" / f"{name}.txt"
     if voc.is_file():
-        return _given(root, name, root / "JPEGImages", root / "Annotations", classes)
+        return _open_paths(root, name, root / "JPEGImages", root / "Annotations", classes)
     if sources := split_sources(root, name):
         return read_yolo(sources, None, read_names(root), classes)
     for images, labels in (
@@ -82,5 +84,6 @@ def _named(root: Path, name: str, classes: Sequence[str] | None) -> Dataset:
             return read_yolo([images], labels, read_names(root, labels), classes)
     raise DataError(
         f'{root}: no split "{name}"; looked for annotations/instances_{name}.json, {name}/_annotations.coco.json, '
-        f"ImageSets/Main/{name}.txt, {name} in data.yaml, images/{name} with labels/{name}, {name}/images with {name}/labels"
+        f"ImageSets/Main/{name}.txt, {name} in data.yaml, images/{name} with labels/{name}, "
+        f"{name}/images with {name}/labels"
     )

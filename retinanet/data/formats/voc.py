@@ -1,4 +1,4 @@
-"""Pascal VOC's XML files to a `Dataset`."""
+"""Reads Pascal VOC's XML files."""
 
 import os
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ from xml.etree import ElementTree
 import numpy as np
 
 from retinanet.data.dataset import Dataset
-from retinanet.data.formats import build as columns
+from retinanet.data.formats.build import RawColumns, build_dataset, check_relative, header_sizes
 from retinanet.data.images import SUFFIXES
 from retinanet.errors import DataError
 from retinanet.io.size_limits import read_bytes
 from retinanet.messages import one_line
 
-MAX_BYTES = 2**23  # of one image's objects; some 20,000
+MAX_BYTES = 2**23  # of one image's XML file: some 20,000 objects
 
 
 def read_voc(
@@ -23,14 +23,14 @@ def read_voc(
 ) -> Dataset:
     """The images of a VOC split with their boxes; `difficult` objects are crowd.
 
-    Labels follow the sorted class names of the whole folder, so that all its splits agree. VOC's pixels are 1-based and
-    inclusive (VOC2012 development kit): only xmin and ymin lose 1. A box with xmax = xmin is no pixel wide: a slip of
-    the annotator's, skipped with a note as are boxes outside their image.
+    Labels follow the sorted class names of the whole folder, so that all its splits have the same. VOC's pixels are
+    1-based and inclusive (VOC2012 development kit), so 1 is subtracted only from xmin and ymin. A box with xmax = xmin
+    is taken as a mistake and skipped with a note, as are boxes outside their image.
 
     Args:
-        annotations: folder of XML files. stems: the split's, without suffix; None takes every file.
+        annotations: folder of XML files. stems: their names without suffix in this split; None takes every file.
         classes: the names to keep, in their new order; None keeps all.
-    Raises: DataError if a named XML file is absent or at fault, or its image is absent.
+    Raises: DataError if an XML file of the split, or its image, is missing or invalid.
     """
     pages = {path.stem: _read_page(path) for path in sorted(annotations.glob("*.xml"))}
     names = sorted({entry.name for page in pages.values() for entry in page.objects})
@@ -47,17 +47,16 @@ def read_voc(
     annotated = all(all(page.size) for page in split)
     low, high = corners[:, :2], corners[:, 2:]
     label_of = {name: label for label, name in enumerate(names)}
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is skipped
+    with np.errstate(over="ignore", invalid="ignore"):  # boxes that are not finite are skipped later
         boxes = np.concatenate([low - 1, high - low + (high > low)], axis=1)
-    return columns.build(
+    raw = RawColumns(
         source=annotations.name,
         names=names,
         category_ids=range(1, len(names) + 1),
-        classes=classes,
         folder=images,
         files=files,
         image_ids=np.arange(1, len(split) + 1),
-        sizes=np.array([page.size for page in split]) if annotated else columns.header_sizes(images, files),
+        sizes=np.array([page.size for page in split]) if annotated else header_sizes(images, files),
         sizes_annotated=annotated,
         image_index=np.repeat(np.arange(len(split)), counts),
         boxes=boxes,
@@ -66,6 +65,7 @@ def read_voc(
         crowd=np.array([entry.difficult for entry in objects], bool),
         annotation_ids=np.arange(1, len(objects) + 1),
     )
+    return build_dataset(raw, classes)
 
 
 class _Object(NamedTuple):
@@ -84,7 +84,7 @@ class _Page(NamedTuple):
 
 class _NoDoctype(ElementTree.TreeBuilder):
     def doctype(self, name: str, pubid: str, system: str) -> None:
-        """A document type may define entities that expand without bound."""
+        """Refuses a document type: it could define entities that expand without bound."""
         raise ValueError("has a DOCTYPE, which annotations do not need")
 
 
@@ -124,14 +124,14 @@ def _text(entry: ElementTree.Element, tag: str) -> str:
 
 
 def _image_of(images: Path, annotations: Path, stem: str, file: str) -> str:
-    """The image's name inside `images`: what the XML says if that exists, else the XML's own stem."""
+    """The image's name inside `images`: the one that the XML gives if it exists, else the stem with an image suffix."""
     if file:
-        columns.check_relative(file, f"{annotations / stem}.xml")
+        check_relative(file, f"{annotations / stem}.xml")
     candidates = [file] * bool(file) + [stem + suffix for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES))]
     for candidate in candidates:
-        if os.path.isfile(images / candidate):  # of a path too long it says no, where pathlib raises
+        if os.path.isfile(images / candidate):  # False for a path that is too long, where pathlib raises
             return candidate
     raise DataError(
-        f'{annotations / stem}.xml: no image for it in {images}; looked for "{candidates[0]:.200}" and {stem}.*',
+        f'{annotations / stem}.xml: its image is not in {images}; looked for "{candidates[0]:.200}" and {stem}.*',
         "missing-image",
     )

@@ -1,4 +1,4 @@
-"""YOLO's text files to a `Dataset`."""
+"""Reads YOLO's text files."""
 
 import os
 from collections.abc import Sequence
@@ -8,62 +8,63 @@ from typing import Any
 import numpy as np
 
 from retinanet.data.dataset import Dataset
-from retinanet.data.formats import build as columns
+from retinanet.data.formats.build import RawColumns, build_dataset, header_sizes
 from retinanet.data.images import SUFFIXES
 from retinanet.errors import DataError
 from retinanet.io.safe_yaml import read_mapping
 from retinanet.io.size_limits import read_bytes
 from retinanet.messages import one_line
 
-MAX_BYTES = 2**28  # of a list of images; of 2 million or more
+MAX_BYTES = 2**28  # of a text file; a list of 2 million images
 
 
 def read_yolo(
     sources: Sequence[Path], labels: Path | None, names: Sequence[str], classes: Sequence[str] | None = None
 ) -> Dataset:
-    """Images with the boxes of their text files, `class cx cy w h` as fractions of the turned image.
+    """Images with the boxes of their text files: lines `class cx cy w h`, as fractions of the (turned) image.
 
     A line `class x1 y1 x2 y2 x3 y3 ...`, a polygon, becomes its bounding box. An image without a text file has no
     objects. The category ids are YOLO's class indices.
 
     Args:
-        sources: folders of images, or text files that list images. labels: the folder of text files, laid out as the
-            one folder in `sources`; None finds each by putting `labels` for the last `images` in the image's path.
+        sources: folders of images, or text files that list images. labels: the folder of text files, with the same
+            subfolders as the single folder in `sources`; None: each lies where `labels` replaces the last `images` in
+            the image's path.
         names: of all classes. classes: the names to keep, in their new order; None keeps all.
-    Raises: DataError on a line of another form, a class index beyond `names`, or an unreadable image header.
+    Raises: DataError for an invalid line, a class index beyond `names`, or an image header that cannot be read.
     """
     images = [image for source in sources for image in _images_of(source)]
     folder = Path(os.path.commonpath([image.parent for image in images])) if images else Path()
-    owners, indices, fractions = [], [], []
-    for owner, image in enumerate(images):
+    image_index, indices, fractions = [], [], []
+    for i, image in enumerate(images):
         text = _label_path(image) if labels is None else labels / image.relative_to(sources[0])
         for index, box in _read_labels(text.with_suffix(".txt"), len(names)):
-            owners.append(owner)
+            image_index.append(i)
             indices.append(index)
             fractions.append(box)
     files = [image.relative_to(folder).as_posix() for image in images]
-    sizes = columns.header_sizes(folder, files)
+    sizes = header_sizes(folder, files)
     x1, y1, x2, y2 = np.array(fractions, np.float64).reshape(-1, 4).T
-    height, width = sizes[np.array(owners, np.int64)].T
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is skipped
+    height, width = sizes[np.array(image_index, np.int64)].T
+    with np.errstate(over="ignore", invalid="ignore"):  # boxes that are not finite are skipped later
         boxes = np.stack([x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height], axis=1)
-    return columns.build(
+    raw = RawColumns(
         source=labels.name if labels else sources[0].name,
         names=names,
         category_ids=range(len(names)),
-        classes=classes,
         folder=folder,
         files=files,
         image_ids=np.arange(1, len(images) + 1),
         sizes=sizes,
         sizes_annotated=False,
-        image_index=np.array(owners, np.int64),
+        image_index=np.array(image_index, np.int64),
         boxes=boxes,
-        areas=np.full(len(owners), np.nan),
+        areas=np.full(len(image_index), np.nan),
         labels=np.array(indices, np.int64),
-        crowd=np.zeros(len(owners), bool),
-        annotation_ids=np.arange(1, len(owners) + 1),
+        crowd=np.zeros(len(image_index), bool),
+        annotation_ids=np.arange(1, len(image_index) + 1),
     )
+    return build_dataset(raw, classes)
 
 
 def read_names(root: Path, labels: Path | None = None) -> list[str]:
@@ -94,7 +95,7 @@ def read_data_yaml(root: Path) -> dict[str, Any]:
     path = root / "data.yaml"
     if not path.is_file():
         return {}
-    # as text: a class may be called "no" or "1"
+    # as text, since a class may be called "no" or "1"
     return read_mapping(path, "train, val and names", as_text=True, error=DataError)
 
 
@@ -104,9 +105,9 @@ def read_lines(file: Path) -> list[str]:
 
 
 def split_sources(root: Path, name: str) -> list[Path]:
-    """The image folders or list files that root/data.yaml gives for a split; none if it does not name the split.
+    """The image folders or list files that root/data.yaml names for a split; none if the split is not in it.
 
-    Raises: DataError if what it names does not exist.
+    Raises: DataError if one does not exist.
     """
     document = read_data_yaml(root)
     entries = document.get(name) or []
@@ -114,17 +115,17 @@ def split_sources(root: Path, name: str) -> list[Path]:
     for entry in [entries] if isinstance(entries, str) else entries:
         if not isinstance(entry, str):
             raise DataError(f"{root / 'data.yaml'}: {name} holds lists or mappings; expected a path, or a list of them")
-        # Exports carry paths of the machine they were made on: `path` may be absent here, and Roboflow writes
-        # ../train/images for train/images.
+        # exported files have paths of the machine that wrote them: `path` may not exist here, and Roboflow writes
+        # ../train/images for train/images
         bases = [root / str(document.get("path") or ""), root]
         candidates = [base / tail for base in bases for tail in (entry, entry.removeprefix("../"))]
-        found = next((path for path in candidates if os.path.exists(path)), None)
-        if found is None:
+        source = next((path for path in candidates if os.path.exists(path)), None)
+        if source is None:
             raise DataError(
                 f"{root / 'data.yaml'}: {name} names {entry:.200}, which does not exist; looked for "
                 f"{candidates[0]!s:.200}"
             )
-        sources.append(found)
+        sources.append(source)
     return sources
 
 
@@ -149,7 +150,7 @@ def _read_labels(file: Path, n_classes: int) -> list[tuple[int, tuple[float, flo
     """Class index and (x1, y1, x2, y2) of each line, as fractions of the image; none if the file is absent."""
     if not os.path.isfile(file):
         return []
-    found = []
+    objects = []
     for number, line in enumerate(read_lines(file), start=1):
         where = f"{file}, line {number}"
         try:
@@ -172,5 +173,5 @@ def _read_labels(file: Path, n_classes: int) -> list[tuple[int, tuple[float, flo
             raise DataError(
                 f"{where}: has class {index:g}; expected 0 to {n_classes - 1}, as there are {n_classes} names"
             )
-        found.append((int(index), box))
-    return found
+        objects.append((int(index), box))
+    return objects
