@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from retinanet.config.schema import AnchorConfig
     from retinanet.dataset_analysis.anchor_coverage import Coverage, Share
     from retinanet.dataset_analysis.anchor_picture import Picture
-    from retinanet.dataset_analysis.anchor_search import Found
+    from retinanet.dataset_analysis.anchor_search import SearchResult
 
 
-def show_anchors(anchors: "AnchorConfig", coverage: "Coverage | None", better: "Found | None", as_json: bool) -> None:
+def show_anchors(anchors: "AnchorConfig", coverage: "Coverage | None", better: "SearchResult | None", as_json: bool) -> None:
     """Show anchors and, if there are any, their coverage and the result of a search for better ones."""
     if as_json:
         print(json.dumps(anchors_document(anchors, coverage, better)))
@@ -28,7 +28,7 @@ def show_anchors(anchors: "AnchorConfig", coverage: "Coverage | None", better: "
         _search_table(better, anchors)
 
 
-def anchors_document(anchors: "AnchorConfig", coverage: "Coverage | None", better: "Found | None") -> dict[str, Any]:
+def anchors_document(anchors: "AnchorConfig", coverage: "Coverage | None", better: "SearchResult | None") -> dict[str, Any]:
     return {
         "anchors": _shapes(anchors),
         "coverage": coverage and {"share": coverage.share, **asdict(coverage)},
@@ -110,7 +110,7 @@ def _coverage_tables(coverage: "Coverage", anchors: "AnchorConfig") -> None:
     print_table(worst)
 
 
-def _search_table(better: "Found", anchors: "AnchorConfig") -> None:
+def _search_table(better: "SearchResult", anchors: "AnchorConfig") -> None:
     made = table("Search for better anchors", "anchors", "per cell", "coverage", "mean IoU")
     for name, f in (("before", better.before), ("after", better.after)):
         row(made, name, f.per_cell, f"{f.coverage:.4f}", f"{f.mean_iou:.4f}")
@@ -120,12 +120,12 @@ def _search_table(better: "Found", anchors: "AnchorConfig") -> None:
     print(_yaml(better, anchors))
 
 
-def _searched(better: "Found") -> dict[str, tuple[float, ...]]:
+def _searched(better: "SearchResult") -> dict[str, tuple[float, ...]]:
     """The values that the search chooses, by their keys in a config."""
     return {"sizes": better.anchors.sizes, "scales": better.anchors.scales, "ratios": better.anchors.ratios}
 
 
-def _yaml(better: "Found", anchors: "AnchorConfig") -> str:
+def _yaml(better: "SearchResult", anchors: "AnchorConfig") -> str:
     """The block to paste into a config, with the IoU thresholds that are not the defaults."""
     lines = ["anchors:"]
     for name, values in _searched(better).items():

@@ -1,1 +1,1 @@
-"""What a data set holds: faults that would spoil a run, and how well the anchors cover its objects."""
+"""Analysis of a data set: faults that would spoil a training run, and how well the anchors cover its objects."""

@@ -1,7 +1,7 @@
-"""Coverage: how well the best anchor of each object overlaps it, without a look at any pixel.
+"""Coverage: the IoU of each object with its best anchor, from the annotations alone.
 
-Of one shape, the anchor that overlaps an object most stands in the cell nearest to the object's centre: moving away
-along either axis shrinks what the two share and nothing else. So A * L anchors per object tell what all of them would.
+Of all anchors of one shape, the one in the cell nearest to the object's centre shares the largest area with the object.
+So only A * L anchors per object need to be compared.
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,21 @@ from retinanet.errors import DataError
 from retinanet.model.anchors import STRIDES, AnchorShapes, cell_anchors
 
 LEVELS = ("P3", "P4", "P5", "P6", "P7")
-SIZES = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, np.inf)}  # COCO's areas, upper end excluded
-CHUNK = 1 << 16  # objects at once: about 40 MB of temporaries for 9 anchors
-WORST = 10
+SIZES = {
+    "small": (0, 32**2),
+    "medium": (32**2, 96**2),
+    "large": (96**2, np.inf),
+}  # COCO's areas in square pixels, upper end excluded
+OBJECTS_PER_CHUNK = 1 << 16  # about 40 MB of temporaries for 9 anchors
+WORST = 10  # number of objects that a coverage lists
 
 
 @dataclass(frozen=True)
 class Objects:
-    """M objects as training sees them after the resize; an object counts once per short side.
+    """M objects after the resize of training; in multi-scale training each object is there once per short side.
 
     boxes: (M, 4) float64 xyxy pixels of the resized image. image_sizes: (M, 2) int64, its height and width.
-    indices: (M,) int64, rows in the data set's columns. images: (M,) int64, indices of images.
+    indices: (M,) int64, of the objects in the data set's columns. images: (M,) int64, of their images.
     """
 
     boxes: np.ndarray
@@ -37,9 +41,10 @@ class Objects:
 
 @dataclass(frozen=True)
 class Share:
-    """Objects of one kind. covered: best IoU >= foreground_iou; ignored: below that, >= background_iou; missed: the rest.
+    """The coverage of one group of objects, by the IoU of each with its best anchor.
 
-    mean_iou: of their best anchors; None without objects.
+    objects: their number. covered: how many have IoU >= foreground_iou; ignored: below that, but >= background_iou;
+    missed: below background_iou. mean_iou: None without objects.
     """
 
     name: str
@@ -52,7 +57,7 @@ class Share:
 
 @dataclass(frozen=True)
 class WorstObject:
-    """width, height: pixels after the resize. iou: of its best anchor."""
+    """An object of low IoU. width, height: pixels after the resize. iou: with its best anchor."""
 
     file: str
     annotation_id: int
@@ -64,9 +69,9 @@ class WorstObject:
 
 @dataclass(frozen=True)
 class Coverage:
-    """All objects, and the same by the level of the best anchor, by COCO's sizes (original pixels) and by class.
+    """The coverage of all objects, and by the level of the best anchor, by COCO's sizes in original pixels, by class.
 
-    worst: the objects of the lowest IoU, lowest first; one that is seen at several short sides stands there once.
+    worst: the objects of lowest IoU, lowest first; each at most once, also in multi-scale training.
     """
 
     all: Share
@@ -82,16 +87,19 @@ class Coverage:
 
 
 def data_coverage(config: Config, dataset: Dataset) -> tuple[Objects, Coverage]:
-    """The objects of `dataset` as `config` trains on them, and how its anchors cover them. Raises: DataError."""
+    """The objects of `dataset` in the training of `config`, and how its anchors cover them.
+
+    Raises: DataError if there are no objects.
+    """
     a = config.anchors
     objects = resized_objects(dataset, training_resizings(config.data, config.train.augment))
     return objects, coverage(dataset, objects, AnchorShapes.from_config(a), a.foreground_iou, a.background_iou)
 
 
 def resized_objects(dataset: Dataset, resizings: Sequence[Resizing]) -> Objects:
-    """All objects of `dataset` but crowds, as `resize` makes them by each of `resizings`.
+    """All objects of `dataset` except crowds after each of `resizings`, without random crops and flips.
 
-    Random crops and flips are left out: each image is taken as it is. Raises: DataError if there are no objects.
+    Raises: DataError if there are no objects.
     """
     kept = np.flatnonzero(~dataset.crowd)
     if not len(kept):
@@ -100,7 +108,7 @@ def resized_objects(dataset: Dataset, resizings: Sequence[Resizing]) -> Objects:
     x, y, w, h = dataset.boxes[kept].T
     height, width = dataset.sizes[images].T
     boxes = np.clip(np.stack([x, y, x + w, y + h], axis=1), 0, np.stack([width, height, width, height], axis=1))
-    boxes = boxes.astype(np.float32)  # as a Sample's are, here and after the resize
+    boxes = boxes.astype(np.float32)  # as in a Sample, here and after the resize
     resized, sizes = [], []
     for resizing in resizings:
         new = np.array([resized_size((rows, columns), resizing) for rows, columns in dataset.sizes.tolist()])
@@ -112,12 +120,12 @@ def resized_objects(dataset: Dataset, resizings: Sequence[Resizing]) -> Objects:
 
 
 def level_cells(image_sizes: np.ndarray, stride: int) -> np.ndarray:
-    """Cells (..., 2) that one level has for images of `image_sizes` (..., 2), in pixels before the padding.
+    """Rows and columns (..., 2) of cells that one level has for images of `image_sizes` (..., 2), height and width.
 
-    Both in the order height, width. The padding is that of the image alone; a larger one beside it in a batch adds
-    cells beyond its own.
+    image_sizes: pixels before the padding to a multiple of 32. In a batch with a larger image, the cells that its
+    padding adds are not counted.
     """
-    return -(-padded(image_sizes) // stride)  # P6 and P7 are halved by convolutions that round up
+    return -(-padded(image_sizes) // stride)  # the convolutions to P6 and P7 round up
 
 
 def anchor_sides(shapes: AnchorShapes) -> np.ndarray:
@@ -127,12 +135,12 @@ def anchor_sides(shapes: AnchorShapes) -> np.ndarray:
 
 
 def nearest_cells(boxes: np.ndarray, image_sizes: np.ndarray, whole_pixels: bool = False) -> np.ndarray:
-    """How far the edges of `boxes` lie from the centre of the nearest cell of each level.
+    """Distances of the edges of `boxes` from the centre of the nearest cell of each level.
 
     Args:
         boxes: (M, 4) xyxy pixels. image_sizes: (M, 2), height and width in pixels of the image of each box.
         whole_pixels: as in `AnchorShapes`.
-    Returns: (L, 4, M) pixels, distances to the left, up, right and down; negative where the edge lies the other way.
+    Returns: (L, 4, M) pixels to the left, up, right and down; negative for an edge on the other side of the centre.
     """
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     levels = []
@@ -148,7 +156,7 @@ def level_ious(distances: np.ndarray, sides: np.ndarray) -> np.ndarray:
     """IoU of each object with its best anchor of each level.
 
     Args:
-        distances: (L, 4, M), as `nearest_cells` gives them. sides: (L, A, 2), as `anchor_sides` does.
+        distances: (L, 4, M), from `nearest_cells`. sides: (L, A, 2), from `anchor_sides`.
     Returns: (L, M), 0 to 1.
     """
     levels = []
@@ -163,15 +171,15 @@ def level_ious(distances: np.ndarray, sides: np.ndarray) -> np.ndarray:
 def best_anchors(boxes: np.ndarray, image_sizes: np.ndarray, shapes: AnchorShapes) -> tuple[np.ndarray, np.ndarray]:
     """IoU (M,) of each object with the best of all anchors of its image, and that anchor's level (M,), 0 for P3.
 
-    Equal to the maximum over `image_anchors`, but for the rounding of that one's float32 (up to 4e-6 at 2,000 pixels).
+    Equal to the maximum over `image_anchors`, except for the float32 rounding there (up to 4e-6 at 2,000 pixels).
 
     Args:
         boxes: (M, 4) xyxy pixels of the resized image. image_sizes: (M, 2), its height and width.
     """
     sides = anchor_sides(shapes)
     iou, level = np.zeros(len(boxes)), np.zeros(len(boxes), np.int64)
-    for start in range(0, len(boxes), CHUNK):
-        part = slice(start, start + CHUNK)
+    for start in range(0, len(boxes), OBJECTS_PER_CHUNK):
+        part = slice(start, start + OBJECTS_PER_CHUNK)
         ious = level_ious(nearest_cells(boxes[part], image_sizes[part], shapes.whole_pixels), sides)
         iou[part], level[part] = ious.max(axis=0), ious.argmax(axis=0)
     return iou, level
@@ -184,9 +192,9 @@ def coverage(
     foreground_iou: float = 0.5,
     background_iou: float = 0.4,
 ) -> Coverage:
-    """How many of `objects`, which are those of `dataset`, find an anchor that `match` would give them.
+    """The coverage of `objects`, which are those of `dataset`, by anchors of `shapes`.
 
-    An object whose best anchor overlaps another one still more counts as covered too.
+    An object is covered even if its best anchor overlaps another object more and `match` gives the anchor to that one.
     """
     iou, level = best_anchors(objects.boxes, objects.image_sizes, shapes)
     labels, areas = dataset.labels[objects.indices], dataset.areas[objects.indices]
@@ -198,12 +206,12 @@ def coverage(
         mean = float(values.mean()) if len(values) else None
         return Share(name, len(values), covered, len(values) - covered - missed, missed, mean)
 
-    worst, seen = [], set()
+    worst, listed = [], set()
     for row in np.argsort(iou, kind="stable").tolist():
         index = int(objects.indices[row])
-        if index in seen:
+        if index in listed:
             continue
-        seen.add(index)
+        listed.add(index)
         x1, y1, x2, y2 = objects.boxes[row].tolist()
         worst.append(
             WorstObject(

@@ -1,4 +1,4 @@
-"""Search for anchor sizes, scales and ratios that overlap the objects of a data set better."""
+"""A random search for anchor sizes, scales and ratios that overlap the objects of a data set better."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,20 +9,23 @@ from retinanet.config.schema import Config
 from retinanet.dataset_analysis.anchor_coverage import Objects, anchor_sides, best_anchors, level_ious, nearest_cells
 from retinanet.model.anchors import STRIDES, AnchorShapes
 
-SAMPLE = 10_000  # objects that the search looks at; what it finds is measured on all
-TRIES = 8_000  # sets of anchors looked at, for up to 9 anchors per cell: 7 s with 5,000 objects on one core
-# The paper's anchors are 4 to 6.35 strides wide; at most an octave beyond either end, so that a level keeps to the
-# objects that it sees best. Without a bound, P3, whose cells are densest, would take most of them.
-NARROWEST, WIDEST = 2.0, 12.7
+SAMPLE = 10_000  # number of objects that candidates are scored on; the best are measured on all objects
+TRIES = 8_000  # number of candidates with up to 9 anchors per cell: 7 s with 5,000 objects on one core
+# The paper's anchors are 4 to 6.35 strides wide; candidates may go an octave beyond either end. Without these bounds
+# P3, whose cells are densest, would get the anchors for most objects, also those that other levels detect better.
+NARROWEST, WIDEST = 2.0, 12.7  # strides
 STEEPEST = 10.0  # height / width, or its inverse
-HEATS = 2  # of each start
+CLIMBS_PER_START = 2
 FIRST_STEP, LAST_STEP = 0.4, 0.02  # standard deviation of a change, in log units
-FINALISTS = 20  # of the sample's best sets, tried on all objects
+FINALISTS = 20  # number of the sample's best candidates that are measured on all objects
 
 
 @dataclass(frozen=True)
 class Figures:
-    """coverage: share of objects whose best anchor has IoU >= foreground_iou, 0 to 1. mean_iou: of the best anchors."""
+    """How well anchors overlap objects, by the IoU of each object with its best anchor.
+
+    coverage: share of the objects whose IoU is at least foreground_iou, 0 to 1. per_cell: number of anchors per cell.
+    """
 
     coverage: float
     mean_iou: float
@@ -30,8 +33,8 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Found:
-    """anchors: the start itself where nothing better was found, else with numbers of three digits."""
+class SearchResult:
+    """The best anchors of a search, with numbers of three digits; the anchors it started from if none are better."""
 
     anchors: AnchorShapes
     before: Figures
@@ -44,8 +47,8 @@ def search_config(
     per_cell: int | None = None,
     seed: int = 0,
     progress: Callable[[int, int], object] = lambda done, total: None,
-) -> Found:
-    """`search_anchors` from the anchors of `config`, on the objects that `data_coverage` gives for it."""
+) -> SearchResult:
+    """`search_anchors` from the anchors of `config`, for the objects that `data_coverage` returns."""
     start, foreground_iou = AnchorShapes.from_config(config.anchors), config.anchors.foreground_iou
     return search_anchors(objects.boxes, objects.image_sizes, start, per_cell, foreground_iou, seed, progress=progress)
 
@@ -59,17 +62,18 @@ def search_anchors(
     seed: int = 0,
     tries: int = TRIES,
     progress: Callable[[int, int], object] = lambda done, total: None,
-) -> Found:
-    """Anchors of higher coverage and mean best IoU, by random changes of which the better ones are kept.
+) -> SearchResult:
+    """Anchors of higher coverage and mean best IoU, found by random changes of which only improvements are kept.
 
-    The sum of the two figures is raised. At the same number of anchors per cell neither ends below the start's. The
-    start and some sets for each way to split `per_cell` into scales and ratios race for half of the tries; the best of
-    them takes the rest. The same arguments give the same anchors.
+    The search maximises the sum of the two. With as many anchors per cell as `start`, neither ends below its value for
+    `start`. Half of the tries go to climbs from `start` and from anchors for each way to split `per_cell` into scales
+    and ratios, the other half to a climb from the best result. The same arguments give the same anchors.
 
     Args:
         boxes: (M, 4) xyxy pixels of the resized images, M > 0. image_sizes: (M, 2), their heights and widths.
         per_cell: anchors per cell; None: as many as `start` has.
-        tries: sets to look at; fewer for more than 9 anchors per cell, for the same time.
+        tries: number of candidates; fewer for more than 9 anchors per cell, so that the time stays the same.
+        progress: receives the numbers of candidates so far and in all.
     """
     per_cell = per_cell or start.per_cell
     before = figures(boxes, image_sizes, start, foreground_iou)
@@ -85,7 +89,7 @@ def search_anchors(
     lowest = sampled(start) if per_cell == start.per_cell else (0.0, 0.0)
 
     def score(anchors: AnchorShapes) -> float:
-        """The sum of both figures; 2 more where both are above the start's, below 0 where either falls short of it."""
+        """Coverage plus mean IoU; 2 more if both exceed those of `start`, below 0 if either is lower than there."""
         nonlocal done
         done += 1
         progress(min(done, tries), tries)
@@ -96,21 +100,23 @@ def search_anchors(
     tries = tries * 9 // max(9, per_cell)
     starts = [start] if per_cell == start.per_cell else []
     allowed = _bounds(start)
-    splits = _splits(boxes[chosen], start, per_cell)
-    starts += list(filter(allowed, splits)) or splits
-    sprint = tries // 2 // (HEATS * len(starts))
-    trail = [step for first in starts * HEATS for step in _climb(first, score, allowed, sprint, rng)]
+    others = _other_starts(boxes[chosen], start, per_cell)
+    starts += list(filter(allowed, others)) or others
+    tries_per_climb = tries // 2 // (CLIMBS_PER_START * len(starts))
+    trail = [
+        step for first in starts * CLIMBS_PER_START for step in _climb(first, score, allowed, tries_per_climb, rng)
+    ]
     _, winner = max(trail, key=_by_score)
     trail += _climb(winner, score, allowed, tries // 2, rng)
     for _, anchors in sorted(trail, key=_by_score, reverse=True)[:FINALISTS]:
         after = figures(boxes, image_sizes, anchors, foreground_iou)
         if per_cell != start.per_cell or (after.coverage >= before.coverage and after.mean_iou >= before.mean_iou):
-            return Found(anchors, before, after)
-    return Found(start, before, before)
+            return SearchResult(anchors, before, after)
+    return SearchResult(start, before, before)
 
 
 def figures(boxes: np.ndarray, image_sizes: np.ndarray, anchors: AnchorShapes, foreground_iou: float) -> Figures:
-    """What `anchors` reach on all of `boxes` (M, 4), M > 0, in images of `image_sizes` (M, 2), height and width."""
+    """Coverage and mean IoU of `boxes` (M, 4), M > 0, in images of `image_sizes` (M, 2), height and width."""
     iou, _ = best_anchors(boxes, image_sizes, anchors)
     return Figures(float((iou >= foreground_iou).mean()), float(iou.mean()), anchors.per_cell)
 
@@ -122,7 +128,7 @@ def _climb(
     tries: int,
     rng: np.random.Generator,
 ) -> list[tuple[float, AnchorShapes]]:
-    """`first` and every better set that smaller and smaller random changes led to, each with its score."""
+    """`first` and each improvement on it by random changes, which become smaller and smaller, with their scores."""
     steps = [(score(first), first)]
     for spread in np.geomspace(FIRST_STEP, LAST_STEP, tries):
         best, anchors = steps[-1]
@@ -133,7 +139,7 @@ def _climb(
 
 
 def _change(anchors: AnchorShapes, spread: float, rng: np.random.Generator) -> AnchorShapes:
-    """One to three of the numbers times exp(N(0, spread)); all are rounded to three digits."""
+    """Multiply one to three of the numbers by exp(N(0, spread)) and round all to three digits."""
     values = np.array([*anchors.sizes, *anchors.scales, *anchors.ratios], np.float64)
     which = rng.choice(len(values), size=rng.integers(1, 4), replace=False)
     values[which] *= np.exp(rng.normal(0, spread, len(which)))
@@ -147,8 +153,8 @@ def _change(anchors: AnchorShapes, spread: float, rng: np.random.Generator) -> A
     )
 
 
-def _splits(boxes: np.ndarray, start: AnchorShapes, per_cell: int) -> list[AnchorShapes]:
-    """For each product scales * ratios = per_cell: scales that part one or two octaves, ratios as the objects have them."""
+def _other_starts(boxes: np.ndarray, start: AnchorShapes, per_cell: int) -> list[AnchorShapes]:
+    """For each product scales * ratios = per_cell: scales that divide one or two octaves, ratios from the objects."""
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     steep = np.clip(height / np.maximum(width, 1e-6), 1 / STEEPEST, STEEPEST)
     sets = []
@@ -163,7 +169,7 @@ def _splits(boxes: np.ndarray, start: AnchorShapes, per_cell: int) -> list[Ancho
 
 
 def _bounds(start: AnchorShapes) -> Callable[[AnchorShapes], bool]:
-    """Whether a set keeps within the bounds above, or within the start's own where those are wider."""
+    """A function that says whether anchors are within the bounds above, or those of `start` where they are wider."""
 
     def extent(anchors: AnchorShapes) -> tuple[float, float, float]:
         relative = np.divide(anchors.sizes, STRIDES)

@@ -1,4 +1,4 @@
-"""What a split's annotations tell: its boxes, its classes, how its objects meet the anchors."""
+"""Findings in the annotations of a split: about its boxes, its classes, and its objects' anchors."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,10 +11,10 @@ from retinanet.dataset_analysis.anchor_coverage import best_anchors, resized_obj
 from retinanet.dataset_analysis.findings import FIRST, Finding, Level, Split, are, counted, have, part, unique
 from retinanet.model.anchors import STRIDES, AnchorShapes
 
-BEYOND = 1.0  # pixels over the image's edge that come from rounding
-FEW = 10  # objects from which a class is hardly learnt
-IMBALANCE = 100  # objects of the largest class to one of the smallest
-TINY = STRIDES[0]  # pixels: the finest level has one cell for so many
+BEYOND = 1.0  # pixels; a box may reach so far beyond the image's edge by rounding
+FEW = 10  # objects; a class with fewer is hardly learnt
+IMBALANCE = 100  # objects of the largest class for each object of the smallest
+TINY = STRIDES[0]  # pixels; an object of this side is as large as a cell of the finest level
 
 
 def in_annotations(split: Split) -> Iterator[Finding]:
@@ -24,12 +24,15 @@ def in_annotations(split: Split) -> Iterator[Finding]:
     yield from _duplicates(split)
     data = split.data
     if len(crowds := np.flatnonzero(data.crowd)):
-        text = f"{part(len(crowds), len(data.boxes), 'object')} {'is a crowd' if len(crowds) == 1 else 'are crowds'}, or marked as difficult"
-        advice = "nothing: training ignores the anchors on them, and evaluation what is found there"
+        kind = "is a crowd" if len(crowds) == 1 else "are crowds"
+        text = f"{part(len(crowds), len(data.boxes), 'object')} {kind}, or marked as difficult"
+        advice = "nothing to do: training ignores the anchors on them, and evaluation ignores detections there"
         yield split.objects(crowds, "info", "crowds", text, advice)
     if empty := np.flatnonzero(np.diff(data.first_object) == 0).tolist():
         text = f"{part(len(empty), len(data), 'image')} {have(len(empty))} no objects"
-        advice = "nothing, if they show none: they teach the background; data.skip_empty leaves them out"
+        advice = (
+            "nothing to do if they show no objects: training uses them as background; data.skip_empty leaves them out"
+        )
         yield split.images(empty, "info", "empty-images", text, advice)
 
 
@@ -38,10 +41,10 @@ def no_objects(split: Split) -> Iterator[Finding]:
     if data.crowd.all():
         crowds = ", only crowds" if len(data.crowd) else ""
         text = f"{split.name} has no objects{crowds} in {counted(len(data), 'image')}"
-        advice = {"train": "there is nothing to learn", "val": "no AP can be measured"}[split.name]
+        advice = {"train": "a detector cannot be trained", "val": "no AP can be measured"}[split.name]
         level: Level = "error" if split.name == "train" else "warning"
         yield split.images(
-            range(len(data)), level, "no-objects", text, f"{advice}; see the annotations and data.classes"
+            range(len(data)), level, "no-objects", text, f"{advice}; check the annotations and data.classes"
         )
 
 
@@ -70,10 +73,10 @@ def _clipped(split: Split) -> Iterator[Finding]:
     beyond = np.max([-x, -y, x + w - width, y + h - height], axis=0)
     if len(rows := np.flatnonzero(beyond > BEYOND)):
         text = (
-            f"{part(len(rows), len(data.boxes), 'box')} {'reaches' if len(rows) == 1 else 'reach'} beyond the image, by "
-            f"up to {beyond.max():,.0f} px; clipped"
+            f"{part(len(rows), len(data.boxes), 'box')} {'reaches' if len(rows) == 1 else 'reach'} beyond the image, "
+            f"by up to {beyond.max():,.0f} px; clipped"
         )
-        advice = "look at some: many such boxes mean another image size, or corners where width and height belong"
+        advice = "look at some: are the images resized, or the boxes corners instead of width and height?"
         yield split.objects(rows, "warning", "clipped-box", text, advice)
 
 
@@ -82,9 +85,9 @@ def _duplicates(split: Split) -> Iterator[Finding]:
     columns = np.column_stack([data.image_index, data.labels, data.boxes])  # (M, 6)
     order = np.lexsort(columns.T)
     same = (columns[order[1:]] == columns[order[:-1]]).all(axis=1)
-    if len(rows := np.sort(order[1:][same])):  # a stable sort: the first of each stays
-        text = f"{part(len(rows), len(data.boxes), 'box')} {are(len(rows))} there twice: the same image, class and box"
-        advice = "delete the copies: evaluation counts each as an object of its own"
+    if len(rows := np.sort(order[1:][same])):  # lexsort is stable: the first of each is no copy
+        text = f"{part(len(rows), len(data.boxes), 'box')} {are(len(rows))} listed twice: the same image, class and box"
+        advice = "delete the copies: evaluation counts each as a separate object"
         yield split.objects(rows, "warning", "duplicate-box", text, advice)
 
 
@@ -95,8 +98,8 @@ def category_gaps(split: Split) -> Iterator[Finding]:
         first: list[int] = []
         for low, high in zip(ids, ids[1:], strict=False):
             first.extend(range(low + 1, min(high, low + 1 + FIRST - len(first))))
-        text = f"the category ids, {ids[0]} to {ids[-1]}, leave out {count:,}"
-        advice = "nothing: labels count without gaps, and results carry the ids of the file"
+        text = f"{count:,} of the category ids {ids[0]} to {ids[-1]} are not used"
+        advice = "nothing to do: results have the category ids of the file"
         yield Finding("info", "category-gaps", split.name, count, "category", tuple(first), (), text, advice)
 
 
@@ -114,23 +117,26 @@ def in_classes(train: Split, val: Dataset) -> Iterator[Finding]:
     if val.classes == train.data.classes:
         untrained = absent & (class_counts(val) > 0)
         if len(labels := np.flatnonzero(untrained)):
-            text = f"{len(labels)} {total} {have(len(labels))} objects in val but none in train: {train.named(labels)}"
-            advice = "their AP will be 0: add examples to train, or leave them out with data.classes"
+            first = train.class_names(labels)
+            text = f"{len(labels)} {total} {have(len(labels))} objects in val but none in train: {first}"
+            advice = "their AP will be 0: add examples to train, or leave the classes out with data.classes"
             yield train.categories(labels, "warning", "untrained-class", text, advice)
             absent &= ~untrained
     if len(labels := np.flatnonzero(absent)):
-        text = f"{len(labels)} {total} {have(len(labels))} no object in train: {train.named(labels)}"
-        advice = "add examples, or leave them out with data.classes"
+        text = f"{len(labels)} {total} {have(len(labels))} no object in train: {train.class_names(labels)}"
+        advice = "add examples, or leave the classes out with data.classes"
         yield train.categories(labels, "warning", "empty-class", text, advice)
     if len(labels := np.flatnonzero((counts > 0) & (counts < FEW))):
-        text = f"{len(labels)} {total} {have(len(labels))} fewer than {FEW} objects in train: {train.named(labels)}"
-        advice = "expect a low AP of them; add examples"
+        text = (
+            f"{len(labels)} {total} {have(len(labels))} fewer than {FEW} objects in train: {train.class_names(labels)}"
+        )
+        advice = "their AP will be low; add examples"
         yield train.categories(labels, "warning", "few-objects", text, advice)
     smallest, largest = np.where(counts > 0, counts, counts.max() + 1).argmin(), counts.argmax()
     if counts[largest] > IMBALANCE * counts[smallest]:
         names = [f"{train.data.classes[label]} ({counts[label]:,})" for label in (largest, smallest)]
         text = f"{names[0]} has {counts[largest] / counts[smallest]:,.0f} times the objects of {names[1]}"
-        advice = "read the AP per class: the mean hides what the rare ones have"
+        advice = "look at the AP per class: the mean hides that of rare classes"
         yield train.categories(np.array([largest, smallest]), "info", "imbalance", text, advice)
 
 
@@ -147,7 +153,7 @@ def after_resize(train: Split, resizings: Sequence[Resizing], anchors: AnchorCon
             f"{part(len(unreached), len(rows), 'object')} {have(len(unreached))} no anchor of IoU >= "
             f"{anchors.background_iou:g} after the resize{sides}"
         )
-        advice = "they teach nothing; a larger data.short_side, or retina anchors CONFIG --optimize"
+        advice = "training ignores them; set a larger data.short_side, or use retina anchors CONFIG --optimize"
         yield train.objects(unreached, "warning", "unreached-object", text, advice)
 
     x1, y1, x2, y2 = objects.boxes.T
@@ -157,5 +163,5 @@ def after_resize(train: Split, resizings: Sequence[Resizing], anchors: AnchorCon
             f"{part(len(tiny), len(rows), 'object')} {are(len(tiny))} smaller than {TINY} x {TINY} px after the "
             f"resize{sides}"
         )
-        advice = "a cell of the finest level is as large; a larger data.short_side helps"
+        advice = "they are smaller than a cell of the finest level; use a larger data.short_side"
         yield train.objects(tiny, "warning", "tiny-object", text, advice)

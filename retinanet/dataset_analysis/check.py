@@ -1,4 +1,4 @@
-"""What in a data set would spoil a run, or should be known before it."""
+"""The check of a data set: what would spoil a training run, or should be known before it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,6 @@ from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
 from retinanet.data.shapes import Shapes
 from retinanet.data.transforms import training_resizings
-from retinanet.dataset_analysis import image_files as files
 from retinanet.dataset_analysis.annotations import (
     after_resize,
     category_gaps,
@@ -20,14 +19,15 @@ from retinanet.dataset_analysis.annotations import (
     no_objects,
 )
 from retinanet.dataset_analysis.findings import FIRST, LEVELS, Finding, Level, Split, are, counted, have, part
+from retinanet.dataset_analysis.image_files import in_both_splits, listed_twice, missing_files, scan_files
 from retinanet.errors import DataError
 
-MOST_DAMAGED = 0.03  # part of the images that training may replace by others
+MOST_DAMAGED = 0.03  # share of unreadable images up to which training may replace them by others
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts of a split. objects: with the crowds, without the dropped boxes. classes: name -> objects but crowds."""
+    """Counts of a split. objects: with crowds, without dropped boxes. classes: name -> objects without crowds."""
 
     images: int
     objects: int
@@ -39,7 +39,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Report:
-    """splits: those that could be opened, by name. findings: errors first."""
+    """splits: by name, those that could be opened. findings: errors first."""
 
     splits: dict[str, Summary]
     findings: list[Finding]
@@ -51,12 +51,12 @@ class Report:
 def check(
     config: Config, fast: bool = False, progress: Callable[[int, int], object] = lambda done, total: None
 ) -> Report:
-    """Look at the training and the validation data of `config`.
+    """Check the training and the validation data of `config`.
 
     Args:
-        fast: read the headers of the images, not their pixels.
-        progress: is told how many images are done, and of how many.
-    Raises: ConfigError if data.train is not set. What is at fault in the data is a finding.
+        fast: read only the headers of the images, not their pixels.
+        progress: receives the number of images checked so far and of all images.
+    Raises: ConfigError if data.train is not set. Faults in the data are findings.
     """
     splits, findings = _opened(config.data)
     summaries = {split.name: _summary(split.data) for split in splits}
@@ -82,7 +82,7 @@ def check(
 
 
 def errors_without_images(train: Dataset, val: Dataset | None) -> list[Finding]:
-    """What of the errors that `check` finds can be told without opening an image: 0.8 s for COCO's 118,000."""
+    """The errors of `check` for which no image has to be opened; takes 0.8 s for COCO's 118,000 images."""
     splits = [Split("train", train)] + ([Split("val", val)] if val is not None else [])
     findings = list(_categories(splits))
     for split in splits:
@@ -91,13 +91,13 @@ def errors_without_images(train: Dataset, val: Dataset | None) -> list[Finding]:
 
 
 def _opened(data: DataConfig) -> tuple[list[Split], list[Finding]]:
-    """The splits that can be read, and why others cannot."""
+    """The splits that can be read, and findings for those that cannot."""
     splits: list[Split] = []
     findings: list[Finding] = []
     for name in ("train", "val"):
         if name == "val" and not data.has_val:
             text = "data.val is not set, so no AP is measured and no best checkpoint is kept"
-            advice = "name a split, or images and annotations, that are not trained on"
+            advice = "set data.val to a split, or images and annotations, that training does not use"
             findings.append(Finding("warning", "no-val", "val", 1, "file", (), (), text, advice))
             continue
         try:
@@ -106,7 +106,7 @@ def _opened(data: DataConfig) -> tuple[list[Split], list[Finding]]:
             if any(finding.text == str(error) for finding in findings):
                 continue
             count, ids = max(1, len(error.ids)), tuple(error.ids[:FIRST])
-            advice = "nothing can be read before it is put right"
+            advice = "correct it: the split cannot be read otherwise"
             findings.append(Finding("error", error.code, name, count, error.of, ids, (), str(error), advice))
     return splits, findings
 
@@ -136,7 +136,7 @@ def _same_annotations(train: Dataset, val: Dataset) -> bool:
 
 def _same_split(val: Split) -> Finding:
     text = f"train and val are the same {len(val.data):,} images with the same annotations"
-    advice = "an AP on them tells only that the detector learns; for an honest one name other images in data.val"
+    advice = "their AP shows only that the detector learns; set data.val to other images to measure how good it is"
     return Finding("info", "same-split", None, len(val.data), "image", (), (), text, advice)
 
 
@@ -145,13 +145,13 @@ def _between(splits: Sequence[Split]) -> Iterator[Finding]:
     if len(splits) < 2 or not all(map(_on_disk, splits)):
         return
     train, val = splits
-    if pairs := files.shared(train.data, val.data):
+    if pairs := in_both_splits(train.data, val.data):
         ours, theirs = pairs[0]
         text = (
-            f"{len(pairs):,} of {counted(len(val.data), 'image')} of val {are(len(pairs))} in train too, by path or by "
-            f'content; the first: "{val.data.files[theirs]}" is "{train.data.files[ours]}" of train'
+            f"{len(pairs):,} of {counted(len(val.data), 'image')} of val {are(len(pairs))} also in train, by path or "
+            f'by content; the first: "{val.data.files[theirs]}" is "{train.data.files[ours]}" of train'
         )
-        advice = "take them out of one of the two: the AP would reward what was learnt by heart"
+        advice = "remove them from one of the two: the AP would be too high, since training has seen them"
         yield replace(val.images([index for _, index in pairs], "warning", "shared-image", text, advice), split=None)
 
 
@@ -181,47 +181,48 @@ def _in_files(split: Split, decode: bool, workers: int, progress: Callable[[int]
     data = split.data
     absent = _missing_files(split)
     yield from _missing(split, absent)
-    if twice := files.repeated(data):
-        text = f'{counted(len(twice), "image")} {have(len(twice))} the file of an earlier image, as "{data.files[twice[0]]}"'
-        advice = "merge the entries: the objects of each are background in the other"
+    if twice := listed_twice(data):
+        images = f"{counted(len(twice), 'image')} {have(len(twice))}"
+        text = f'{images} the file of an earlier image, as "{data.files[twice[0]]}"'
+        advice = "merge the entries: the objects of one are background for the other"
         yield split.images(twice, "warning", "repeated-image", text, advice)
 
     gone = set(absent)
     present = [index for index in range(len(data)) if index not in gone]
-    seen = files.look(data, present, decode, workers, progress)
-    faults = seen.faults
-    few = len(faults) == 1 < len(data) or len(faults) <= MOST_DAMAGED * len(data)
+    faults = scan_files(data, present, decode, workers, progress)
+    unusable = faults.unusable
+    few = len(unusable) == 1 < len(data) or len(unusable) <= MOST_DAMAGED * len(data)
     level: Level = "warning" if few else "error"
     consequence = {
-        "train": "training puts the next image in their place",
+        "train": "training uses the next image in their place",
         "val": "evaluation counts their objects as missed",
     }[split.name]
-    odd = [index for index, fault in faults.items() if fault.code == "wrong-size"]
-    if unreadable := sorted(faults.keys() - set(odd)):
-        text = f"{part(len(unreadable), len(data), 'image')} cannot be read; the first: {faults[unreadable[0]]}"
-        advice = f"replace the files, or take them out of the annotations; {consequence}"
+    odd = [index for index, fault in unusable.items() if fault.code == "wrong-size"]
+    if unreadable := sorted(unusable.keys() - set(odd)):
+        text = f"{part(len(unreadable), len(data), 'image')} cannot be read; the first: {unusable[unreadable[0]]}"
+        advice = f"replace the files, or remove them from the annotations; {consequence}"
         yield split.images(unreadable, level, "unreadable-image", text, advice)
     if odd:
         text = (
             f"{part(len(odd), len(data), 'image')} {have(len(odd))} another size than annotated; the first: "
-            f"{faults[odd[0]]}"
+            f"{unusable[odd[0]]}"
         )
-        advice = f"correct the sizes, or put the right files there; {consequence}"
+        advice = f"correct the sizes or replace the files; {consequence}"
         yield split.images(odd, level, "wrong-size", text, advice)
-    if renamed := sorted(seen.renamed):
-        first = f'"{data.files[renamed[0]]}" is {seen.renamed[renamed[0]]}'
-        text = f"{part(len(renamed), len(data), 'image')} {are(len(renamed))} of another format than the name says: {first}"
-        advice = "rename them: they are read here, but other programs may go by the name"
+    if renamed := sorted(faults.wrong_suffix):
+        first = f'"{data.files[renamed[0]]}" is {faults.wrong_suffix[renamed[0]]}'
+        text = f"{part(len(renamed), len(data), 'image')} {have(len(renamed))} the suffix of another format: {first}"
+        advice = "rename them: retina can read them, but other programs may rely on the suffix"
         yield split.images(renamed, "warning", "wrong-suffix", text, advice)
-    if seen.frames:
-        several = "has several frames" if len(seen.frames) == 1 else "have several frames each"
-        text = f'{part(len(seen.frames), len(data), "image")} {several}; the first: "{data.files[seen.frames[0]]}"'
-        advice = "split them if the others matter: the first frame of each is used"
-        yield split.images(seen.frames, "warning", "several-frames", text, advice)
+    if animated := faults.several_frames:
+        several = "has several frames" if len(animated) == 1 else "have several frames each"
+        text = f'{part(len(animated), len(data), "image")} {several}; the first: "{data.files[animated[0]]}"'
+        advice = "split them if the other frames matter: only the first frame is used"
+        yield split.images(animated, "warning", "several-frames", text, advice)
 
 
 def _missing_files(split: Split) -> list[int]:
-    return files.missing(split.data) if _on_disk(split) else []
+    return missing_files(split.data) if _on_disk(split) else []
 
 
 def _missing(split: Split, absent: Sequence[int]) -> Iterator[Finding]:
@@ -231,5 +232,5 @@ def _missing(split: Split, absent: Sequence[int]) -> Iterator[Finding]:
             f"{len(absent):,} of {counted(len(data), 'image file')} of {split.name} {are(len(absent))} missing; "
             f"the first: {data.folder / data.files[absent[0]]}"
         )
-        advice = "restore the files, or take their images out of the annotations"
+        advice = "restore the files, or remove their images from the annotations"
         yield split.images(absent, "error", "missing-image", text, advice)

@@ -1,4 +1,4 @@
-"""A finding of a data check: what, where, how many, what to do."""
+"""A finding of a data check: what it is, where, how often, and what to do."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from retinanet.data.dataset import Dataset
 
 Level = Literal["error", "warning", "info"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "info")
-FIRST = 5  # ids that a finding names
+FIRST = 5  # number of ids that a finding lists
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of fault, or of fact.
+    """One kind of fault in a data set, or a fact worth knowing.
 
-    code: its name. split: "train" or "val"; None: both. count: how many images, annotations, categories or files have
-    it, as `of` says. ids: the first of theirs, and `files` of their images. advice: what to do.
+    code: its name. split: "train" or "val"; None: both. count: the number of images, annotations, categories or files
+    that have it; `of` is which of these. ids: their first ids. files: of the images of `ids`. advice: what to do.
     """
 
     level: Level
@@ -59,21 +59,24 @@ class Split:
         ids = tuple(self.data.category_ids[label] for label in labels[:FIRST].tolist())
         return Finding(level, code, self.name, len(labels), "category", ids, (), text, advice)
 
-    def named(self, labels: np.ndarray) -> str:
+    def class_names(self, labels: np.ndarray) -> str:
+        """The names of the first few of `labels`, in one line."""
         names = [self.data.classes[label] for label in labels[:FIRST].tolist()]
         return ", ".join(names) + ", ..." * (len(labels) > FIRST)
 
 
 def unique(names: Iterator[str]) -> tuple[str, ...]:
+    """The names without repetitions, in their order."""
     return tuple(dict.fromkeys(names))
 
 
 def part(count: int, total: int, what: str) -> str:
-    """Such as "3 of 120 objects (2.5 %)"."""
+    """A text such as "3 of 120 objects (2.5 %)"."""
     return f"{count:,} of {counted(total, what)} ({100 * count / total:.2g} %)"
 
 
 def counted(count: int, what: str) -> str:
+    """A text such as "1 box" or "2 boxes"."""
     plural = f"{what}es" if what.endswith(("s", "x")) else f"{what}s"
     return f"{count:,} {what if count == 1 else plural}"
 

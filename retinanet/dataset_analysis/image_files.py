@@ -1,4 +1,4 @@
-"""Image files on the disk: which are missing, damaged, or the same as others."""
+"""The image files of a data set: which are missing, damaged, or equal to others."""
 
 import hashlib
 import os
@@ -10,51 +10,54 @@ from retinanet.data.dataset import Dataset
 from retinanet.data.images import format_and_frames, image_size
 from retinanet.errors import DataError
 
-CHUNK = 64  # images that an interrupt waits for
-TAIL = 4096  # bytes: two pictures of one size seldom end alike
+IMAGES_PER_CHUNK = 64  # an interrupt takes effect after a chunk
+TAIL_BYTES = 4096  # images of equal size seldom have equal last bytes
 
 
-def missing(dataset: Dataset) -> list[int]:
+def missing_files(dataset: Dataset) -> list[int]:
     """Indices of the images whose file does not exist.
 
-    Folders are listed, which takes 0.1 s for 118,000 files, rather than asked for each file.
+    Whole folders are listed, which takes 0.1 s for 118,000 files, instead of a look-up for each file.
     """
     listed: dict[str, set[str]] = {}
-    found = []
+    absent = []
     for index, path in enumerate(_paths(dataset)):
         folder, name = os.path.split(path)
         if folder not in listed:
             listed[folder] = _files_of(folder)
-        # a file system that ignores case finds names that it does not list
+        # a file system that ignores case opens names that it does not list
         if name not in listed[folder] and not os.path.isfile(path):
-            found.append(index)
-    return found
+            absent.append(index)
+    return absent
 
 
 @dataclass(frozen=True)
 class FileFaults:
-    """What was seen in image files, by image index.
+    """Faults of image files, by image index.
 
-    faults: why training cannot use it. renamed: the format of its content, where the name says another. frames: those
-    that have several.
+    unusable: why an image cannot be used. wrong_suffix: the format of the image, such as "PNG", where its suffix is
+    that of another. several_frames: images with several frames.
     """
 
-    faults: dict[int, DataError] = field(default_factory=dict)
-    renamed: dict[int, str] = field(default_factory=dict)
-    frames: list[int] = field(default_factory=list)
+    unusable: dict[int, DataError] = field(default_factory=dict)
+    wrong_suffix: dict[int, str] = field(default_factory=dict)
+    several_frames: list[int] = field(default_factory=list)
 
 
-def look(
+def scan_files(
     dataset: Dataset,
     indices: Sequence[int],
     decode: bool,
     workers: int,
     progress: Callable[[int], object] = lambda done: None,
 ) -> FileFaults:
-    """Read the image files of `indices`. decode: all pixels, not the header alone."""
-    seen = FileFaults()
+    """The faults of the image files of `indices`.
 
-    def look_at(index: int) -> tuple[DataError | None, str | None, bool]:
+    decode: read all pixels, not only the header. progress: receives the number of images scanned so far.
+    """
+    faults = FileFaults()
+
+    def scan(index: int) -> tuple[DataError | None, str | None, bool]:
         path = dataset.folder / dataset.files[index]
         try:
             if decode:
@@ -66,36 +69,36 @@ def look(
             return error, None, False
 
     with ThreadPoolExecutor(max(1, workers)) as pool:  # Pillow decodes without the interpreter's lock
-        for start in range(0, len(indices), CHUNK):
-            part = indices[start : start + CHUNK]
-            for index, (fault, kind, frames) in zip(part, pool.map(look_at, part), strict=True):
-                if fault is not None:
-                    seen.faults[index] = fault
+        for start in range(0, len(indices), IMAGES_PER_CHUNK):
+            part = indices[start : start + IMAGES_PER_CHUNK]
+            for index, (error, kind, several_frames) in zip(part, pool.map(scan, part), strict=True):
+                if error is not None:
+                    faults.unusable[index] = error
                 if kind is not None:
-                    seen.renamed[index] = kind
-                if frames:
-                    seen.frames.append(index)
+                    faults.wrong_suffix[index] = kind
+                if several_frames:
+                    faults.several_frames.append(index)
             progress(start + len(part))
-    return seen
+    return faults
 
 
-def repeated(dataset: Dataset) -> list[int]:
-    """Indices of the images whose file is that of an earlier image too."""
-    seen: set[str] = set()
-    found = []
+def listed_twice(dataset: Dataset) -> list[int]:
+    """Indices of the images that have the same file as an earlier image."""
+    earlier: set[str] = set()
+    again = []
     for index, path in enumerate(_paths(dataset)):
-        if path in seen:
-            found.append(index)
-        seen.add(path)
-    return found
+        if path in earlier:
+            again.append(index)
+        earlier.add(path)
+    return again
 
 
-def shared(one: Dataset, other: Dataset) -> list[tuple[int, int]]:
-    """Pairs (index in `one`, index in `other`) of images that are one file, or two of the same bytes; by the second."""
-    ours, theirs = dict(enumerate(_paths(one))), dict(enumerate(_paths(other)))
+def in_both_splits(train: Dataset, val: Dataset) -> list[tuple[int, int]]:
+    """Pairs (index in `train`, index in `val`) of images that are one file or have equal bytes, ordered by `val`."""
+    ours, theirs = dict(enumerate(_paths(train))), dict(enumerate(_paths(val)))
     pairs = _equal(ours, theirs)
     theirs = {index: path for index, path in theirs.items() if index not in pairs}
-    for key in (_size, _tail):  # few files are left to be read whole
+    for key in (_size, _tail):  # so that few files are read whole
         our_keys, their_keys = ({index: key(path) for index, path in paths.items()} for paths in (ours, theirs))
         both = set(our_keys.values()) & set(their_keys.values()) - {None}
         ours = {index: path for index, path in ours.items() if our_keys[index] in both}
@@ -105,7 +108,7 @@ def shared(one: Dataset, other: Dataset) -> list[tuple[int, int]]:
 
 
 def _equal(ours: dict[int, str], theirs: dict[int, str]) -> dict[int, int]:
-    """Index in `theirs` -> index in `ours` of the same value."""
+    """For values that both have: index in `theirs` -> index in `ours`."""
     by_value = {value: index for index, value in ours.items()}
     return {index: by_value[value] for index, value in theirs.items() if value in by_value}
 
@@ -136,7 +139,7 @@ def _tail(path: str) -> Hashable:
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(-min(size, TAIL), os.SEEK_END)
+            file.seek(-min(size, TAIL_BYTES), os.SEEK_END)
             return size, hashlib.sha256(file.read()).digest()
     except OSError:
         return None

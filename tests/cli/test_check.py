@@ -51,7 +51,7 @@ def test_json_is_one_document(copy: Path):
         "ids": [3],
         "files": ["3.png"],
         "text": f"1 of 4 image files of val is missing; the first: {copy}/shapes/val/3.png",
-        "advice": "restore the files, or take their images out of the annotations",
+        "advice": "restore the files, or remove their images from the annotations",
     }
 
 
@@ -113,4 +113,4 @@ def test_training_refuses_data_without_objects(copy: Path, monkeypatch: pytest.M
     file.write_text(json.dumps(json.loads(file.read_text()) | {"annotations": []}))
     code, out, err = run(["train", "tiny.yaml"], copy, monkeypatch, capfd)
     assert (code, out, err.count("\n")) == (1, "", 1)
-    assert "train has no objects in 8 images; there is nothing to learn" in err
+    assert "train has no objects in 8 images; a detector cannot be trained" in err

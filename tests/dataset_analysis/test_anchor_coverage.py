@@ -146,7 +146,7 @@ def test_chunks_change_nothing(monkeypatch):
     boxes = random_boxes(np.random.default_rng(0), 300, 400, 50, on_grid=False)
     sizes = np.tile([300, 400], (50, 1))
     whole = best_anchors(boxes, sizes, PAPER_SHAPES)
-    monkeypatch.setattr("retinanet.dataset_analysis.anchor_coverage.CHUNK", 7)
+    monkeypatch.setattr("retinanet.dataset_analysis.anchor_coverage.OBJECTS_PER_CHUNK", 7)
     for a, b in zip(best_anchors(boxes, sizes, PAPER_SHAPES), whole, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -176,7 +176,7 @@ def test_rows_by_hand():
     boxes = [[48, 48, 32, 32], [52, 48, 32, 32], [64, 64, 10, 10], [50, 50, 21, 21], [0, 0, 128, 128], [0, 0, 90, 90]]
     dataset = one_image((128, 128), boxes, crowd=[False] * 5 + [True])
     found = coverage(dataset, resized_objects(dataset, [Resizing(128, 128)]), SQUARES)
-    # IoU 1; 28 / 36; at most 10^2 / 32^2; (26.5 - 16 ... 21 px inside 32) 441 / 1024 = 0.43; 1 at P5; crowds are left out
+    # IoU 1; 28 / 36; at most 10^2 / 32^2; (21 px inside 32) 441 / 1024 = 0.43; 1 at P5; crowds are left out
     assert (found.all.objects, found.all.covered, found.all.ignored, found.all.missed) == (5, 3, 1, 1)
     assert found.share == 0.6
     assert found.all.mean_iou == pytest.approx((1 + 28 / 36 + 100 / 1024 + 441 / 1024 + 1) / 5)

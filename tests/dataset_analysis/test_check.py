@@ -13,7 +13,7 @@ from retinanet.config.schema import Config
 from retinanet.config_file import load_config
 from retinanet.data import open_dataset
 from retinanet.dataset_analysis.check import Report, check, errors_without_images
-from retinanet.dataset_analysis.image_files import look, missing, shared
+from retinanet.dataset_analysis.image_files import in_both_splits, missing_files, scan_files
 from retinanet.errors import ConfigError
 
 TRAIN, VAL = "annotations/instances_train.json", "annotations/instances_val.json"
@@ -138,7 +138,7 @@ SPOILED = {
     "PNG named .jpg": (
         named_jpg,
         ("warning", "wrong-suffix", "train", 1, (3,), ("3.jpg",)),
-        '1 of 40 images (2.5 %) is of another format than the name says: "3.jpg" is PNG',
+        '1 of 40 images (2.5 %) has the suffix of another format: "3.jpg" is PNG',
     ),
     "animated": (
         animated,
@@ -163,7 +163,7 @@ SPOILED = {
     "duplicate box": (
         edit(TRAIN, lambda d: again(d, 12)),
         ("warning", "duplicate-box", "train", 1, (900,), ("1.png",)),
-        "1 of 133 boxes (0.75 %) is there twice: the same image, class and box",
+        "1 of 133 boxes (0.75 %) is listed twice: the same image, class and box",
     ),
     "zero-width box": (
         on(12, bbox=[10, 10, 0, 20]),
@@ -223,12 +223,12 @@ SPOILED = {
     "image copied to val": (
         copied,
         ("warning", "shared-image", None, 1, (2,), ("2.png",)),
-        '1 of 10 images of val is in train too, by path or by content; the first: "2.png" is "5.png" of train',
+        '1 of 10 images of val is also in train, by path or by content; the first: "2.png" is "5.png" of train',
     ),
     "image linked to val": (
         linked,
         ("warning", "shared-image", None, 1, (2,), ("2.png",)),
-        '1 of 10 images of val is in train too, by path or by content; the first: "2.png" is "5.png" of train',
+        '1 of 10 images of val is also in train, by path or by content; the first: "2.png" is "5.png" of train',
     ),
     "class only in val": (
         edit(TRAIN, lambda d: without_class(d, 20)),
@@ -310,7 +310,7 @@ def test_sound_data(sound: Path):
     assert [(finding.level, finding.code) for finding in report.findings] == [("info", "category-gaps")]
     assert report.findings[0].ids == (11, 12, 13, 14, 15)
     assert report.findings[0].count == 45
-    assert report.findings[0].text == "the category ids, 10 to 60, leave out 45"
+    assert report.findings[0].text == "45 of the category ids 10 to 60 are not used"
 
 
 @pytest.mark.parametrize("fault", SPOILED)
@@ -369,7 +369,7 @@ def test_equal_sizes_and_equal_ends_are_not_enough_to_be_the_same(root: Path):
         path.with_suffix(".bmp").rename(path)
     assert train.stat().st_size == val.stat().st_size
     data = config_of(root).data
-    assert shared(open_dataset(data, "train"), open_dataset(data, "val")) == []
+    assert in_both_splits(open_dataset(data, "train"), open_dataset(data, "val")) == []
 
 
 def test_one_annotation_file_for_both_is_told_once(root: Path):
@@ -458,7 +458,7 @@ def test_files_in_folders_of_their_own(root: Path):
     (root / "train" / "5.png").unlink()
     (root / "train" / "5.png").symlink_to("nowhere")
     edit(TRAIN, lambda d: d["images"][3].update(file_name="sub/3.png"))(root)
-    assert missing(open_dataset(config_of(root).data, "train")) == [4, 5]
+    assert missing_files(open_dataset(config_of(root).data, "train")) == [4, 5]
 
 
 def test_every_image_is_looked_at_whatever_the_threads(root: Path):
@@ -466,7 +466,7 @@ def test_every_image_is_looked_at_whatever_the_threads(root: Path):
     dataset = open_dataset(config_of(root).data, "train")
     for workers in (0, 3):
         told: list[int] = []
-        assert list(look(dataset, range(1, 40), True, workers, told.append).faults) == [3]
+        assert list(scan_files(dataset, range(1, 40), True, workers, told.append).unusable) == [3]
         assert told == [39]
 
 
