@@ -4,7 +4,7 @@ import ctypes
 import multiprocessing
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,18 +63,18 @@ class Loader(DataLoader):
 
 
 def train_loader(
-    view: TrainSamples, order: AspectRatioBatchSampler, workers: int, pin_memory: bool = False
+    samples: TrainSamples, sampler: AspectRatioBatchSampler, workers: int, pin_memory: bool = False
 ) -> DataLoader:
-    """Batches in the order of the sampler `order`, made by `workers` processes (0: by this process)."""
-    return _loader(view, workers, pin_memory, batch_sampler=order)
+    """Batches in the order of `sampler`, made by `workers` processes (0: by this process)."""
+    return _loader(samples, workers, pin_memory, batch_sampler=sampler)
 
 
-def eval_loader(view: EvalSamples, batch_size: int, workers: int, pin_memory: bool = False) -> DataLoader:
+def eval_loader(samples: EvalSamples, batch_size: int, workers: int, pin_memory: bool = False) -> DataLoader:
     """Every image once; images of similar aspect ratio share a batch, for little padding."""
-    shapes = view.dataset.sizes.astype(np.float64)
+    shapes = samples.dataset.sizes.astype(np.float64)
     order = np.argsort(shapes[:, 0] / np.maximum(shapes[:, 1], 1), kind="stable")
     batches = [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
-    return _loader(view, workers, pin_memory, batch_sampler=batches)
+    return _loader(samples, workers, pin_memory, batch_sampler=batches)
 
 
 def collate(items: Sequence[tuple[Sample, list[str]]]) -> Batch:
@@ -92,11 +92,13 @@ def collate(items: Sequence[tuple[Sample, list[str]]]) -> Batch:
     )
 
 
-def _loader(view: TrainSamples | EvalSamples, workers: int, pin_memory: bool, batch_sampler) -> DataLoader:
+def _loader(
+    samples: TrainSamples | EvalSamples, workers: int, pin_memory: bool, batch_sampler: Iterable[list[Any]]
+) -> DataLoader:
     # forked workers share the memory of the data set's columns; they never use the device
     fork = workers and "fork" in multiprocessing.get_all_start_methods()
     return Loader(
-        view,  # type: ignore[arg-type]
+        samples,  # type: ignore[arg-type]
         batch_sampler=batch_sampler,
         num_workers=workers,
         collate_fn=collate,
