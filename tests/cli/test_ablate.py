@@ -33,7 +33,11 @@ def test_a_table_beside_the_papers(tiny: Path):
     ("arguments", "code", "words"),
     [
         (["--table", "2b"], 2, "retina: --table: unknown table '2b'; expected 1a, 1b, 1c, 1d, prior\n"),
-        (["--table", "1c", "--values", "3by3"], 1, "retina: table 1c has no '3by3'; such as 1x1, 2x1, 3x1, "),
+        (
+            ["--table", "1c", "--values", "3by3"],
+            1,
+            "retina: table 1c has no row '3by3'; expected one like 1x1, 2x1, 3x1, ",
+        ),
         (
             ["--table", "1a", "1b", "--values", "0"],
             2,

@@ -213,7 +213,7 @@ def test_a_missing_extra_is_one_line(monkeypatch, tiny_run: Path, tmp_path: Path
     import sys
 
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(ConfigError, match=r'onnxscript is not installed; pip install "retina\[onnx\]"'):
+    with pytest.raises(ConfigError, match=r'onnxscript is not installed; pip install "retina-detector\[onnx\]"'):
         export(tiny_run, "onnx", tmp_path / "x.onnx")
 
 
