@@ -30,8 +30,13 @@ else.
 | 0 | done |
 | 1 | a data set, a config, a checkpoint or a run is wrong; one line on stderr says what, where, and what was expected |
 | 2 | the command line is wrong: an unknown option, or two that exclude each other |
-| 3 | a threshold that was asked for was not met, for example by `--min-coverage` or `--reference` |
+| 3 | a check failed: the anchors cover less than `--min-coverage`; a metric differs from that of `--reference`; a \
+class cannot reach the `--precision` of `eval`; or an export does not detect what the checkpoint detects |
 | 130, 143 | interrupted by Ctrl-C or by SIGTERM |
+| 141 | the program that reads the output ended first, such as `head` in a pipe |
+
+`retina --version` shows the version. `retina --help` lists the commands, and `retina COMMAND --help` the options of
+one.
 
 A WEIGHTS argument accepts a checkpoint (`.safetensors`), the folder of a run (its best checkpoint is used), or the
 name of published weights: `coco` or `coco_v2`. `eval`, `predict` and `bench` also accept an exported model (`.onnx` or
@@ -51,8 +56,8 @@ Later sources override earlier ones: the defaults below, the preset, the YAML fi
 retina train cells.yaml --set train.lr=0.005 --set data.short_side=640
 ```
 
-`null` is YAML's word for "not set"; the meaning says what then holds. The source of a default stands at the end of its
-meaning: the paper, Detectron (its authors' code), torchvision or detectron2.
+`null` is YAML's word for "not set"; the last column says what is used instead. The source of a default stands at the
+end of its meaning: the paper, Detectron (its authors' code), torchvision or detectron2.
 """
 
 EXAMPLES = {

@@ -43,7 +43,7 @@ def config_keys(section: Any = Config, path: str = "") -> Iterator[Key]:
 
 def config_reference() -> str:
     """The text of docs/config.md: a table for each section, then the presets."""
-    text = "# Configuration\n\nThe keys of a YAML file. Every key except a data set is optional.\n"
+    text = "# Configuration\n\nThe keys of a YAML file. Every key except the data set is optional.\n"
     for section, kind in typing.get_type_hints(Config).items():
         text += f"\n## {section}\n\n{inspect.getdoc(kind)}\n\n"
         text += "| key | type | default | bounds | meaning |\n|---|---|---|---|---|\n"

@@ -118,7 +118,7 @@ class LossConfig:
     gamma: Annotated[float | None, Between(0, 100)] = None
     """Focusing parameter of focal and focal_star; focal with 0 is cross entropy. null is 2. Paper, section 5.1."""
     alpha: Annotated[float | tuple[float, ...] | None, Between(0, 1)] = None
-    """Weight of the right class, or a list with one for each class; others have 1 - alpha. null is table 1's or 3's."""
+    """Weight of the right class, or one per class; others: 1 - alpha. null: the paper's best value (tables 1 and 3)."""
     shift: Annotated[float | None, Between(-100, 100)] = None
     """Beta of focal_star. null is 1. Paper, table 3."""
     count: Annotated[int | None, Between(1, 1_000_000)] = None
@@ -204,7 +204,7 @@ class TrainConfig:
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Optimizer. Paper, section 4.1."""
     lr: Annotated[float | None, Between(0, 100)] = None
-    """Learning rate; null is 0.01 r for sgd (paper, 4.1), 0.001 sqrt(r) for adamw; r is the images per step / 16."""
+    """Learning rate; null is 0.01 r for sgd (paper, 4.1), 0.001 sqrt(r) for adamw; r = images per step / 16."""
     momentum: Annotated[float, Between(0, 1)] = 0.9
     """Momentum of sgd. Paper, section 4.1."""
     weight_decay: Annotated[float | None, Between(0, 10)] = None
@@ -245,7 +245,7 @@ class DetectConfig:
     """The detections that are made of the network's outputs."""
 
     score_threshold: Annotated[float, Between(0, 1)] = 0.05
-    """Detections with a higher score are kept. Paper, section 4.1."""
+    """Score that a detection must exceed. Paper, section 4.1."""
     top_k: Annotated[int, Between(1, 1_000_000)] = 1000
     """Largest number of boxes per level that are decoded. Paper, section 4.1."""
     nms_iou: Annotated[float, Between(0, 1)] = 0.5
