@@ -1,4 +1,4 @@
-"""The program `retina`: its commands, and the exit code of every error."""
+"""The program `retina`: its commands and exit codes."""
 
 import os
 import sys
@@ -59,7 +59,7 @@ app.command(name="bench", cls=ManyValues)(bench_command)
 
 
 def main() -> None:
-    """Run the command line. An error in a user's file is one line and exit code 1, never a traceback."""
+    """Run the command line. An error in a user's file gives one line and exit code 1, never a traceback."""
     from retinanet.errors import RetinaNetError
 
     try:
@@ -68,7 +68,7 @@ def main() -> None:
         fail(str(error), 1)
     except KeyboardInterrupt:
         fail("interrupted", 130)
-    except BrokenPipeError:  # the reader of the pipe has ended
+    except BrokenPipeError:  # the reader of stdout has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:

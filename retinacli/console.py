@@ -1,4 +1,4 @@
-"""What every command prints with: tables on stdout, messages and progress bars on stderr."""
+"""Output of all commands: tables on stdout, messages and progress bars on stderr."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from retinanet.messages import printable
 
-DASH = "\u2013"  # in place of a number that does not exist
+DASH = "\u2013"  # in place of a missing number
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -23,7 +23,7 @@ def message(text: str) -> None:
 
 
 def table(title: str, *columns: str, text_columns: int = 1) -> Table:
-    """A table whose first `text_columns` columns hold text and the others numbers."""
+    """A table with `text_columns` columns of text, then columns of numbers."""
     made = Table(title=Text(printable(title)), title_justify="left", title_style="bold")
     for index, column in enumerate(columns):
         made.add_column(column, justify="left" if index < text_columns else "right", overflow="fold")
@@ -36,7 +36,7 @@ def row(to: Table, *cells: object) -> None:
 
 
 def print_table(made: Table, width: int = 100) -> None:
-    """Print on stdout. In a pipe, which has no width of its own, the table may be `width` characters wide."""
+    """Print on stdout. width: characters available in a pipe, which has no width of its own."""
     if out.is_terminal:
         out.print(made)
     else:
@@ -45,7 +45,7 @@ def print_table(made: Table, width: int = 100) -> None:
 
 @contextmanager
 def counter(unit: str) -> Iterator[Any]:
-    """A progress bar on a terminal, nothing elsewhere. Yields: the function (done, total) that moves it."""
+    """A progress bar on a terminal, nothing elsewhere. Yields: a function (done, total) that advances it."""
     columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(unit, total=None)

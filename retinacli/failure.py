@@ -1,18 +1,17 @@
-"""How a command ends when it cannot do its work."""
+"""How a command fails."""
 
 import os
 import sys
 from pathlib import Path
 from typing import NoReturn
 
-LONGEST = 2000  # characters of a message, which may quote a name of any length from a user's file
+LONGEST = 2000  # characters of a message, which may quote a user's file
 
 
 def fail(message: str, code: int) -> NoReturn:
     """Print one line on stderr and exit.
 
-    Args:
-        code: 1 a file or the data is invalid, 2 wrong usage, 3 a required threshold is not met, 130 or 143 interrupted.
+    code: 1 a file or the data is invalid, 2 wrong usage, 3 a required threshold is not met, 130 or 143 interrupted.
     """
     from retinanet.messages import printable
 
@@ -24,7 +23,7 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def check_writable(file: Path) -> None:
-    """Fail before the work starts if `file` clearly cannot be written."""
+    """Fail early if `file` clearly cannot be written."""
     if os.path.isdir(file):
         fail(f"{file}: cannot be written: it is a folder", 1)
     folder = next(folder for folder in file.absolute().parents if os.path.exists(folder))

@@ -7,10 +7,10 @@ from typer.core import TyperCommand
 
 
 class ManyValues(TyperCommand):
-    """A command whose repeatable options take several values at once if their metavar ends in "...", as `X...`.
+    """A command whose repeatable options take several values at once if their metavar ends in "...", such as `X...`.
 
-    The values end at the next word that begins with "-" and is not a number, so an argument must come before such an
-    option or after `--`. Other repeatable options, such as --set, take one value each.
+    The values end at the next word that begins with "-" and is not a number, so arguments must come before such an
+    option or after `--`.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -26,7 +26,7 @@ class ManyValues(TyperCommand):
 def spread(words: Sequence[str], many: Collection[str]) -> list[str]:
     """Repeat each option in `many` before each of its values."""
     out: list[str] = []
-    option, values = "", 0  # the option whose values follow, "" for none, and how many it has so far
+    option, values = "", 0  # the current option, or "", and its number of values so far
     for index, word in enumerate(words):
         if word == "--":
             return [*out, *words[index:]]

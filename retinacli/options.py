@@ -47,7 +47,7 @@ def output(metavar: str, help_: str) -> Any:
 
 
 def number(low: float, high: float) -> Callable[[str], float]:
-    """A parser of numbers from `low` to `high`, whose error quotes the value; that of typer does not."""
+    """A parser of numbers from `low` to `high` whose error quotes the value, unlike typer's."""
 
     def parse(text: str) -> float:
         try:
@@ -62,12 +62,12 @@ def number(low: float, high: float) -> Callable[[str], float]:
 
 
 def overrides(given: Sequence[str] | None, **flags: object) -> list[str]:
-    """The values of --set, then the flags that override a key of `train`."""
+    """The values of --set, then those of flags that override a key of `train`."""
     return [*(given or []), *(f"train.{key}={value}" for key, value in flags.items() if value is not None)]
 
 
 def check_exported(weights: Sequence[str], precision: str | None, device: str | None) -> None:
-    """Fail if an option does not fit the exported models among `weights`. precision: name of its option, if given."""
+    """Fail if an option does not fit the exported models in `weights`. precision: name of its option, if given."""
     from retinanet.inference.exported_model import OPENVINO, is_exported
 
     if precision and not any(Path(each).suffix.lower() == OPENVINO for each in weights):
@@ -78,7 +78,7 @@ def check_exported(weights: Sequence[str], precision: str | None, device: str | 
 
 
 def device_for(weights: str, name: str | None) -> Any:
-    """The device to run `weights` on; torch is loaded only if they need it."""
+    """The device to run `weights` on; imports torch only if needed."""
     from retinanet.inference.exported_model import is_exported
 
     if is_exported(weights):
@@ -89,7 +89,7 @@ def device_for(weights: str, name: str | None) -> Any:
 
 
 def precision_for(weights: str, precision: Precision | None) -> Literal["fp32", "bf16"]:
-    """The numeric precision to run `weights` in; only OpenVINO models have a choice."""
+    """The numeric precision to run `weights` in; only OpenVINO models offer a choice."""
     from retinanet.inference.exported_model import OPENVINO
 
     return "bf16" if precision is Precision.BF16 and Path(weights).suffix.lower() == OPENVINO else "fp32"

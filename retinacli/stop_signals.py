@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM during a long run: the first asks it to stop after its step, the second ends it at once."""
+"""SIGINT and SIGTERM during a run: the first stops it after its step, the second ends it at once."""
 
 import os
 import signal
@@ -13,10 +13,10 @@ NOTICE = "finishing the step and saving a checkpoint; a second signal ends the r
 
 
 class Stop:
-    """Whether a run shall stop; calling it gives the answer.
+    """A callable that says whether a run shall stop.
 
-    signal: the signal that was received, if any. polled: whether the run calls this object; until it does, a signal
-    raises KeyboardInterrupt.
+    signal: the received signal, if any. polled: whether the run calls this object; until then, a signal raises
+        KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
@@ -51,11 +51,11 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Handle the signals within the block. A signal that was ignored, as in a shell's background, stays ignored."""
+    """Handle the signals within the block, except those that were already ignored, as in a shell's background."""
     stop = Stop()
 
     def drop_interrupts(unraisable: Any) -> None:
-        """Python prints and drops an exception that is raised while an object is deleted; `stop` remembers this one."""
+        """Silence an interrupt that was raised while an object was deleted; `stop` remembers it."""
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             hook(unraisable)
 
@@ -73,10 +73,10 @@ def stoppable() -> Iterator[Stop]:
 
 
 def _end_children() -> None:
-    """End the loader workers, for which a hanging run would wait."""
+    """End the loader workers, which a hanging run would wait for."""
     import multiprocessing
 
     if hasattr(signal, "SIGCHLD"):  # not on Windows
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise an error of its own
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise another error
     for child in multiprocessing.active_children():
         child.kill()

@@ -55,7 +55,7 @@ def ablate_command(
 
 
 def table_names(names: Sequence[str] | None, values: Sequence[str] | None, known: Sequence[str]) -> list[str]:
-    """The tables to repeat, each once."""
+    """The tables to repeat, without duplicates."""
     unique = list(dict.fromkeys(names or ["1b"]))
     for name in unique:
         if name not in known:

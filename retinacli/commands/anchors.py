@@ -64,7 +64,7 @@ def anchors_command(
 def check_options(
     config: str | None, min_coverage: float | None, vis: Path | None, output: Path, optimize: bool, per_cell: int | None
 ) -> None:
-    """Fail if an option needs another, or if -o cannot be the picture."""
+    """Fail if an option needs another, or if -o is not a valid picture file."""
     if config is None and (optimize or min_coverage is not None):
         name = "--optimize" if optimize else "--min-coverage"
         fail(f"{name} needs the objects of a data set; name a CONFIG, such as bccd.yaml", 2)

@@ -37,7 +37,7 @@ class Baseline(StrEnum):
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """What to measure, defaults filled in. Each field holds the option of its name."""
+    """The options, with defaults filled in."""
 
     weights: str | None
     engine: Any
@@ -47,7 +47,7 @@ class BenchRequest:
     device: Any
 
     def open(self, depth: int, size: int | None) -> "AbstractContextManager[Subject]":
-        """Open the detector and the image. depth: depth of the backbone if there are no weights."""
+        """Open the detector and the image. depth: of the backbone with random weights."""
         from retinacli.console import message
         from retinanet.benchmark.subject import open_subject
 
@@ -102,7 +102,7 @@ def check_options(
     scales: Sequence[int],
     data: str | None,
 ) -> None:
-    """Fail if an option belongs to another kind of measurement."""
+    """Fail if options of different measurements are combined."""
     if unknown := [depth for depth in depths if depth not in DEPTHS]:
         fail(f"--depth {unknown[0]}: there is no such ResNet; expected {', '.join(map(str, DEPTHS))}", 2)
     if depths and weights is not None:
@@ -123,7 +123,7 @@ def make_request(
     image: Path | None,
     device: str | None,
 ) -> BenchRequest:
-    """Fill in the defaults; fail if one option excludes another."""
+    """Fill in the defaults; fail if options contradict each other."""
     from retinacli.console import message
     from retinanet.inference.exported_model import OPENVINO, is_exported
 
@@ -146,7 +146,7 @@ def make_request(
 
 
 def measure_stages(request: BenchRequest, size: int | None, json_: bool) -> None:
-    """Time each stage from the image file to its detections."""
+    """Time each stage from the image file to the detections."""
     from retinacli.console import counter
     from retinacli.render.bench import measurement, show_stages
     from retinanet.benchmark.timing import time_stages, workload
@@ -159,7 +159,7 @@ def measure_stages(request: BenchRequest, size: int | None, json_: bool) -> None
 
 
 def measure_pair(request: BenchRequest, against: Baseline, depth: int, size: int | None, json_: bool) -> None:
-    """Time a detector and one of torchvision's in turns."""
+    """Time a detector and a torchvision detector in turns."""
     from retinacli.console import counter
     from retinacli.render.bench import measurement, show_pair
     from retinanet.benchmark.random_detector import CANDIDATES
@@ -180,13 +180,13 @@ def measure_pair(request: BenchRequest, against: Baseline, depth: int, size: int
 def measure_table(
     request: BenchRequest, size: int | None, depths: Sequence[int], scales: list[int], data: str | None, json_: bool
 ) -> None:
-    """Table 1e of the paper: time and, for given weights, AP at each depth and scale."""
+    """Table 1e of the paper: time and, with weights, AP at each depth and scale."""
     from retinacli.console import counter
     from retinacli.render.bench import measurement, show_table
     from retinanet.paper.speed_table import rows
 
     table: list[Row] = []
-    # random weights are made anew for each scale: those of another scale would give far more or fewer detections
+    # new random weights for each scale: those of another scale would give far more or fewer detections
     groups = [[scale] for scale in scales] if scales and request.weights is None else [scales]
     for depth, group in product(depths, groups):
         with request.open(depth, group[0] if group and request.weights is None else size) as subject:
@@ -200,7 +200,7 @@ def measure_table(
 
 
 def add_ap(rows: "list[Row]", path: str, request: BenchRequest, data: str | None) -> "list[Row]":
-    """The rows with the AP of the weights, or unchanged, with a message, if their own data set is not there."""
+    """The rows with the AP of the weights, or unchanged, with a message, if their own data set is missing."""
     from retinacli.console import counter, message
     from retinanet.errors import ConfigError, DataError
     from retinanet.paper.speed_table import with_ap

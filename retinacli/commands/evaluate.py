@@ -24,7 +24,7 @@ REFERENCE_HELP = "Also compute the metrics with pycocotools; exit 3 if one diffe
 
 @dataclass(frozen=True)
 class EvalInput:
-    """The data to evaluate on and how to run the detector. Each field holds the option of its name."""
+    """Options of the data and of running the detector."""
 
     data: str | None
     split: str
@@ -36,7 +36,7 @@ class EvalInput:
 
 @dataclass(frozen=True)
 class EvalOutputs:
-    """The results to compute beyond the metrics. Each field holds the option of its name."""
+    """Options of the results beyond the metrics."""
 
     funnel: bool
     diagnose: bool
@@ -103,7 +103,7 @@ def check_options(weights: list[str], compare: bool, inputs: EvalInput, outputs:
 
 
 def evaluate_one(weights: str, inputs: EvalInput, outputs: EvalOutputs, json_: bool) -> None:
-    """Measure one detector, write the files that the options name, and fail if a requirement is not met."""
+    """Evaluate one detector, write the requested files, and fail if a requirement is not met."""
     from retinacli.console import counter, message
     from retinacli.render.evaluate import show_evaluation
     from retinanet.evaluation.error_analysis import diagnose
@@ -132,7 +132,7 @@ def evaluate_one(weights: str, inputs: EvalInput, outputs: EvalOutputs, json_: b
 
 
 def compare_two(weights: list[str], inputs: EvalInput, json_: bool) -> None:
-    """Measure two detectors on the same images and compare them."""
+    """Evaluate two detectors on the same images and compare them."""
     from retinacli.console import counter, message
     from retinacli.render.compare import show_comparison
     from retinanet.evaluation.comparison import compare
@@ -196,7 +196,7 @@ def write_files(
 
 
 def check_results(outputs: EvalOutputs, evaluation: "Evaluation", thresholds: "list[ClassThreshold] | None") -> None:
-    """Fail if a metric differs from the reference or a class cannot reach the required precision."""
+    """Fail if a metric differs from the reference, or no threshold of a class reaches the required precision."""
     from retinacli.render.evaluate import differing_metrics
 
     if different := differing_metrics(evaluation):

@@ -53,7 +53,7 @@ def export_command(
 
 
 def target_file(weights: str, output: Path | None, suffix: str) -> Path:
-    """The file to write: `output`, or one in the working folder with the name of the weights or their run."""
+    """`output`, or a file in the working folder named after the weights or their run."""
     name = os.path.basename(os.path.realpath(weights))
     target = output or Path(name.removesuffix(".safetensors") + suffix)
     if target.suffix.lower() != suffix:

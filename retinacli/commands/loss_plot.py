@@ -83,7 +83,7 @@ def check_options(
     only_cdf: Mapping[str, Any],
     never_cdf: Mapping[str, Any],
 ) -> None:
-    """Fail if one option needs or excludes another, or if the figure cannot be written."""
+    """Fail if one option needs or excludes another, or if -o is not a valid figure file."""
     if output.suffix.lower() not in SUFFIXES:
         fail(f"-o {output}: expected a name that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}", 2)
     for name, value in (only_cdf if cdf is None else never_cdf).items():
@@ -95,7 +95,7 @@ def check_options(
 
 
 def gammas_to_plot(given: Sequence[float] | None, loss: Loss, cdf: Path | None) -> list[float]:
-    """In rising order, each once; by default those of the paper's figure 1, or of figure 4 with --cdf."""
+    """Sorted, without duplicates; by default those of the paper's figure 1, or of figure 4 with --cdf."""
     if given:
         if loss is Loss.FOCAL_STAR and 0 in given:
             fail("--gamma 0: focal_star divides by gamma; expected a number above 0", 2)

@@ -67,7 +67,7 @@ def predict_command(
 
 
 def class_labels(names: Sequence[str] | None, classes: Sequence[str]) -> list[int] | None:
-    """The labels of the named classes; None if none is named. A class may have commas in its name."""
+    """The labels of the named classes, or None without names. Class names may contain commas."""
     from retinanet.messages import did_you_mean
 
     if not names:

@@ -55,7 +55,7 @@ def train_command(
 
 
 def stop_message(stop: Stop, folder: Path, step: int | None, resume: bool) -> str:
-    """How a run ended early and how to continue it. step: the step that was saved; None if it was ended at once."""
+    """How a run ended early and how to continue it. step: the saved step; None if it was interrupted at once."""
     if step is None and not (folder / "config.yaml").exists():
         return f"{stop.name} before the run began"
     again = shlex.join([*sys.argv[1:], *([] if resume else ["--resume"])])

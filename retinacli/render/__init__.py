@@ -1,1 +1,1 @@
-"""One file per kind of result: tables for people and JSON documents for programs."""
+"""One file per kind of result: tables for people, JSON documents for programs."""

@@ -1,4 +1,4 @@
-"""An ablation: its runs as they go, its tables beside those of the paper."""
+"""Shows an ablation: the progress of its runs, and its tables beside the paper's."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run_observer(rows: "Sequence[Row]", seeds: int, stop: Stop) -> "Callable[[Row, int, Iterable[Event]], object]":
-    """A function that shows one run of `ablate` and its place among all runs."""
+    """A function that shows one run of `ablate` and its number among all runs."""
 
     def show(current: "Row", seed: int, events: "Iterable[Event]") -> None:
         number = rows.index(current) * seeds + seed - current.config.train.seed + 1
@@ -28,7 +28,7 @@ def run_observer(rows: "Sequence[Row]", seeds: int, stop: Stop) -> "Callable[[Ro
 
 
 def show_ablation(outcomes: "Sequence[Outcome]", folder: Path, as_json: bool) -> None:
-    """Show the results of all rows, and where the files are."""
+    """Show the results of all rows and the paths of the files."""
     if as_json:
         print(json.dumps({"rows": [asdict(outcome) for outcome in outcomes]}))
     else:
@@ -56,7 +56,7 @@ def _print_table(name: str, outcomes: "Sequence[Outcome]") -> None:
 
 
 def _metrics(outcome: "Outcome") -> list[str]:
-    """Mean and standard deviation in percent, as the paper prints them."""
+    """Mean and standard deviation in percent."""
     diverged = [f"diverged at step {run['diverged_at']}" for run in outcome.runs if run["diverged_at"] is not None]
     if len(diverged) == len(outcome.runs):
         return [", ".join(diverged), "", ""]

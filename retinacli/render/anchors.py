@@ -1,4 +1,4 @@
-"""Anchors: their shapes, how well they cover the objects of a data set, better ones."""
+"""Shows anchors, their coverage of a data set, and the result of a search for better ones."""
 
 import json
 from collections.abc import Sequence
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from retinanet.dataset_analysis.anchor_search import SearchResult
 
 
-def show_anchors(anchors: "AnchorConfig", coverage: "Coverage | None", better: "SearchResult | None", as_json: bool) -> None:
-    """Show anchors and, if there are any, their coverage and the result of a search for better ones."""
+def show_anchors(
+    anchors: "AnchorConfig", coverage: "Coverage | None", better: "SearchResult | None", as_json: bool
+) -> None:
     if as_json:
         print(json.dumps(anchors_document(anchors, coverage, better)))
         return
@@ -28,7 +29,9 @@ def show_anchors(anchors: "AnchorConfig", coverage: "Coverage | None", better: "
         _search_table(better, anchors)
 
 
-def anchors_document(anchors: "AnchorConfig", coverage: "Coverage | None", better: "SearchResult | None") -> dict[str, Any]:
+def anchors_document(
+    anchors: "AnchorConfig", coverage: "Coverage | None", better: "SearchResult | None"
+) -> dict[str, Any]:
     return {
         "anchors": _shapes(anchors),
         "coverage": coverage and {"share": coverage.share, **asdict(coverage)},
@@ -46,14 +49,14 @@ def shortfall(coverage: "Coverage", least: float, foreground_iou: float) -> str:
 
 
 def picture_line(picture: "Picture", output: Path, split: str | None) -> str:
-    """The message that a picture is written. split: the split whose objects can be drawn; None without a data set."""
+    """The message about a written picture. split: the split of its objects; None without a data set."""
     if split is None or picture.with_objects:
         return f"wrote {output}: the anchors on {picture.source}"
     return f"wrote {output}: the anchors on {picture.source}, without objects, since {split} has no such image"
 
 
 def _shapes(anchors: "AnchorConfig") -> dict[str, Any]:
-    """The shapes in pixels by level; side: the square root of the area."""
+    """Shapes in pixels by level; side: square root of the area."""
     from retinanet.dataset_analysis.anchor_coverage import LEVELS, anchor_sides
     from retinanet.model.anchors import STRIDES, AnchorShapes
 
@@ -121,12 +124,12 @@ def _search_table(better: "SearchResult", anchors: "AnchorConfig") -> None:
 
 
 def _searched(better: "SearchResult") -> dict[str, tuple[float, ...]]:
-    """The values that the search chooses, by their keys in a config."""
+    """The result of the search by config key."""
     return {"sizes": better.anchors.sizes, "scales": better.anchors.scales, "ratios": better.anchors.ratios}
 
 
 def _yaml(better: "SearchResult", anchors: "AnchorConfig") -> str:
-    """The block to paste into a config, with the IoU thresholds that are not the defaults."""
+    """The `anchors` block for a config, with IoU thresholds that are not the defaults."""
     lines = ["anchors:"]
     for name, values in _searched(better).items():
         lines.append(f"  {name}: [{', '.join(str(value).removesuffix('.0') for value in values)}]")

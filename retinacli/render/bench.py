@@ -1,4 +1,4 @@
-"""Measurements of speed: the stages of a detector, two detectors in turns, the paper's table 1e."""
+"""Shows speed measurements: the stages of a detector, two detectors in turns, the paper's table 1e."""
 
 import json
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ STAGES = {
 def measurement(
     subject: "Subject", weights: str | None, engine: str, precision: str, repeats: int, image: Path | None, device: Any
 ) -> dict[str, Any]:
-    """What was measured and on which machine; part of every document."""
+    """The measured detector and the machine; part of every document."""
     detector, (height, width) = subject.detector, subject.image.shape[:2]
     own_file = engine != "torch" and subject.path == weights
     versions = {package: version(package) for package in ("torch", *PACKAGES[engine])}
@@ -38,7 +38,7 @@ def measurement(
         "trunk": detector.backbone,
         "classes": len(detector.classes),
         "engine": engine,
-        # a file that was exported earlier may be int8, which it does not say
+        # an exported file does not say whether it is int8
         "precision": None if own_file and precision == "fp32" else precision,
         "score_threshold": detector.settings.score_threshold,
         "image": {
@@ -54,7 +54,6 @@ def measurement(
 
 
 def show_stages(measured: dict[str, Any], workload: "Workload", speed: "Speed", as_json: bool) -> None:
-    """Show the time of each stage."""
     if as_json:
         stages = [{"stage": name, "ms": ms} for name, ms in speed.stages.items()]
         times = {"ms": speed.total, "images_per_second": 1000 / speed.total, "peak_memory": speed.memory}
@@ -86,7 +85,7 @@ def show_stages(measured: dict[str, Any], workload: "Workload", speed: "Speed", 
 def show_pair(
     measured: dict[str, Any], workload: "Workload", other: "BaselineDetector", timing: "PairedTiming", as_json: bool
 ) -> None:
-    """Show the time of a detector beside that of one of torchvision's."""
+    """Show the times of a detector and a torchvision detector."""
     if as_json:
         height, width = other.padded
         against = {
@@ -110,7 +109,7 @@ def show_pair(
 
 
 def show_table(measured: dict[str, Any], rows: "Sequence[Row]", as_json: bool) -> None:
-    """Show table 1e beside the numbers of the paper."""
+    """Show table 1e beside the paper's numbers."""
     if as_json:
         common = {key: value for key, value in measured.items() if key != "trunk"}
         print(json.dumps(common | {"rows": [_row_document(each) for each in rows]}))
@@ -137,7 +136,7 @@ def _row_document(each: "Row") -> dict[str, Any]:
 
 
 def _notes(measured: dict[str, Any], workload: "Workload", other: "BaselineDetector") -> list[str]:
-    """What a reader must know to compare the two."""
+    """Notes for a fair comparison."""
     from retinanet.benchmark.torchvision_detectors import THRESHOLD
 
     ours = _weights(measured)

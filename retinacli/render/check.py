@@ -1,4 +1,4 @@
-"""A data check: the splits, the findings and what to do about them."""
+"""Shows a data check: splits, findings and advice."""
 
 import json
 from dataclasses import asdict
@@ -17,7 +17,6 @@ STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 
 
 def show_check(report: "Report", as_json: bool) -> None:
-    """Show what a data check found."""
     if as_json:
         print(json.dumps({**asdict(report), "errors": report.count("error"), "warnings": report.count("warning")}))
         return
@@ -44,7 +43,7 @@ def _details(finding: "Finding") -> Text:
 
 
 def _places(finding: "Finding") -> list[str]:
-    """Such as ["annotation 3153, 3197 (a.jpg, b.jpg)"]; ["image 7, 9, ... of 12"] where not all are named."""
+    """Such as ["annotation 3153, 3197 (a.jpg, b.jpg)"], or ["image 7, 9, ... of 12"] if not all are listed."""
     if not finding.ids:
         return []
     ids = ", ".join(map(str, finding.ids)) + (f", ... of {finding.count:,}" if finding.count > len(finding.ids) else "")

@@ -1,4 +1,4 @@
-"""A comparison of two detectors."""
+"""Shows a comparison of two detectors."""
 
 import json
 import math
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 
 def show_comparison(weights: list[str], comparison: "Comparison", as_json: bool) -> None:
-    """Show each metric of both detectors, their difference and its 95 % interval."""
     if as_json:
         document = {
             "first": weights[0],

@@ -1,4 +1,4 @@
-"""An analysis of errors: thresholds, kinds of errors, confused classes, calibration, precision at each recall."""
+"""Shows an error analysis: thresholds, kinds of errors, confused classes, calibration, precision at each recall."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -47,7 +47,6 @@ def analysis_document(
 def analysis_tables(
     dataset: "Dataset", thresholds: "list[ClassThreshold] | None", diagnosis: "Diagnosis | None"
 ) -> None:
-    """Print a table for each part of the analysis."""
     if thresholds is not None:
         _threshold_table(thresholds)
     if diagnosis is not None:
@@ -77,7 +76,7 @@ def _tide_table(diagnosis: "Diagnosis") -> None:
 
 
 def _confusion_table(dataset: "Dataset", diagnosis: "Diagnosis") -> None:
-    """The largest counts beside the diagonal."""
+    """The largest off-diagonal counts."""
     matrix = diagnosis.confusion.copy()
     np.fill_diagonal(matrix, 0)
     names = [*dataset.classes, "nothing"]

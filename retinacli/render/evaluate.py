@@ -1,4 +1,4 @@
-"""An evaluation: the COCO metrics, the classes, the missed objects, the difference from pycocotools."""
+"""Shows an evaluation: COCO metrics, classes, missed objects, differences from pycocotools."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 def show_evaluation(
     evaluation: "Evaluation", thresholds: "list[ClassThreshold] | None", diagnosis: "Diagnosis | None", as_json: bool
 ) -> None:
-    """Show an evaluation and, if there are any, the thresholds of the classes and the kinds of errors."""
     if as_json:
         analysis = analysis_document(evaluation.dataset, thresholds, diagnosis)
         print(json.dumps(_document(evaluation) | analysis))
@@ -34,7 +33,6 @@ def metrics_document(evaluation: "Evaluation") -> dict[str, Any]:
 
 
 def metrics_tables(evaluation: "Evaluation") -> None:
-    """Print AP per class and the 12 metrics."""
     from retinanet.evaluation.coco_metrics import METRICS
 
     per_class = table("Per class", "class", "AP", "AP50", "objects")
@@ -48,7 +46,7 @@ def metrics_tables(evaluation: "Evaluation") -> None:
 
 
 def differing_metrics(evaluation: "Evaluation") -> list[str]:
-    """The metrics that are not equal to those of pycocotools to the last bit; none without a reference."""
+    """The metrics that differ from pycocotools in any bit; none without a reference."""
     reference = evaluation.reference or {}
     return [name for name, theirs in reference.items() if evaluation.metrics[name] != theirs]
 

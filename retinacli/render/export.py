@@ -1,4 +1,4 @@
-"""An exported model and how well it agrees with the original."""
+"""Shows an export: agreement with the original and, for int8, the AP of both."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
 
 def show_export(exported: "Exported", as_json: bool) -> None:
-    """Show how close the detections are to PyTorch's and, for int8, the AP of both."""
     if as_json:
         document: dict[str, Any] = {"file": str(exported.file), "agreement": vars(exported.agreement)}
         if exported.ap is not None:

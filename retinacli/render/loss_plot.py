@@ -1,4 +1,4 @@
-"""The numbers behind the loss figures."""
+"""Shows the numbers of the loss figures."""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def show_curves(
     figure: Path,
     as_json: bool,
 ) -> None:
-    """Show the loss, or its gradient, at a few probabilities and beside that of cross entropy."""
+    """Show the loss or its gradient at a few probabilities, relative to cross entropy."""
     if as_json:
         x, y = ("x_t", "gradient") if gradient else ("p_t", "loss")
         document = {

@@ -1,4 +1,4 @@
-"""Detections in images."""
+"""Shows detections in images."""
 
 import json
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def collect_predictions(predictions: "Iterable[Prediction]", total: int) -> "list[Prediction]":
-    """All predictions without their pixels. A bar shows the progress; each file that cannot be read is reported."""
+    """All predictions without pixels, with a progress bar and a message for each unreadable file."""
     kept = []
     with counter("images") as progress:
         for item in predictions:

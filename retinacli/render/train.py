@@ -1,4 +1,4 @@
-"""A training run: its progress and its result."""
+"""Shows the progress and the result of a training run."""
 
 import json
 from collections.abc import Iterable
@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 def show_training(
     run: "Iterable[events.Event]", stop: Stop
 ) -> "tuple[events.Done | events.Stopped, Evaluation | None]":
-    """Show a run as it goes: one live line on a terminal, one line per logged step elsewhere.
+    """Show a running training: one live line on a terminal, one line per logged step elsewhere.
 
-    Args:
-        stop: polled by the run from its plan on.
-    Returns: the last event, and the best evaluation of this process.
+    stop: polled by the run after its plan. Returns: the last event, and the best evaluation of this process.
     """
     from retinanet.training import events
 
@@ -52,7 +50,6 @@ def show_training(
 
 
 def show_result(done: "events.Done", best: "Evaluation | None", as_json: bool) -> None:
-    """Show the result of a finished run and its best evaluation."""
     if as_json:
         document = {"run": str(done.output), "steps": done.steps, "seconds": round(done.seconds, 1)}
         document |= {"best_epoch": done.best_epoch, "best": best and metrics_document(best)}

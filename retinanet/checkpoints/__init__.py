@@ -1,1 +1,1 @@
-"""Checkpoints of this project, and weights of others converted to them."""
+"""Checkpoints, and the conversion of other projects' weights."""

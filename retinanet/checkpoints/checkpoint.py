@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file with the weights and all that is needed to use them or to resume their training."""
+"""Checkpoints: one safetensors file with everything needed to use the weights or to resume training."""
 
 import hashlib
 import json
@@ -19,17 +19,13 @@ from retinanet.messages import one_line
 from retinanet.model.retinanet import RetinaNet, make_model
 
 T = TypeVar("T")
-MAX_CHECKPOINT_BYTES = 2**35  # ResNet-152 with its optimizer and its average has 1 GB
+MAX_CHECKPOINT_BYTES = 2**35  # ResNet-152 with optimizer state and weight average: 1 GB
 BEST, LAST, PREVIOUS = "best.safetensors", "last.safetensors", "previous.safetensors"
 MODEL, AVERAGE, OPTIMIZER = "model.", "average.", "optimizer."  # prefixes of the tensors' names
 
 
 def save(path: Path, tensors: dict[str, Tensor], metadata: Metadata, keep: Path | None = None) -> None:
-    """Write a checkpoint atomically.
-
-    keep: new name of the checkpoint that was at `path`; None keeps no copy.
-    Raises: OSError that names `path`.
-    """
+    """Write a checkpoint atomically. keep: new name for the old file at `path`. Raises: OSError naming `path`."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     record = to_record(metadata)
     record["sha256"] = _sha256(tensors, record)
@@ -41,12 +37,9 @@ def save(path: Path, tensors: dict[str, Tensor], metadata: Metadata, keep: Path 
 
 
 def resolve(path: str | Path) -> Path:
-    """The best checkpoint in the folder of a run, else the last; `path` itself if it is a file.
-
-    Raises: CheckpointError if there is none.
-    """
+    """`path` if it is a file, or the best, else the last checkpoint in the folder of a run. Raises: CheckpointError."""
     path = Path(path)
-    if os.path.isdir(path):  # False for a name that is too long, where pathlib raises
+    if os.path.isdir(path):  # False for an overlong name, where pathlib raises
         for name in (BEST, LAST):
             if (path / name).is_file():
                 return path / name
@@ -57,13 +50,13 @@ def resolve(path: str | Path) -> Path:
 
 
 def read_metadata(path: str | Path) -> Metadata:
-    """The metadata of a checkpoint; its tensors are not read. Raises: CheckpointError."""
+    """The metadata of a checkpoint, without reading its tensors. Raises: CheckpointError."""
     file = resolve(path)
     return from_record(_record(file), file)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a checkpoint, after a comparison of its checksum. Raises: CheckpointError."""
+    """All tensors of a checkpoint, with their checksum verified. Raises: CheckpointError."""
     record = _record(path)
     try:
         tensors = load_file(path)
@@ -75,10 +68,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_checked_metadata(path: str | Path) -> Metadata:
-    """As `read_metadata`, after a check that the tensors' names and shapes fit the model that the config describes.
+    """Like `read_metadata`, after checking that names and shapes of the tensors fit the config's model.
 
-    The check needs no memory for the model, since a hostile config may describe one of any size.
-    Raises: CheckpointError.
+    The check allocates no weights, since a hostile config may describe a model of any size. Raises: CheckpointError.
     """
     file = resolve(path)
     metadata = from_record(_record(file), file)
@@ -101,9 +93,9 @@ def read_checked_metadata(path: str | Path) -> Metadata:
 
 
 def load_model(path: str | Path) -> tuple[RetinaNet, Metadata]:
-    """The model of a checkpoint or of a run's folder, with its averaged weights if it has any.
+    """The model of a checkpoint or of a run's folder, with averaged weights if there are any, in evaluation mode.
 
-    It is in evaluation mode and on the CPU. Raises: CheckpointError.
+    Raises: CheckpointError.
     """
     file = resolve(path)
     metadata = read_checked_metadata(file)
@@ -114,13 +106,13 @@ def load_model(path: str | Path) -> tuple[RetinaNet, Metadata]:
 
 
 def model_tensors(tensors: dict[str, T]) -> dict[str, T]:
-    """The model's tensors in a checkpoint, under the model's names; the averaged ones if there are any."""
+    """The model's tensors in a checkpoint under the model's names, averaged if there is an average."""
     prefix = AVERAGE if any(name.startswith(AVERAGE) for name in tensors) else MODEL
     return strip_prefix(tensors, prefix)
 
 
 def strip_prefix(tensors: dict[str, T], prefix: str) -> dict[str, T]:
-    """The tensors whose names begin with `prefix`, under their names without it."""
+    """The tensors whose names begin with `prefix`, with it removed."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
@@ -145,7 +137,7 @@ def _record(file: Path) -> dict[str, str]:
 
 
 def _sha256(tensors: dict[str, Tensor], record: dict[str, str]) -> str:
-    """Checksum of all tensors and all metadata, except the checksum itself."""
+    """Checksum of all tensors and metadata, except the checksum itself."""
     covered = {key: text for key, text in record.items() if key != "sha256"}
     digest = hashlib.sha256(json.dumps(covered, sort_keys=True).encode())
     for name in sorted(tensors):

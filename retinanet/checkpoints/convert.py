@@ -18,7 +18,7 @@ from retinanet.io.size_limits import read_bytes
 from retinanet.messages import one_line
 from retinanet.model.retinanet import RetinaNet, make_model
 
-V1_SHA256 = "eeacb38b"  # first digits for torchvision's COCO_V1, which it runs with a batch norm epsilon of 0
+V1_SHA256 = "eeacb38b"  # first digits of torchvision's COCO_V1, which it runs with a batch norm epsilon of 0
 EPSILON = 1e-5  # of our batch norms
 BACKBONES = {6: "resnet50", 23: "resnet101", 36: "resnet152"}  # by the number of bottlenecks of C4
 BGR_MEAN = (103.53, 116.28, 123.675)  # detectron2's default, on the scale 0 to 255
@@ -56,13 +56,13 @@ DETECTRON2_NORMS = (
     (r"\.shortcut\.norm\.", ".downsample.1."),
     (r"\.shortcut\.", ".downsample.0."),
 )
-NOT_WEIGHTS = ("anchor_generator.", "pixel_mean", "pixel_std")  # detectron2's buffers, whose values our config has
+NOT_WEIGHTS = ("anchor_generator.", "pixel_mean", "pixel_std")  # detectron2's buffers; their values are in our config
 
 
 def import_weights(path: str | Path, zero_epsilon: bool | None = None) -> tuple[RetinaNet, Metadata]:
-    """The model of a weights file of torchvision's RetinaNet or of detectron2's model zoo, with the project's preset.
+    """The model of a weights file of torchvision's RetinaNet or of detectron2's model zoo, with the matching preset.
 
-    zero_epsilon: whether torchvision's batch norms add nothing to the variance; None tells by the file's SHA-256.
+    zero_epsilon: whether torchvision's batch norms use an epsilon of 0; None: decided by the file's SHA-256.
     Raises: CheckpointError if the file is not readable or is of neither project.
     """
     path = Path(path)
@@ -91,12 +91,12 @@ def from_torchvision(state: Mapping[str, Tensor], zero_epsilon: bool) -> tuple[d
     tensors = {}
     for name, tensor in _renamed(state, TORCHVISION).items():
         index = re.fullmatch(r"(cls_subnet|box_subnet)\.tower\.(\d)\.([01])\.(\w+)", name)
-        if index:  # theirs are blocks of convolution, normalisation (only V2) and ReLU; ours are one sequence
+        if index:  # torchvision has blocks of convolution, normalisation (only V2) and ReLU; we have one sequence
             subnet, block, part, kind = index.groups()
             name = f"{subnet}.tower.{int(block) * (3 if v2 else 2) + int(part)}.{kind}"
         tensors[name] = tensor
     for name in [name for name in tensors if v2 and re.fullmatch(r"\w+\.tower\.[0369]\.weight", name)]:
-        tensors[name.replace("weight", "bias")] = torch.zeros(len(tensors[name]))  # ours have one even before a GN
+        tensors[name.replace("weight", "bias")] = torch.zeros(len(tensors[name]))  # ours have one even before GN
     classes = len(tensors["cls_subnet.predict.bias"]) // 9
     for subnet, columns in (("cls_subnet", classes), ("box_subnet", 4)):
         for kind in ("weight", "bias"):
@@ -134,7 +134,7 @@ def _renamed(state: Mapping[str, Tensor], rules: tuple[tuple[str, str], ...]) ->
 
 
 def _scale_major(predict: Tensor, columns: int) -> Tensor:
-    """Rows in torchvision's order, 3 ratios x 3 scales x columns, brought into ours, 3 scales x 3 ratios x columns."""
+    """Reorder rows from torchvision's 3 ratios x 3 scales x columns to our 3 scales x 3 ratios x columns."""
     return predict.reshape(3, 3, columns, *predict.shape[1:]).transpose(0, 1).reshape(predict.shape)
 
 
@@ -164,7 +164,7 @@ def _make(tensors: dict[str, Tensor], values: dict[str, Any], classes: int, sour
 
 
 def _names(classes: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Names and category ids: COCO's 80, torchvision's 91, of which no image has 11, or numbers from 1."""
+    """Names and category ids: COCO's 80, torchvision's 91 (11 of them unused), or numbers from 1."""
     from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights
 
     categories = RetinaNet_ResNet50_FPN_Weights.COCO_V1.meta["categories"]  # index: category id

@@ -1,4 +1,4 @@
-"""Tensors from the weights files of other projects, read without running any code in them."""
+"""Reads tensors from other projects' weights files without running code in them."""
 
 import io
 import pickle
@@ -14,13 +14,13 @@ from torch import Tensor
 from retinanet.errors import CheckpointError
 from retinanet.messages import one_line
 
-MAX_FOREIGN_BYTES = 2**32  # detectron2's R101 with its optimizer has 0.5 GB
+MAX_FOREIGN_BYTES = 2**32  # detectron2's R101 with optimizer state: 0.5 GB
 
 
 class _Arrays(pickle._Unpickler):
-    """Admits only arrays and plain containers, since a pickle can name and call any function.
+    """Admits only arrays and plain containers, since a pickle can call any function.
 
-    This is Python's unpickler in Python: the one in C allocates 16 bytes times the largest memo index in the file.
+    Based on the pure-Python unpickler: the one in C allocates 16 bytes times the largest memo index in the file.
     """
 
     ADMITTED = {
@@ -44,7 +44,7 @@ def foreign_tensors(path: Path, content: bytes) -> dict[str, Tensor]:
     """The named tensors in the `content` of a .pth or .pkl file. path: for messages. Raises: CheckpointError."""
     try:
         if content[:2] == b"PK":
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch does not compress the parts
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch does not compress its files
                 _check_claim(sum(part.file_size for part in archive.infolist()), content)
             held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         else:
@@ -66,6 +66,6 @@ def _named_tensors(held: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def _check_claim(claimed: int, content: bytes) -> None:
-    """Refuse a small file with compressed parts or with views of any size. claimed: bytes. Raises: ValueError."""
+    """Reject compressed parts and expanded views, which could exhaust memory. claimed: bytes. Raises: ValueError."""
     if claimed > len(content):
         raise ValueError(f"it claims {claimed:,} bytes in a file of {len(content):,}")

@@ -1,4 +1,4 @@
-"""The metadata beside a detector's weights, in checkpoints and in exported models."""
+"""The metadata stored with a detector's weights in checkpoints and exported models."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ VERSION = "1"
 
 @dataclass(frozen=True)
 class Metadata:
-    """The resolved config, the K class names, the data set's category id of each class, and the progress of the run."""
+    """Resolved config, K class names, category id of each class in the data set, and progress of the run."""
 
     config: Config
     classes: tuple[str, ...]
@@ -24,7 +24,7 @@ class Metadata:
 
 
 def to_record(metadata: Metadata) -> dict[str, str]:
-    """`metadata` as text values, which every file format can hold."""
+    """`metadata` as text values, which every file format supports."""
     return {
         "format": "retina",
         "version": VERSION,
@@ -46,7 +46,7 @@ def from_record(record: Mapping[str, str], file: Path) -> Metadata:
             category_ids=tuple(int(i) for i in json.loads(record["category_ids"])),
             progress=dict(json.loads(record["progress"])),
         )
-        "".join(metadata.classes).encode()  # fails for half of a surrogate pair, which JSON can hold
+        "".join(metadata.classes).encode()  # fails for an unpaired surrogate, which JSON allows
     except (LookupError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{file}: its metadata is damaged: {error!r:.200}") from None
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""torchvision's published weights, and the model of any name."""
+"""Opens a model by its path, or torchvision's published weights by their name."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ PUBLISHED = {"coco": "RetinaNet_ResNet50_FPN_Weights", "coco_v2": "RetinaNet_Res
 
 
 def open_model(name: str | Path) -> tuple[RetinaNet, Metadata]:
-    """The model of a checkpoint or of a run's folder, or one of PUBLISHED if no file has its name.
+    """The model of a checkpoint or of a run's folder, or one of PUBLISHED if no file has its name, in evaluation mode.
 
-    It is in evaluation mode and on the CPU. Raises: CheckpointError.
+    Raises: CheckpointError.
     """
     if str(name) in PUBLISHED and not Path(name).exists():
         return published(str(name))
@@ -24,9 +24,9 @@ def open_model(name: str | Path) -> tuple[RetinaNet, Metadata]:
 
 
 def published(name: str) -> tuple[RetinaNet, Metadata]:
-    """torchvision's COCO model `name`, one of PUBLISHED, from torch's cache or the web; its hash is compared.
+    """torchvision's COCO model `name`, one of PUBLISHED, from torch's cache or the web.
 
-    Raises: CheckpointError if it is neither cached nor reachable, or if it is damaged.
+    Raises: CheckpointError if it is neither cached nor reachable, or if its checksum is wrong.
     """
     from torchvision.models import get_weight
 
@@ -34,7 +34,7 @@ def published(name: str) -> tuple[RetinaNet, Metadata]:
     file = cached(weights.url)
     try:
         fetch(weights.url)
-    except Exception as error:  # no network, no space and a wrong hash have no common class
+    except Exception as error:  # no network, no disk space or a wrong hash raise unrelated types
         raise CheckpointError(
             f"the published weights {name} are not available ({one_line(error)}); put {file.name} into {file.parent}, "
             "or name another checkpoint with -w"

@@ -1,4 +1,4 @@
-"""Data sets: reading, transforms and batches; `open_dataset` opens the one that a config names."""
+"""Data sets: reading, transforms and batches; `open_dataset` opens the one in a config."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ __all__ = ["Dataset", "Sample", "open_dataset"]
 
 
 def open_dataset(data: DataConfig, split: str) -> Dataset:
-    """The split "train" or "val" of a config, or another split of the same data set by its name, such as "test".
+    """The split "train" or "val" of a config, or another split of its data set, such as "test".
 
     Raises: ConfigError if data.train or data.val is not set; DataError if the split cannot be read.
     """
@@ -33,7 +33,7 @@ def open_dataset(data: DataConfig, split: str) -> Dataset:
             skip_empty=data.skip_empty and split == "train",
         )
         return replace(dataset, max_pixels=data.max_pixels)
-    except OSError as error:  # such as a folder without permission, or a name that is too long
+    except OSError as error:  # such as a missing permission or an overlong name
         raise DataError(f"{error.filename or data.root}: cannot be read: {error.strerror or error}") from None
     except DataError as error:
         if data.source is None or Path(data.root).is_dir():

@@ -15,9 +15,8 @@ from retinanet.data.images import read_image
 class Sample:
     """One image with its objects.
 
-    image: (H, W, 3) uint8, RGB. boxes: (M, 4) float32, xyxy pixels of `image`. labels: (M,) int64 in 0..K-1.
-    crowd: (M,) bool. annotation_ids: (M,) int64. original_size: (height, width) of the image before
-    any transform, turned as EXIF says.
+    image: (H, W, 3) uint8 RGB. boxes: (M, 4) float32 xyxy pixels of `image`. labels: (M,) int64 in 0..K-1.
+    crowd: (M,) bool. annotation_ids: (M,) int64. original_size: (height, width) before any transform, EXIF applied.
     """
 
     image: np.ndarray
@@ -31,7 +30,7 @@ class Sample:
 
 
 class Strings:
-    """Immutable list of strings in two arrays, whose memory forked worker processes share."""
+    """Immutable list of strings in two arrays, whose memory forked workers share."""
 
     def __init__(self, strings: Iterable[str]):
         encoded = [string.encode("utf-8", "surrogateescape") for string in strings]
@@ -51,10 +50,7 @@ Fault = Literal["not-finite", "no-area", "outside"]
 
 @dataclass(frozen=True)
 class Skipped:
-    """The n objects that a reader left out because of one kind of fault in their boxes.
-
-    annotation_ids, image_ids: (n,) int64. files: n, the files of their images.
-    """
+    """The n objects skipped for one kind of fault in their boxes. annotation_ids, image_ids: (n,) int64. files: n."""
 
     fault: Fault
     annotation_ids: np.ndarray
@@ -68,13 +64,11 @@ class Dataset:
 
     classes: K names. category_ids: (K,), the id of each class in the annotation file (COCO's have gaps).
     folder: of `files`. image_ids: (N,) int64. sizes: (N, 2) int32, height and width.
-    sizes_annotated: whether `sizes` are from the annotations: then they decide whether an image is turned as EXIF says.
+    sizes_annotated: whether `sizes` are from the annotations, which then decide whether EXIF orientation is applied.
     first_object: (N + 1,) int64; objects first_object[i]:first_object[i + 1] belong to image i.
-    boxes: (M, 4) float64, xywh pixels as annotated, 0-based. areas: (M,) float64, square pixels (COCO's
-    mask area where given).
-    labels: (M,) int32. crowd: (M,) bool. annotation_ids: (M,) int64.
-    notes: messages about the data, one line each. skipped: the objects left out, one entry per kind of fault.
-    max_pixels: as in `read_image`.
+    boxes: (M, 4) float64 xywh pixels as annotated, 0-based. areas: (M,) float64 square pixels, in COCO of the mask.
+    labels: (M,) int32. crowd: (M,) bool. annotation_ids: (M,) int64. max_pixels: as in `read_image`.
+    notes: messages about the data, one line each. skipped: one entry per kind of fault.
     """
 
     classes: tuple[str, ...]
@@ -96,14 +90,14 @@ class Dataset:
 
     @property
     def image_index(self) -> np.ndarray:
-        """(M,) int64, the index of each object's image."""
+        """(M,) int64 index of each object's image."""
         return np.repeat(np.arange(len(self)), np.diff(self.first_object))
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     def take(self, indices: np.ndarray) -> "Dataset":
-        """The images `indices` (n,) with their objects, in that order and with repetitions. Without notes."""
+        """The images `indices` (n,), which may repeat, with their objects, without notes."""
         counts = np.diff(self.first_object)[indices]
         ends = np.cumsum(counts)
         rows = np.arange(counts.sum()) + np.repeat(self.first_object[indices] - (ends - counts), counts)
@@ -127,7 +121,7 @@ class Dataset:
         return read_image(self.folder / self.files[index], self.annotated_size(index), self.max_pixels)
 
     def annotated_size(self, index: int) -> tuple[int, int] | None:
-        """Height and width of image `index` in the annotations; None if they do not give them."""
+        """(height, width) of image `index` in the annotations, or None."""
         height, width = self.sizes[index].tolist()
         return (height, width) if self.sizes_annotated else None
 
@@ -150,7 +144,7 @@ class Dataset:
 
 
 def blank_sample(image_id: int, file: str) -> Sample:
-    """The sample in place of an image that cannot be read: 32 x 32 black pixels, no objects, original size 0 x 0."""
+    """Placeholder for an unreadable image: 32 x 32 black pixels, no objects, original size 0 x 0."""
     none = np.zeros(0, np.int64)
     image, boxes = np.zeros((32, 32, 3), np.uint8), np.zeros((0, 4), np.float32)
     return Sample(image, boxes, none, none.astype(bool), none, image_id, (0, 0), file)

@@ -1,7 +1,7 @@
-"""Image files to RGB pixels.
+"""Reads image files as RGB pixels.
 
-Pillow decodes, not OpenCV: their pixels are equal and their times similar (2.5 and 2.2 ms per image of COCO), but
-OpenCV's libjpeg and libpng write to stderr, which cannot be turned off.
+With Pillow, since OpenCV's libjpeg and libpng always write to stderr; pixels are equal, and times similar (2.5 and 2.2
+ms per COCO image).
 """
 
 import ctypes
@@ -33,21 +33,20 @@ OF_SUFFIX = {
     ".ppm": "PPM",
     ".pgm": "PPM",
 }
-FORMATS = tuple(dict.fromkeys(OF_SUFFIX.values()))  # some of Pillow's others start programs: EPS starts Ghostscript
+FORMATS = tuple(dict.fromkeys(OF_SUFFIX.values()))  # other formats may start programs: EPS starts Ghostscript
 BAND_PIXELS = 2**20
-TEXT_START_BYTES = 60  # of a text file, shown in the message
+TEXT_START_BYTES = 60  # of a text file, quoted in the message
 
 
 def read_image(
     path: Path | str, annotated_size: tuple[int, int] | None = None, max_pixels: int = DataConfig.max_pixels
 ) -> np.ndarray:
-    """Pixels of an image file, (H, W, 3) uint8 RGB; of 16 bits the high byte, of several frames the first.
+    """Pixels of an image file, (H, W, 3) uint8 RGB; the high byte of 16 bits, the first of several frames.
 
     Args:
-        annotated_size: (height, width) in the annotations. The image is turned as EXIF says, unless it has this size as
-            it is stored.
-        max_pixels: a file whose header names more pixels is not decoded.
-    Raises: DataError if the file is not complete, has too many pixels, or has not the annotated size, stored or turned.
+        annotated_size: (height, width) in the annotations; EXIF orientation is applied unless the stored size is equal.
+        max_pixels: limit for the size in the header, checked before decoding.
+    Raises: DataError if the file is incomplete, too large, or not of the annotated size in either orientation.
     """
     with _opened(path, max_pixels) as image:
         if image.mode == "F":
@@ -65,17 +64,14 @@ def read_image(
 def image_size(
     path: Path | str, annotated_size: tuple[int, int] | None = None, max_pixels: int = DataConfig.max_pixels
 ) -> tuple[int, int]:
-    """(height, width) of the pixels that `read_image` returns, from the file's header alone.
-
-    Raises: DataError if the header cannot be read, or has too many pixels or not the annotated size, stored or turned.
-    """
+    """(height, width) of the result of `read_image`, from the file's header alone. Raises: as `read_image`."""
     with _opened(path, max_pixels) as image:
         stored = image.height, image.width
         if annotated_size == stored:
             return stored
         turned = False
         with suppress(Exception):
-            # Pillow already gives the turned size of a TIFF
+            # for TIFF, Pillow's size already includes the orientation
             turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
         size = stored[::-1] if turned else stored
         if annotated_size not in (None, size):
@@ -84,26 +80,25 @@ def image_size(
 
 
 def format_and_frames(path: Path | str) -> tuple[str | None, bool]:
-    """The format of an image file where its suffix is that of another, and whether the file has several frames.
+    """The format of an image file, such as "PNG", or None if the suffix is right; whether it has several frames.
 
-    Returns: the format, such as "PNG", or None where the suffix is right; True for an animation or several pages.
     Raises: DataError if the header cannot be read.
     """
     with _opened(path) as image:
-        camera = image.format == "MPO"  # a JPEG followed by others, as some cameras write them
+        camera = image.format == "MPO"  # several JPEGs in one file, from some cameras
         kind = "JPEG" if camera else image.format
         named = OF_SUFFIX.get(Path(path).suffix.lower(), kind)
         return kind if kind != named else None, not camera and getattr(image, "is_animated", False)
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    """(H, W, 3) uint8 of a decoded image, converted in bands: Pillow would make copies of the whole image."""
+    """(H, W, 3) uint8 of a decoded image, converted in bands to save memory."""
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     rows = max(1, BAND_PIXELS // image.width)
     for top in range(0, image.height, rows):
         whole = rows >= image.height
         band = image if whole else image.crop((0, top, image.width, min(top + rows, image.height)))
-        if image.mode.startswith("I"):  # Pillow's convert() would clip values of 16 bits to 255
+        if image.mode.startswith("I"):  # Pillow's convert() would clip 16-bit values to 255
             pixels[top : top + rows] = (np.asarray(band).clip(0, 65535) >> 8)[:, :, None]
         else:
             pixels[top : top + rows] = np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
@@ -120,12 +115,8 @@ def _wrong_size(path: Path | str, stored: tuple[int, int], annotated: tuple[int,
 
 @functools.cache
 def _configure_pillow() -> None:
-    """Settings that Pillow and libtiff have only for a whole process, made when the first image is opened.
-
-    Without them Pillow refuses images that data.max_pixels allows, and warnings about harmless faults in files reach
-    stderr; whatever prevents reading is raised as an error.
-    """
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses twice as many
+    """Process-wide settings of Pillow and libtiff: a higher limit of pixels, no warnings about harmless faults."""
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow rejects more than twice as many
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     with suppress(OSError, AttributeError):  # Pillow may be built without libtiff
@@ -134,12 +125,12 @@ def _configure_pillow() -> None:
 
 @contextmanager
 def _opened(path: Path | str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """The image with its header read. Whatever Pillow raises in the block becomes a DataError."""
+    """The image after reading its header. Raises: DataError in place of any exception in the block."""
     _configure_pillow()
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe can block forever
             raise DataError(f"{path}: is a folder, a device or a pipe; expected an image file", "unreadable-image")
-        # given a path, Pillow maps some files into memory, and Pillow 13 then scrambles a TIFF with an orientation
+        # not by path: Pillow would map some files into memory, where Pillow 13 scrambles a TIFF with an orientation
         with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > max_pixels:
                 pixels = f"{image.width} x {image.height} = {image.width * image.height:,} pixels"
@@ -161,7 +152,7 @@ def _opened(path: Path | str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Im
 
 
 def _unidentified(path: Path | str) -> str:
-    """What a file is in which Pillow sees no image."""
+    """Description of a file that Pillow does not recognise."""
     with open(path, "rb") as file:
         start = file.read(TEXT_START_BYTES)
     if not start:

@@ -1,4 +1,4 @@
-"""Batches: samples padded to one size, made by worker processes."""
+"""Batches of samples padded to one size, loaded by worker processes."""
 
 import ctypes
 import multiprocessing
@@ -20,7 +20,7 @@ from retinanet.data.transforms import pad
 from retinanet.data.views import EvalSamples, TrainSamples
 from retinanet.errors import DataError
 
-PR_SET_PDEATHSIG = 1  # Linux: the signal that a process gets when the one that made it dies
+PR_SET_PDEATHSIG = 1  # Linux: signal sent to a process when its parent dies
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Batch:
 
     sizes: (B, 2) int64, height and width without the padding.
     boxes: B of (M, 4) float32 xyxy pixels. labels: B of (M,) int64. crowd: B of (M,) bool.
-    samples: B, without pixels. faults: why images could not be read, one line each.
+    samples: B, without pixels. faults: messages about unreadable images, one line each.
     """
 
     images: Tensor
@@ -53,7 +53,7 @@ class Batch:
 
 
 class Loader(DataLoader):
-    """A `DataLoader` that raises a worker's DataError without the worker's traceback: as one line."""
+    """A `DataLoader` that raises a worker's DataError as one line, without traceback."""
 
     def __iter__(self) -> Any:
         try:
@@ -65,12 +65,12 @@ class Loader(DataLoader):
 def train_loader(
     samples: TrainSamples, sampler: AspectRatioBatchSampler, workers: int, pin_memory: bool = False
 ) -> DataLoader:
-    """Batches in the order of `sampler`, made by `workers` processes (0: by this process)."""
+    """Batches in the order of `sampler`, loaded by `workers` processes (0: by this process)."""
     return _loader(samples, workers, pin_memory, batch_sampler=sampler)
 
 
 def eval_loader(samples: EvalSamples, batch_size: int, workers: int, pin_memory: bool = False) -> DataLoader:
-    """Every image once; images of similar aspect ratio share a batch, for little padding."""
+    """Every image once; images of similar aspect ratio share a batch, to reduce padding."""
     shapes = samples.dataset.sizes.astype(np.float64)
     order = np.argsort(shapes[:, 0] / np.maximum(shapes[:, 1], 1), kind="stable")
     batches = [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
@@ -78,7 +78,7 @@ def eval_loader(samples: EvalSamples, batch_size: int, workers: int, pin_memory:
 
 
 def collate(items: Sequence[tuple[Sample, list[str]]]) -> Batch:
-    """A batch whose images are padded to one size, a multiple of 32, in channels-last memory, as OpenCV has them."""
+    """A batch with images padded to one size, a multiple of 32, in channels-last memory."""
     samples = [sample for sample, _ in items]
     images, sizes = pad([sample.image for sample in samples])
     return Batch(
@@ -95,7 +95,7 @@ def collate(items: Sequence[tuple[Sample, list[str]]]) -> Batch:
 def _loader(
     samples: TrainSamples | EvalSamples, workers: int, pin_memory: bool, batch_sampler: Iterable[list[Any]]
 ) -> DataLoader:
-    # forked workers share the memory of the data set's columns; they never use the device
+    # forked workers share the data set's memory; they never use the device
     fork = workers and "fork" in multiprocessing.get_all_start_methods()
     return Loader(
         samples,  # type: ignore[arg-type]
@@ -106,18 +106,18 @@ def _loader(
         persistent_workers=False,
         multiprocessing_context="fork" if fork else None,
         worker_init_fn=_set_up_worker,
-        generator=torch.Generator(),  # its own, so that the loader draws nothing from the run's
+        generator=torch.Generator(),  # separate, so that the loader does not change the run's random state
     )
 
 
 def _set_up_worker(_: int) -> None:
     cv2.setNumThreads(0)  # each worker uses one core
-    # the run itself handles a signal that reaches all of its processes; a second SIGTERM ends the worker
+    # signals to all processes are handled by the run itself; a second SIGTERM ends the worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-    if sys.platform == "linux":  # elsewhere a worker notices within five seconds that its run is dead
+    if sys.platform == "linux":  # elsewhere a worker notices the end of its run within five seconds
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    # if the run ends while it receives a batch, the worker's thread that sends it would print a traceback
+    # if the run ends while it receives a batch, the worker's sending thread would print a traceback
     sys.excepthook = lambda *_: None
 
 

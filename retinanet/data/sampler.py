@@ -1,4 +1,4 @@
-"""The order of the training images."""
+"""Order and batches of the training images."""
 
 from collections.abc import Iterator
 
@@ -6,13 +6,13 @@ import numpy as np
 
 
 class AspectRatioBatchSampler:
-    """Batches of (epoch, index) keys, from batch `start` of the epoch on; the order depends only on (seed, epoch).
+    """Batches of (epoch, index) keys, starting at batch `start`; the order depends only on (seed, epoch).
 
-    The images of a batch are either all wide or all tall, but for at most two batches per epoch. An incomplete last
-    batch is left out.
+    All images of a batch are wide or all are tall, except in at most two batches per epoch. An incomplete last batch is
+    dropped.
 
-    sizes: (N, 2), height and width of the images. rank, world: of this process and the number of processes, each of
-        which has `batch_size` images per batch.
+    sizes: (N, 2), height and width of the images. rank, world: index and number of processes, each with `batch_size`
+        images per batch.
     """
 
     def __init__(self, sizes: np.ndarray, batch_size: int, seed: int, rank: int = 0, world: int = 1):
@@ -28,7 +28,7 @@ class AspectRatioBatchSampler:
         rng = np.random.default_rng([self.seed, self.epoch])
         order = rng.permutation(len(self.wide))
         grouped = np.concatenate([order[self.wide[order]], order[~self.wide[order]]])
-        # each epoch leaves out other images: rolling moves the cut through both groups
+        # roll, so that each epoch drops other images
         grouped = np.roll(grouped, rng.integers(len(grouped)))
         batches = grouped[: len(self) * self.world * self.batch_size].reshape(len(self), self.world, self.batch_size)
         for batch in rng.permutation(batches)[self.start :, self.rank]:

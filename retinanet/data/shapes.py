@@ -1,4 +1,4 @@
-"""Shapes, an embedded data set: pictures painted from a seed, to train a detector without a download."""
+"""Shapes, an embedded data set: images painted from a seed, to train a detector without a download."""
 
 import colorsys
 from collections.abc import Iterator
@@ -14,18 +14,18 @@ from retinanet.errors import DataError
 SIDE = 128
 COUNTS = {"train": 1200, "val": 300, "test": 300}
 
-# Each form and each hue belongs to two classes: only both together determine the class.
+# each form and each hue occurs in two classes, so that only both determine the class
 CLASSES = ("red circle", "blue circle", "red square", "green square", "green triangle", "blue triangle")
 HUES = {"red": 0.0, "green": 1 / 3, "blue": 2 / 3}
 CORNERS = {"circle": 40, "square": 4, "triangle": 3}
 
 SMALLEST, LARGEST = 10, 64  # pixels of a box side
-MOST_COVERED = 0.6  # share of an object that others may hide; one that is hidden more is left out
+MOST_COVERED = 0.6  # share of an object that others may hide; objects hidden more are left out
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A form in a picture. label: -1 for a grey one, which is no object. box: xyxy, tight around its visible pixels.
+    """A form in an image. label: -1 for grey distractors. box: xyxy, tight around the visible pixels.
 
     visible: (SIDE, SIDE) bool, the pixels that no piece in front hides.
     """
@@ -50,11 +50,9 @@ class Shapes(Dataset):
 
 
 def open_shapes(split: str, seed: int = 0) -> Dataset:
-    """A data set of pictures of 128 x 128 px with 1 to 6 objects of 10 to 64 px in 6 classes.
+    """A data set of images of 128 x 128 px with 1 to 6 objects of 10 to 64 px in 6 classes.
 
-    split: "train", 1200 images; "val" or "test", 300 each.
-
-    Raises: DataError for another split, ValueError for a negative seed.
+    split: "train", 1200 images; "val", "test", 300 each. Raises: DataError for another split, ValueError if seed < 0.
     """
     if split not in COUNTS:
         raise DataError(f"shapes has no split {split!r}, expected {', '.join(COUNTS)}")
@@ -86,13 +84,13 @@ def open_shapes(split: str, seed: int = 0) -> Dataset:
 
 
 def pieces(rng: np.random.Generator) -> Iterator[Piece]:
-    """The pieces of one picture, front to back: 1 to 6 objects, the first in front of all, and up to 3 grey forms."""
+    """The pieces of one image, front to back: 1 to 6 objects, the first in front, and up to 3 grey distractors."""
     labels = rng.integers(len(CLASSES), size=rng.integers(1, 7))
     others = rng.permutation(np.append(labels[1:], np.full(rng.integers(4), -1)))
     covered = np.zeros((SIDE, SIDE), np.uint8)
     for label in [labels[0], *others]:
         hue_name, form = CLASSES[label if label >= 0 else rng.integers(len(CLASSES))].split()
-        # log-uniform: as many objects of 10 to 25 px as of 25 to 64
+        # log-uniform: as many of 10 to 25 px as of 25 to 64
         size = np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST)))
         stretch = rng.uniform(-0.2, 0.2)
         w, h = np.clip([size * np.exp(stretch), size * np.exp(-stretch)], SMALLEST, LARGEST).astype(int)
@@ -114,7 +112,7 @@ def pieces(rng: np.random.Generator) -> Iterator[Piece]:
 
 
 def paint(scene: list[Piece], rng: np.random.Generator) -> np.ndarray:
-    """The picture of `scene` on a grey, textured background with noise: (128, 128, 3) uint8 RGB."""
+    """`scene` on a grey, textured background with noise: (128, 128, 3) uint8 RGB."""
     ground = np.full((SIDE, SIDE), rng.uniform(60, 190), np.float32)
     for cells in (2, 4, 8, 16, 32, 64):
         texture = rng.standard_normal((cells, cells), np.float32) * rng.uniform(2, 14)
@@ -131,7 +129,7 @@ def _generator(split: str, seed: int, index: int) -> np.random.Generator:
 
 
 def _polygon(corners: int, angle: float) -> np.ndarray:
-    """Regular polygon turned by `angle` (radians), stretched to fill the unit square: (corners, 2) xy."""
+    """Regular polygon rotated by `angle` (radians), stretched to the unit square: (corners, 2) xy."""
     turns = angle + np.pi / corners + 2 * np.pi * np.arange(corners) / corners
     points = np.stack([np.sin(turns), np.cos(turns)], axis=1)
     low, high = points.min(axis=0), points.max(axis=0)

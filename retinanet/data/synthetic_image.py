@@ -1,13 +1,13 @@
-"""Synthetic pictures, to try a detector on without any image files."""
+"""Synthetic images, to run a detector without image files."""
 
 import cv2
 import numpy as np
 
 
 def random_picture(rng: np.random.Generator, height: int, width: int, rectangles: int, noise: int) -> np.ndarray:
-    """Soft colours, hard rectangles and noise of 0..noise - 1, since even areas would give equal scores.
+    """(height, width, 3) uint8 RGB: gradients, rectangles and noise, since even areas would give equal scores.
 
-    noise: 1..256. Returns: (height, width, 3) uint8 RGB.
+    noise: 1..256; added values are 0..noise - 1.
     """
     picture = cv2.resize(rng.integers(0, 256, (8, 8, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
     for _ in range(rectangles):

@@ -1,4 +1,4 @@
-"""Transforms of a `Sample`: each returns a new one whose boxes match its pixels; randomness comes only from `rng`."""
+"""Transforms of a `Sample`: each returns a new one with matching boxes; randomness comes only from `rng`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,12 +19,11 @@ ResizeMethod = Literal["opencv", "pil", "float", "float_opencv"]
 
 @dataclass(frozen=True)
 class Resizing:
-    """The size that an image is scaled to, and how.
+    """How images are resized.
 
-    short_side: pixels of the short side, or fewer where the long one would exceed `long_side` pixels.
-    method: opencv, linear on uint8; pil, bilinear with anti-aliasing on uint8, as detectron2; float, bilinear without
-        rounding of pixels, as torchvision, after which the image is float32; float_opencv, the same within 0.03 of 255,
-        without torch.
+    short_side: pixels of the short side, or fewer if the long side would exceed `long_side` pixels.
+    method: opencv, linear on uint8; pil, bilinear with anti-aliasing on uint8, as detectron2; float, bilinear to
+        float32 without rounding, as torchvision; float_opencv, the same within 0.03 of 255, without torch.
     """
 
     short_side: int = DataConfig.short_side
@@ -37,13 +36,13 @@ class Resizing:
 
 
 def training_resizings(data: DataConfig, augmentation: AugmentConfig) -> tuple[Resizing, ...]:
-    """One for each short side that training draws from; a single one unless training is multi-scale."""
+    """One for each short side of multi-scale training, else a single one."""
     short_sides = augmentation.short_sides or (data.short_side,)
     return tuple(Resizing(short_side, data.long_side, data.resize) for short_side in short_sides)
 
 
 def resize(sample: Sample, resizing: Resizing) -> Sample:
-    """Scale the image and its boxes. Boxes follow the rounded sides, so each axis has its own ratio."""
+    """Scale the image and its boxes, each axis by the ratio of its rounded side."""
     height, width = sample.image.shape[:2]
     new_height, new_width = resized_size((height, width), resizing)
     if (new_height, new_width) == (height, width):
@@ -70,7 +69,7 @@ def resize(sample: Sample, resizing: Resizing) -> Sample:
 def resized_size(size: tuple[int, int], resizing: Resizing) -> tuple[int, int]:
     """(height, width) in pixels after the `resize` of an image of `size` (height, width).
 
-    Sides are rounded half up, as in detectron2; with the float methods they are rounded down, as in torchvision.
+    Sides are rounded half up as in detectron2, or down with the float methods as in torchvision.
     """
     scale = min(resizing.short_side / min(size), resizing.long_side / max(size))
     rounding = 0.0 if resizing.method.startswith("float") else 0.5
@@ -79,15 +78,14 @@ def resized_size(size: tuple[int, int], resizing: Resizing) -> tuple[int, int]:
 
 
 def padded(side: Any) -> Any:
-    """A side in pixels, or an array of them, rounded up to the next multiple of 32 as in `pad`."""
+    """A side in pixels, or an array of sides, rounded up to a multiple of 32."""
     return -(-side // PAD_MULTIPLE) * PAD_MULTIPLE
 
 
 def pad(images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """B images (H_i, W_i, 3) in one array, padded with zeros at the right and bottom.
 
-    Returns: (B, H, W, 3), uint8, or float32 if an image is; H and W are multiples of 32. (B, 2) int64, height and width
-        of each image without the padding.
+    Returns: (B, H, W, 3) uint8, or float32 if an image is, H and W multiples of 32; (B, 2) int64 unpadded sizes.
     """
     sizes = np.array([image.shape[:2] for image in images], np.int64)
     height, width = (padded(side) for side in sizes.max(axis=0).tolist())
@@ -114,8 +112,8 @@ def flip_vertical(sample: Sample) -> Sample:
 def photometric(sample: Sample, rng: np.random.Generator, strength: float) -> Sample:
     """Change brightness, contrast, saturation and hue at random.
 
-    The ranges at `strength` 1 are those of SSD (Liu et al. 2016): brightness +-32 of 255, contrast and saturation
-    0.5 to 1.5, hue +-36 degrees. Strength 0 changes nothing.
+    The ranges at `strength` 1 are those of SSD (Liu et al. 2016): brightness +-32 of 255, contrast and saturation 0.5
+    to 1.5, hue +-36 degrees. Strength 0 changes nothing.
     """
     if strength == 0:
         return sample
@@ -129,12 +127,11 @@ def photometric(sample: Sample, rng: np.random.Generator, strength: float) -> Sa
 
 
 def random_crop(sample: Sample, rng: np.random.Generator, smallest: float = 0.5, least_visible: float = 0.4) -> Sample:
-    """Cut out a rectangle whose sides are `smallest` to 1 of the image's.
+    """Crop to a rectangle whose sides are `smallest` to 1 of the image's.
 
-    Boxes are clipped to it and objects outside it dropped. An object whose box keeps less than `least_visible` of its
-    area becomes a crowd: its anchors are then neither foreground nor background.
-    A crop keeps at least one object that is no crowd, if there is one; if no such crop is found, the sample is returned
-    unchanged.
+    Boxes are clipped, and objects outside the crop dropped. An object that keeps less than `least_visible` of its area
+    becomes a crowd, so that its anchors are ignored. If no crop is found that keeps one of the non-crowd objects, if
+    any, the sample is returned unchanged.
     """
     height, width = sample.image.shape[:2]
     x1, y1, x2, y2 = sample.boxes.T
@@ -161,10 +158,7 @@ def random_crop(sample: Sample, rng: np.random.Generator, smallest: float = 0.5,
 def augment(
     sample: Sample, rng: np.random.Generator, *, flip: float, vertical_flip: float, jitter: float, crop: float
 ) -> Sample:
-    """Crop, flip and recolour a sample for training.
-
-    crop, flip, vertical_flip: probability of each, 0 to 1. jitter: strength of `photometric`, 0 to 1.
-    """
+    """Augment a sample. crop, flip, vertical_flip: probabilities. jitter: strength of `photometric`, 0 to 1."""
     if rng.random() < crop:
         sample = random_crop(sample, rng)
     if rng.random() < flip:

@@ -1,4 +1,4 @@
-"""The samples of training, transformed at random and resized, and those of evaluation, only resized."""
+"""Samples for training, augmented and resized, and for evaluation, only resized."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,9 @@ from retinanet.errors import DataError
 
 
 class TrainSamples:
-    """Samples after random transforms and a resize; keys are (epoch, image index).
+    """Augmented and resized samples; keys are (epoch, image index).
 
-    The randomness depends only on (seed, epoch, image), so the number of workers changes nothing.
-
-    resizings: one is drawn for each sample.
+    Randomness depends only on (seed, epoch, image), not on the number of workers. resizings: one is drawn per sample.
     """
 
     def __init__(self, dataset: Dataset, resizings: Sequence[Resizing], augmentation: AugmentConfig, seed: int):
@@ -32,7 +30,7 @@ class TrainSamples:
 
 
 class EvalSamples:
-    """Resized samples in the order of the data set; an image that cannot be read becomes a `blank_sample`."""
+    """Resized samples in the order of the data set; an unreadable image becomes a `blank_sample`."""
 
     def __init__(self, dataset: Dataset, resizing: Resizing):
         self.dataset, self.resizing = dataset, resizing
@@ -48,7 +46,7 @@ class EvalSamples:
 
 
 def _readable(dataset: Dataset, index: int) -> tuple[Sample, list[str]]:
-    """Sample `index`, or the next one that can be read, and why the others cannot."""
+    """Sample `index` or the next readable one, and a message for each unreadable one."""
     faults: list[str] = []
     for offset in range(len(dataset)):
         try:

@@ -155,8 +155,7 @@ def nearest_cells(boxes: np.ndarray, image_sizes: np.ndarray, whole_pixels: bool
 def level_ious(distances: np.ndarray, sides: np.ndarray) -> np.ndarray:
     """IoU of each object with its best anchor of each level.
 
-    Args:
-        distances: (L, 4, M), from `nearest_cells`. sides: (L, A, 2), from `anchor_sides`.
+    distances: (L, 4, M), from `nearest_cells`. sides: (L, A, 2), from `anchor_sides`.
     Returns: (L, M), 0 to 1.
     """
     levels = []
@@ -173,8 +172,7 @@ def best_anchors(boxes: np.ndarray, image_sizes: np.ndarray, shapes: AnchorShape
 
     Equal to the maximum over `image_anchors`, except for the float32 rounding there (up to 4e-6 at 2,000 pixels).
 
-    Args:
-        boxes: (M, 4) xyxy pixels of the resized image. image_sizes: (M, 2), its height and width.
+    boxes: (M, 4) xyxy pixels of the resized image. image_sizes: (M, 2), its height and width.
     """
     sides = anchor_sides(shapes)
     iou, level = np.zeros(len(boxes)), np.zeros(len(boxes), np.int64)

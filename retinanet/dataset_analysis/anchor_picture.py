@@ -123,8 +123,7 @@ def cells_panel(image: np.ndarray, shapes: AnchorShapes) -> Panel:
 
     The panel reaches beyond the image by up to half of its width and height.
 
-    Args:
-        image: (H, W, 3) uint8 RGB, resized as for training.
+    image: (H, W, 3) uint8 RGB, resized as for training.
     """
     size = np.array(image.shape[:2])
     height, width = size.tolist()

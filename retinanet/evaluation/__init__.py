@@ -1,1 +1,1 @@
-"""The 12 COCO numbers of a detector, and why it errs."""
+"""The 12 COCO metrics of a detector, and an analysis of its errors."""

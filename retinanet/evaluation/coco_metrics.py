@@ -1,4 +1,4 @@
-"""The 12 COCO numbers of detections, and AP per class, by hotcoco."""
+"""The 12 COCO metrics and AP per class, computed by hotcoco."""
 
 import contextlib
 import io
@@ -9,7 +9,7 @@ from hotcoco import COCO, COCOeval
 
 from retinanet.data.dataset import Dataset
 
-# in pycocotools' order, each with the IoUs, sizes and limits that it covers
+# in pycocotools' order
 METRICS = {
     "AP": "IoU 0.50:0.95, all sizes, 100 detections",
     "AP50": "IoU 0.50",
@@ -24,15 +24,15 @@ METRICS = {
     "ARm": "recall, medium",
     "ARl": "recall, large",
 }
-IOU = 0.5  # overlap of a detection with its object, wherever a single threshold is needed
-DETECTIONS = 100  # COCO's limit for each image and class: the ones with the highest scores count
+IOU = 0.5  # of a match, wherever a single threshold is needed
+DETECTIONS = 100  # COCO's limit for each image and class; the highest scores count
 MAX_AREA = 1e10  # square pixels; COCO ignores larger objects
-FALSE_POSITIVE, NOT_COUNTED = -1, -2  # of a detection without an object
+FALSE_POSITIVE, NOT_COUNTED = -1, -2  # for detections without an object
 
 
 @dataclass(frozen=True)
 class ClassResult:
-    """AP and AP50 of one class in 0..1, -1 for a class without objects. objects: their number without crowds."""
+    """AP and AP50 of one class in 0..1, -1 without objects. objects: number of objects without crowds."""
 
     label: str
     category_id: int
@@ -43,14 +43,14 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class Scores:
-    """metrics: name -> value in 0..1, or -1 if no object has the size in question, as in pycocotools."""
+    """metrics: name -> value in 0..1, or -1 if no object has the required size, as in pycocotools."""
 
     metrics: dict[str, float]
     per_class: list[ClassResult]
 
 
 def images_of(dataset: Dataset, results: np.ndarray) -> np.ndarray:
-    """(D,) index 0..N-1 of the image of each row of `results` (D, 7)."""
+    """(D,) image index 0..N-1 of each row of `results` (D, 7)."""
     by_id = np.argsort(dataset.image_ids)
     return by_id[np.searchsorted(dataset.image_ids[by_id], results[:, 0])]
 
@@ -67,10 +67,9 @@ def ignored(areas: np.ndarray, crowd: np.ndarray) -> np.ndarray:
 
 
 def coco_eval(dataset: Dataset, results: np.ndarray) -> COCOeval:
-    """hotcoco's evaluation of `results` (D, 7), with all its numbers computed; they equal pycocotools'.
+    """hotcoco's complete evaluation of `results` (D, 7).
 
-    It numbers images 1..N by ascending id, objects 1..M and detections 1..D in their order: hotcoco rejects negative
-    ids, and no metric depends on them.
+    Images are renumbered 1..N by ascending id, objects 1..M and detections 1..D, since hotcoco rejects negative ids.
     """
     numbers = 1 + np.argsort(np.argsort(dataset.image_ids))
     sizes = dataset.sizes.tolist()
@@ -95,12 +94,12 @@ def coco_eval(dataset: Dataset, results: np.ndarray) -> COCOeval:
 
 
 def hotcoco_index(dataset: Dataset) -> np.ndarray:
-    """(K,) position of each label's class in hotcoco's arrays, which are sorted by category id."""
+    """(K,) position of each label in hotcoco's arrays, which are sorted by category id."""
     return np.argsort(np.argsort(dataset.category_ids))
 
 
 def score(dataset: Dataset, results: np.ndarray) -> Scores:
-    """The COCO numbers of `results` (D, 7) on `dataset`, equal to pycocotools' to the last bit."""
+    """The COCO metrics of `results` (D, 7) on `dataset`, equal to pycocotools' to the last bit."""
     evaluation = coco_eval(dataset, results)
     assert evaluation.eval is not None
     precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (IoU, recall, K) at all areas, 100 detections
@@ -123,8 +122,8 @@ def score(dataset: Dataset, results: np.ndarray) -> Scores:
 def matched_objects(evaluation: COCOeval, detections: int) -> np.ndarray:
     """The object that COCO's greedy matching at IoU 0.5 assigns to each of the `detections` of `evaluation`.
 
-    Returns: (D,) int64, index 0..M-1, or FALSE_POSITIVE; NOT_COUNTED for a detection on a crowd, or one that is not
-        among the 100 best of its image and class.
+    Returns: (D,) int64, index 0..M-1, or FALSE_POSITIVE; NOT_COUNTED for a detection on a crowd or beyond the 100 best
+        of its image and class.
     """
     diagnostics = evaluation.image_diagnostics(iou_thr=IOU, score_thr=2)  # 2: no search for wrong annotations
     matched = np.full(detections, NOT_COUNTED)

@@ -1,4 +1,4 @@
-"""Two detectors on the same images: is the difference larger than chance explains?"""
+"""Comparison of two detectors on the same images, with confidence intervals."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,9 +16,8 @@ CONFIDENCE = 0.95
 class Difference:
     """One metric, or the AP of one class, of both detectors.
 
-    first, second: 0..1. change: second - first. All three are NaN if there are no objects to measure.
-    interval: 95 % confidence interval of the change, by bootstrap over the images (Efron 1979, percentiles); or NaN.
-    better: share of the resamples in which the second detector is better.
+    first, second: 0..1, or NaN without objects. change: second - first. better: share of resamples where it is > 0.
+    interval: 95 % confidence interval of the change, by bootstrap over the images (Efron 1979, percentiles), or NaN.
     """
 
     name: str
@@ -36,7 +35,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """metrics: the 12 COCO numbers. per_class: AP of each class."""
+    """metrics: the 12 COCO metrics. per_class: AP of each class."""
 
     images: int
     resamples: int
@@ -54,20 +53,17 @@ def compare(
 ) -> Comparison:
     """The change of each metric from the results `first` to `second`, with its confidence interval.
 
-    Both detectors are scored on the same resamples of the images, so that an image that is hard for both does not
-    widen the interval. hotcoco's own comparison counts an image once however often it is drawn; its intervals are a
-    quarter too narrow (40 images: 0.075 instead of 0.099).
+    Both detectors use the same resamples, so that images that are hard for both do not widen the interval. hotcoco's
+    own comparison counts repeated images once: its intervals are a quarter too narrow (40 images: 0.075, not 0.099).
 
-    Args:
-        first, second: (D, 7), columns image_id, x, y, w, h, score, category_id. progress: is called after each
-            resample with the number of resamples done and the number of all.
+    first, second: (D, 7), columns image_id, x, y, w, h, score, category_id. progress: called with (done, all).
     """
     rng = np.random.default_rng(seed)
     both = (_by_image(dataset, first), _by_image(dataset, second))
     changes = np.full((resamples, len(METRICS) + len(dataset.classes)), np.nan)
     for done in range(resamples):
         picks = rng.integers(len(dataset), size=len(dataset))
-        resample = replace(dataset.take(picks), image_ids=np.arange(len(picks)))  # an image drawn twice counts twice
+        resample = replace(dataset.take(picks), image_ids=np.arange(len(picks)))  # repeated images count repeatedly
         a, b = (_values(score(resample, _results_of(parts, picks))) for parts in both)
         changes[done] = b - a
         progress(done + 1, resamples)
@@ -77,7 +73,7 @@ def compare(
 
 
 def _values(scores: Scores) -> np.ndarray:
-    """(12 + K,) the metrics, then AP of each class; NaN where there are no objects."""
+    """(12 + K,) the metrics, then AP of each class; NaN without objects."""
     values = np.array([*scores.metrics.values(), *(each.AP for each in scores.per_class)])
     return np.where(values < 0, np.nan, values)
 
@@ -98,7 +94,7 @@ def _by_image(dataset: Dataset, results: np.ndarray) -> list[np.ndarray]:
 
 
 def _results_of(parts: list[np.ndarray], picks: np.ndarray) -> np.ndarray:
-    """The results of the picked images, with image ids 0, 1, ... in the order of `picks`."""
+    """The results of the images `picks`, with image ids 0, 1, ... in that order."""
     results = np.concatenate([parts[index] for index in picks.tolist()])
     results[:, 0] = np.repeat(np.arange(len(picks)), [len(parts[index]) for index in picks.tolist()])
     return results

@@ -1,4 +1,4 @@
-"""A detector and the data to measure it on, with the same classes."""
+"""Opens a detector and the data to evaluate it on, with the same classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,11 +19,10 @@ from retinanet.model.retinanet import RetinaNet
 
 @dataclass(frozen=True)
 class DataSource:
-    """The data to measure a detector on.
+    """The data to evaluate a detector on.
 
-    data: None: the data that the detector was trained with; a YAML file: the data of this config; or an open data set,
-        for which `split` is not used.
-    overrides: changes such as "detect.nms_iou=0.6", to the detector's config and to that of `data`.
+    data: None: the detector's training data; a config file; or an open data set, which ignores `split`.
+    overrides: changes such as "detect.nms_iou=0.6" to the configs of the detector and of `data`.
     """
 
     data: str | Dataset | None = None
@@ -37,11 +36,9 @@ OWN_VAL_SPLIT = DataSource()
 def checkpoint_and_data(
     path: str | Path, source: DataSource = OWN_VAL_SPLIT, device: torch.device | str = "cpu"
 ) -> tuple[RetinaNet, Config, Dataset]:
-    """The detector of a checkpoint or of a run's folder, its config, and the data to measure it on.
+    """The detector of a checkpoint or of a run's folder, restricted to the data's classes, its config, and the data.
 
-    Classes that the data does not have are removed from the detector.
-
-    Raises: CheckpointError, ConfigError; DataError, also if the data has a category that the detector does not know.
+    Raises: CheckpointError, ConfigError; DataError, also if the detector lacks a category of the data.
     """
     model, metadata = open_model(path)
     config = override(metadata.config, source.overrides)
@@ -52,7 +49,7 @@ def checkpoint_and_data(
 def exported_and_data(
     path: str | Path, source: DataSource, precision: Precision
 ) -> tuple[ExportedModel, Config, Dataset]:
-    """Like `checkpoint_and_data`, for a file that `retina export` wrote. precision: see `open_exported`.
+    """Like `checkpoint_and_data`, for an exported model. precision: see `open_exported`.
 
     Raises: ConfigError also if an override changes a setting that is fixed in the file.
     """
@@ -65,7 +62,7 @@ def exported_and_data(
 
 
 def _fit(model: RetinaNet | ExportedModel, metadata: Metadata, path: str | Path, source: DataSource) -> Dataset:
-    """Open the data and remove the classes that it does not have from `model`. path: the model's file, for messages."""
+    """Open the data and restrict `model` to its classes. path: the model's file, for messages."""
     if isinstance(source.data, Dataset):
         dataset = source.data
     else:
@@ -77,10 +74,7 @@ def _fit(model: RetinaNet | ExportedModel, metadata: Metadata, path: str | Path,
 
 
 def data_config(metadata: Metadata, data: str | None, overrides: Sequence[str]) -> DataConfig:
-    """The data that the detector was trained with, or that of config `data`, restricted to the detector's classes.
-
-    The restriction applies where the detector was trained on some of its data's classes (data.classes).
-    """
+    """The detector's training data or that of config `data`, restricted to data.classes of the training config."""
     config = override(metadata.config, overrides) if data is None else load_config(data, overrides)
     if config.data.classes is None and config.data.embedded is None:
         return replace(config.data, classes=metadata.config.data.classes)
@@ -88,10 +82,7 @@ def data_config(metadata: Metadata, data: str | None, overrides: Sequence[str]) 
 
 
 def known_labels(metadata: Metadata, dataset: Dataset, path: str | Path) -> list[int]:
-    """The detector's label of each class of `dataset`.
-
-    path: the detector's file, for the message. Raises: DataError if the detector does not know one of the classes.
-    """
+    """The detector's label of each class of `dataset`. Raises: DataError, naming `path`, if it lacks a class."""
     known = {
         category: label for label, category in enumerate(zip(metadata.category_ids, metadata.classes, strict=True))
     }

@@ -1,4 +1,4 @@
-"""The kinds of a detector's errors: TIDE, confused classes, calibration, precision-recall curves."""
+"""Analysis of a detector's errors: TIDE, confused classes, calibration, precision-recall curves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from retinanet.evaluation.coco_metrics import (
     matched_objects,
 )
 
-BINS = 10  # of calibration, each a tenth of the scores (Guo et al. 2017)
-BACKGROUND_IOU = 0.1  # below it with every object, a detection is on background (Bolya et al. 2020, section 2.2)
+BINS = 10  # of calibration, each 0.1 wide (Guo et al. 2017)
+BACKGROUND_IOU = 0.1  # a detection below it with all objects is on background (Bolya et al. 2020, section 2.2)
 # TIDE's errors (Bolya et al. 2020, section 2.2) by hotcoco's short names
 TIDE = {
     "Cls": "wrong class",
@@ -34,10 +34,7 @@ TIDE = {
 
 @dataclass(frozen=True)
 class TideError:
-    """One kind of error: how often it occurs, and by how much AP50 would grow without it.
-
-    count: None for the last two kinds, which are sums of others.
-    """
+    """One kind of error and what it costs. count: None for the last two kinds, which are sums of others."""
 
     kind: str
     count: int | None
@@ -49,10 +46,8 @@ class Calibration:
     """How well scores predict precision, in BINS bins of scores.
 
     expected_error: mean gap between score and precision, weighted by detections (Guo et al. 2017, equation 3).
-    largest_error: the largest gap of any bin.
-    per_class: (K,) expected_error of each class, NaN without detections.
-    counts: (BINS,) number of detections. scores, precision: (BINS,) mean score, and share of true positives; NaN in an
-        empty bin.
+    largest_error: the largest gap of any bin. per_class: (K,) expected_error of each class, NaN without detections.
+    counts: (BINS,) detections. scores, precision: (BINS,) mean score, and share of true positives; NaN in empty bins.
     """
 
     expected_error: float
@@ -67,12 +62,10 @@ class Calibration:
 class Diagnosis:
     """The errors of all detections.
 
-    tide: one for each kind of error.
-    confusion: (K + 1, K + 1) int64. Row: class of the object; column: class of the detection that matches it at IoU
-        0.5, whatever its class; the last row and column stand for none. Only detections above their class's threshold
-        count.
+    confusion: (K + 1, K + 1) int64. Row: class of the object; column: class of the detection matched at IoU 0.5,
+        ignoring classes; the last row and column mean none. Only detections above their class's threshold count.
     recall: (101,) 0, 0.01, ... 1. curves: "0.5", "0.75" (IoU) or "mean" (of all ten IoUs) -> (101, K) COCO's
-        interpolated precision at `recall`, NaN for a class without objects.
+        interpolated precision at `recall`, NaN without objects.
     """
 
     tide: list[TideError]
@@ -83,7 +76,7 @@ class Diagnosis:
 
 
 def diagnose(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float]) -> Diagnosis:
-    """The kinds of errors in `results` (D, 7). thresholds: K scores, used for the confusion matrix only."""
+    """Analyse `results` (D, 7). thresholds: K scores, only for the confusion matrix."""
     evaluation = coco_eval(dataset, results)
     assert evaluation.eval is not None
     # (IoU, recall, K) at all areas, 100 detections
@@ -101,7 +94,7 @@ def diagnose(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float])
 
 
 def above_thresholds(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
-    """The rows of `results` (D, 7) whose score exceeds the threshold of their class. thresholds: K scores."""
+    """The rows of `results` (D, 7) whose score exceeds their class's threshold. thresholds: K scores."""
     return results[results[:, 5] > np.asarray(thresholds)[labels_of(dataset, results)]]
 
 

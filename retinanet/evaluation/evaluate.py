@@ -1,4 +1,4 @@
-"""Runs a detector on a data set and computes the 12 COCO numbers, and AP per class."""
+"""Runs a detector on a data set and computes the 12 COCO metrics and AP per class."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -25,12 +25,11 @@ from retinanet.inference.torch_model import TorchModel
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The detections of a detector in `dataset` under `settings`, and their COCO numbers.
+    """The detections in `dataset` with `settings`, and their COCO metrics.
 
-    results: (D, 7) float64, columns image_id, x, y, w, h, score, category_id.
-    metrics, per_class: see `Scores`.
-    notes: messages for the user, one line each, such as an image that could not be read.
-    missed_objects, reference: None unless asked for by `Extras`; `reference` is pycocotools' `metrics`.
+    results: (D, 7) float64, columns image_id, x, y, w, h, score, category_id. metrics, per_class: see `Scores`.
+    notes: messages, one line each, such as an unreadable image.
+    missed_objects, reference: None unless enabled in `Extras`; `reference` is pycocotools' `metrics`.
     """
 
     dataset: Dataset
@@ -45,10 +44,9 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Extras:
-    """What `evaluate` does beyond the 12 numbers.
+    """Optional parts of `evaluate`.
 
-    missed_objects: find out why objects were missed; an exported model gives too little for that.
-    reference: compute the 12 numbers with pycocotools too.
+    missed_objects: analyse why objects were missed; not for exported models. reference: also run pycocotools.
     """
 
     missed_objects: bool = False
@@ -68,15 +66,12 @@ def evaluate(
     progress: Callable[[int, int], object] = lambda done, total: None,
     extras: Extras = NO_EXTRAS,
 ) -> Evaluation:
-    """Detect objects in every image of `dataset` and compute the 12 COCO numbers.
+    """Detect objects in every image of `dataset` and compute the 12 COCO metrics.
 
-    The model is not changed: a copy of it runs, on the same device. An image that cannot be read has no detections; a
-    note names it.
+    A copy of the model runs, on the same device. An unreadable image has no detections, and a note.
 
-    Args:
-        settings: thresholds and limits of the detections. batch_size: images per batch; above 1, padding changes the
-            last digits of scores. workers: processes that load images. progress: is called after each image with the
-            number of images done and the number of all.
+    batch_size: above 1, padding changes the last digits of scores. workers: processes that load images.
+    progress: called after each image with (images done, all images).
     """
     observer = MissedObjectsObserver(dataset, settings.score_threshold) if extras.missed_objects else None
     rows, notes = [np.zeros((0, 7))], []
@@ -109,15 +104,10 @@ def evaluate_checkpoint(
     progress: Callable[[int, int], object] = lambda done, total: None,
     extras: Extras = NO_EXTRAS,
 ) -> Evaluation:
-    """Measure the detector of a checkpoint, of a run's folder, or of a file that `retina export` wrote.
+    """Evaluate the detector of a checkpoint, of a run's folder or of an exported file, with the settings of its config.
 
-    The checkpoint's config decides how images are resized and how many processes load them.
-
-    Args:
-        batch_size, progress, extras: see `evaluate`. device: "cpu" for an exported model. precision: of an exported
-            model; see `open_exported`.
-
-    Raises: CheckpointError, ConfigError; DataError, also if the data has a category that the detector does not know.
+    device: "cpu" for an exported model. precision: of an exported model; see `open_exported`. Others: see `evaluate`.
+    Raises: CheckpointError, ConfigError; DataError, also if the detector lacks a category of the data.
     """
     model: TorchModel | ExportedModel
     check_engine(path, device, precision)
@@ -140,10 +130,7 @@ def detections(
     workers: int = 0,
     observer: MissedObjectsObserver | None = None,
 ) -> Iterator[tuple[Sample, Detections, str | None]]:
-    """Each image of `dataset` without its pixels, its detections, and an error message if it could not be read.
-
-    Images of similar shape come together.
-    """
+    """Each image of `dataset` without pixels, in another order, its detections, and a message if it is unreadable."""
     view = EvalSamples(dataset, resizing)
     model = model.copy_for_evaluation()
     for batch in eval_loader(view, batch_size, workers, pin_memory=model.on_gpu):

@@ -1,4 +1,4 @@
-"""The errors in each image: true positives, false positives and missed objects at the classes' thresholds."""
+"""True positives, false positives and missed objects of each image at the classes' thresholds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,10 +24,9 @@ class Boxes:
 
 @dataclass(frozen=True)
 class ImageErrors:
-    """The boxes of image `index` of a data set, by COCO's matching at IoU 0.5.
+    """The boxes of image `index` by COCO's matching at IoU 0.5, without ignored objects and detections on them.
 
-    true_positives: detections that are matched to an object. false_positives: detections without an object. missed:
-    objects without a detection. Objects that COCO ignores, such as crowds, and detections on them are in none.
+    true_positives: matched detections. false_positives: unmatched detections. missed: unmatched objects.
     """
 
     index: int
@@ -41,7 +40,7 @@ class ImageErrors:
 
 
 def image_errors(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float]) -> list[ImageErrors]:
-    """The errors in each image of `dataset`. results: (D, 7). thresholds: K scores that detections must exceed."""
+    """The errors in each image. results: (D, 7). thresholds: K scores that detections must exceed."""
     detections = above_thresholds(dataset, results, thresholds)
     matched = matched_objects(coco_eval(dataset, detections), len(detections))
     missed = ~ignored(dataset.areas, dataset.crowd)
@@ -58,12 +57,12 @@ def image_errors(dataset: Dataset, results: np.ndarray, thresholds: Sequence[flo
 
 
 def worst_images(of_images: Sequence[ImageErrors], limit: int) -> list[ImageErrors]:
-    """Up to `limit` images with errors, those with most errors first, in their given order where equal."""
+    """Up to `limit` images with errors, most errors first; ties keep their order."""
     return sorted((each for each in of_images if each.errors), key=lambda each: -each.errors)[:limit]
 
 
 def _by_image(images: int, image_index: np.ndarray, chosen: np.ndarray, *columns: np.ndarray) -> list[Boxes]:
-    """The `chosen` rows (bool) of boxes, labels and scores, split by image. image_index: the image of each row."""
+    """The `chosen` rows (bool) of boxes, labels and scores, split by image. image_index: image of each row."""
     rows = np.flatnonzero(chosen)
     rows = rows[np.argsort(image_index[rows], kind="stable")]
     ends = np.cumsum(np.bincount(image_index[rows], minlength=images))[:-1]

@@ -1,4 +1,4 @@
-"""Why objects were missed: for each, the stage of detection at which its last suitable box was lost."""
+"""Why objects were missed: the detection stage that removed the last fitting box of each."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,7 @@ from retinanet.model.boxes import clip, decode
 from retinanet.model.postprocess import Stages, to_original
 from retinanet.model.retinanet import Predictions
 
-# In the order of detection; the first that applies counts. A box fits an object if their IoU is at least 0.5 once the
-# box is clipped to the image.
+# the first that applies; a box fits an object if their IoU is at least 0.5 after clipping to the image
 STAGES = {
     "no anchor": "no anchor fits the object, and no predicted box does",
     "box too loose": "an anchor fits the object, but no predicted box does",
@@ -30,7 +29,7 @@ STAGES = {
 }
 NO_ANCHOR, TOO_LOOSE, WRONG_CLASS, LOW_SCORE, TOP_K, NMS, MAX_DETECTIONS, OTHER_OBJECT, UNREADABLE = range(len(STAGES))
 NOT_MISSED = -1  # detected, or ignored by COCO
-SMALL, MEDIUM = 32**2, 96**2  # square pixels: COCO's small objects are below SMALL, its large ones above MEDIUM
+SMALL, MEDIUM = 32**2, 96**2  # square pixels: upper limits of COCO's small and medium objects
 WORST = 10  # images
 CHUNK = 1 << 21  # IoUs computed at once: 16 MiB of float64
 
@@ -39,8 +38,7 @@ CHUNK = 1 << 21  # IoUs computed at once: 16 MiB of float64
 class StageCount:
     """Number of objects missed at one stage, also by COCO's sizes.
 
-    AP50: its value if each of these objects had a correct detection, whose score is the highest of the object's class
-        in a box that fits; 1 if no box fits.
+    AP50: if each of these objects were detected with the best score of its class in a fitting box, or 1 without one.
     """
 
     stage: str
@@ -53,7 +51,7 @@ class StageCount:
 
 @dataclass(frozen=True)
 class WorstImage:
-    """An image, the number of its objects that COCO counts, and how many of them were missed."""
+    """An image, the number of its objects without ignored ones, and how many of them were missed."""
 
     image_id: int
     file: str
@@ -65,8 +63,8 @@ class WorstImage:
 class MissedObjects:
     """The missed objects of a data set.
 
-    objects: number of all objects that COCO counts. by_stage: one for each of STAGES, in order. worst: up to 10 images
-    with the most missed objects. stages: (M,) index into STAGES for each object of the data set, or NOT_MISSED.
+    objects: number of all objects without ignored ones. by_stage: one for each of STAGES, in order.
+    worst: up to 10 images with the most missed objects. stages: (M,) index into STAGES of each object, or NOT_MISSED.
     """
 
     objects: int
@@ -80,10 +78,7 @@ class MissedObjects:
 
 
 class MissedObjectsObserver:
-    """Finds the stage at which each missed object of `dataset` was lost.
-
-    `observe` gets every batch of the data set; `summary` then gives the result.
-    """
+    """Finds the stage at which each object of `dataset` was lost: `observe` every batch, then read the `summary`."""
 
     def __init__(self, dataset: Dataset, score_threshold: float):
         self.dataset, self.score_threshold = dataset, score_threshold
@@ -110,7 +105,7 @@ class MissedObjectsObserver:
                 self._explain(missed, predictions, i, size, sample.original_size, passed)
 
     def summary(self, results: np.ndarray, ap50: Callable[[np.ndarray], float]) -> MissedObjects:
-        """All missed objects. results: (D, 7), all detections. ap50: computes AP50 of such results."""
+        """All missed objects. results: (D, 7), all detections. ap50: computes AP50 of results."""
         data = self.dataset
         image_index = data.image_index
         by_stage = []
@@ -132,7 +127,7 @@ class MissedObjectsObserver:
         return MissedObjects(int(self.counted.sum()), by_stage, worst, self.stages)
 
     def _missed(self, objects: np.ndarray, detections: Detections) -> np.ndarray:
-        """The `objects` of an image that COCO counts and that no detection is matched to."""
+        """The `objects` of an image that are neither ignored by COCO nor matched."""
         data, unmatched = self.dataset, self.counted[objects]
         for label in np.unique(data.labels[objects]):
             positions = np.flatnonzero(data.labels[objects] == label)
@@ -151,7 +146,7 @@ class MissedObjectsObserver:
         original: tuple[int, int],
         passed: Stages,
     ) -> None:
-        """Find the stages at which the objects `missed` of image `i` of a batch were lost."""
+        """Record the stages at which the objects `missed` of image `i` of a batch were lost."""
         logits = [level[i] for level in predictions.logits]
         anchors, deltas = torch.cat(predictions.anchors), torch.cat([level[i] for level in predictions.deltas])
         decoded = to_original(clip(decode(deltas.float(), anchors), size), size, original)
@@ -184,7 +179,7 @@ class MissedObjectsObserver:
 
 
 def candidate_stages(passed: Stages) -> np.ndarray:
-    """(C,) the stage that removed each candidate of an image, NMS or MAX_DETECTIONS; OTHER_OBJECT if none did."""
+    """(C,) stage that removed each candidate of an image, NMS or MAX_DETECTIONS; OTHER_OBJECT if none did."""
     labels, survivors = passed.labels.cpu().numpy(), passed.survivors.cpu().numpy()
     stages = np.full(len(labels), NMS)
     stages[survivors] = MAX_DETECTIONS
@@ -195,14 +190,12 @@ def candidate_stages(passed: Stages) -> np.ndarray:
 
 
 def match_detections(boxes: np.ndarray, gt_boxes: np.ndarray, areas: np.ndarray, crowd: np.ndarray) -> np.ndarray:
-    """The object that COCO matches each detection of one image and class to, at IoU 0.5.
+    """COCO's matching of the detections of one image and class at IoU 0.5.
 
-    Detections are matched in order of their scores, each to the unmatched object that it overlaps most; of equal
-    overlaps, to the last. Only if there is none, it is matched to an object that COCO ignores; a crowd can be matched
-    to any number of detections.
+    In order of their scores, each detection is matched to the unmatched object that it overlaps most, the last of equal
+    ones; only if there is none, to an ignored object. A crowd can be matched to any number of detections.
 
-    Args:
-        boxes: (D, 4) float64 xywh, highest score first. gt_boxes: (M, 4) float64 xywh. areas: (M,). crowd: (M,) bool.
+    boxes: (D, 4) float64 xywh, highest score first. gt_boxes: (M, 4) float64 xywh. areas: (M,). crowd: (M,) bool.
     Returns: (D,) int64, an index 0..M-1, or -1 for no object.
     """
     counted = ~ignored(areas, crowd)
@@ -219,16 +212,13 @@ def match_detections(boxes: np.ndarray, gt_boxes: np.ndarray, areas: np.ndarray,
 
 
 def _xywh(boxes: np.ndarray) -> np.ndarray:
-    """float32 xyxy -> float64 xywh, rounded as in the results that are scored."""
+    """float32 xyxy -> float64 xywh, rounded as in the results."""
     wide = boxes.astype(np.float64)
     return np.concatenate([wide[:, :2], wide[:, 2:] - wide[:, :2]], axis=1)
 
 
 def _iou(boxes: np.ndarray, gt_boxes: np.ndarray, crowd: np.ndarray | None = None) -> np.ndarray:
-    """(N, M) IoU of `boxes` (N, 4) and `gt_boxes` (M, 4), xywh, equal to COCO's to the last bit.
-
-    For a crowd it is the share of the box's area that lies in the crowd.
-    """
+    """COCO's IoU (N, M) of `boxes` (N, 4) and `gt_boxes` (M, 4) xywh; for a crowd, intersection over box area."""
     is_crowd = np.zeros(len(gt_boxes), bool) if crowd is None else crowd
     return np.reshape(mask.iou(boxes, gt_boxes, is_crowd.astype(np.uint8)), (len(boxes), len(gt_boxes)))
 

@@ -1,4 +1,4 @@
-"""The possible score cutoffs of a class: how many true positives each accepts, and which is best."""
+"""The possible score cutoffs of a class, their true positives, and the best one."""
 
 from dataclasses import dataclass
 
@@ -15,9 +15,8 @@ class Ranking:
 
     Cutoff c in 0..C accepts the first ends[c] detections; scores[c] is the highest score that it rejects.
 
-    image_index: (D,) index of each detection's image. correct: (D,) bool, the true positives. ends: (C + 1,) from 0 to
-    D. scores: (C + 1,) float32, falling; the last is the score threshold of the detector. objects: (M,) index of each
-    object's image.
+    image_index: (D,) image of each detection. correct: (D,) bool, the true positives. ends: (C + 1,) from 0 to D.
+    scores: (C + 1,) float32, descending to the detector's score threshold. objects: (M,) image of each object.
     """
 
     image_index: np.ndarray
@@ -27,12 +26,12 @@ class Ranking:
     objects: np.ndarray
 
     def threshold(self, cutoff: int) -> float:
-        """A score that exactly the detections above `cutoff` exceed."""
+        """A score that exactly the detections accepted by `cutoff` exceed."""
         return shortest_number_between(self.scores[cutoff], self.scores[cutoff - 1]) if cutoff else ABOVE_ALL_SCORES
 
 
 def make_rankings(dataset: Dataset, results: np.ndarray, lowest: float) -> list[Ranking]:
-    """The ranking of each class of `dataset`. results: (D, 7); only scores above `lowest` are used."""
+    """The ranking of each class. results: (D, 7); only scores above `lowest` are used."""
     matched = matched_objects(coco_eval(dataset, results), len(results))
     scores = results[:, 5].astype(np.float32)
     counted = (matched != NOT_COUNTED) & (scores > np.float32(lowest))
@@ -50,7 +49,7 @@ def make_rankings(dataset: Dataset, results: np.ndarray, lowest: float) -> list[
 
 
 def cumulative_counts(ranking: Ranking, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The true positives and all detections above each cutoff, and all objects, in each resample of the images.
+    """True positives and detections accepted by each cutoff, and objects, in each resample of the images.
 
     counts: (S, N) int32, how often each of the S resamples contains each image.
     Returns: true positives (S, C + 1), detections (S, C + 1), objects (S,).
@@ -68,22 +67,19 @@ def cumulative_counts(ranking: Ranking, counts: np.ndarray) -> tuple[np.ndarray,
 def best_cutoffs(
     correct: np.ndarray, detections: np.ndarray, objects: np.ndarray, precision: float | None
 ) -> np.ndarray:
-    """(S,) the cutoff 0..C with the best F1, or with the highest recall among those that reach `precision`.
+    """(S,) cutoff 0..C with the best F1, or with the highest recall among those that reach `precision`.
 
-    0, which accepts nothing, if none has a true positive or reaches `precision`. Arguments: see `cumulative_counts`.
+    The cutoff is 0, which accepts nothing, if there is none. Arguments: see `cumulative_counts`.
     """
     if precision is None:
-        value = 2 * correct / np.maximum(detections + objects[:, None], 1)  # equal fractions are equal floats
+        value = 2 * correct / np.maximum(detections + objects[:, None], 1)  # equal fractions give equal floats
     else:
         value = np.where(correct / np.maximum(detections, 1) >= precision, correct, 0)
     return value.argmax(axis=1)
 
 
 def shortest_number_between(low: np.float32, high: np.float32) -> float:
-    """A number t with low <= t < high in float32, near their middle and with as few digits as possible.
-
-    So `score > t` accepts `high` and rejects `low`.
-    """
+    """A number t with low <= t < high in float32, near their middle, with as few digits as possible."""
     middle = (float(low) + float(high)) / 2
     rounded = (round(middle, digits) for digits in range(1, 12))
     return next((number for number in rounded if low < np.float32(number) < high), float(low))

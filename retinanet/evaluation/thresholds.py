@@ -21,14 +21,12 @@ CHUNK = 2**20  # int32 numbers in each array of the resampling, 4 MiB; larger ar
 class ClassThreshold:
     """The score threshold of one class, and precision, recall and F1 of the detections above it at IoU 0.5, in 0..1.
 
-    Each interval is a 95 % confidence interval by bootstrap over the images: of the best threshold, and of precision
-    and recall at `threshold`. It is too narrow for a class whose objects are in only a few images.
+    The 95 % confidence intervals of the best threshold, and of precision and recall at `threshold`, are by bootstrap
+    over the images; they are too narrow for a class with objects in only a few images.
 
-    objects: number of objects that COCO counts. Without any, the threshold is DEFAULT_SCORE_THRESHOLD and its interval
-        0..1.
+    objects: number without ignored ones; for 0, the threshold is DEFAULT_SCORE_THRESHOLD and its interval 0..1.
     precision: None if no detection is above the threshold.
-    reached: False if no threshold reaches the precision asked for, or accepts any true positive; the threshold is
-        then 1, which no detection exceeds.
+    reached: False if no threshold reaches the required precision or accepts a true positive; the threshold is then 1.
     """
 
     label: str
@@ -52,16 +50,13 @@ def choose_thresholds(
     resamples: int = 1000,
     seed: int = 0,
 ) -> list[ClassThreshold]:
-    """For each class the threshold with the best F1, or with the highest recall among those that reach `precision`.
+    """The highest threshold of each class with the best F1, or with the highest recall that reaches `precision`.
 
-    Of equally good thresholds the highest. True positives are the detections that COCO matches to an object at IoU
-    0.5; those on crowds, and those beyond the 100 best of their image and class, do not count at all. A threshold lies
-    between two different scores and has as few digits as possible.
+    True positives are the detections that COCO matches to an object at IoU 0.5; detections on crowds or beyond the 100
+    best of their image and class do not count. A threshold lies between two scores and has as few digits as possible.
 
-    Args:
-        results: (D, 7), columns image_id, x, y, w, h, score, category_id. precision: in (0, 1]. lowest: the detector's
-            score threshold, 0..1; detections that do not exceed it are not used.
-    Returns: one for each class of `dataset`, in its order.
+    results: (D, 7), columns image_id, x, y, w, h, score, category_id. precision: in (0, 1]. lowest: the detector's
+        score threshold, 0..1, which detections must exceed.
     """
     if precision is not None and not 0 < precision <= 1:
         raise ValueError(f"precision is {precision}, expected a number above 0 and at most 1")
@@ -83,10 +78,7 @@ def choose_thresholds(
 def save_thresholds(
     path: Path, thresholds: Sequence[ClassThreshold], images: int, precision: float | None = None
 ) -> None:
-    """Write `thresholds` as YAML that people can read and edit.
-
-    images: number of images that they were chosen on. precision: as given to `choose_thresholds`.
-    """
+    """Write `thresholds` as readable YAML. images: number of images used. precision: as in `choose_thresholds`."""
     classes = [
         {
             "label": t.label,
@@ -110,7 +102,7 @@ def save_thresholds(
 
 
 def _resampled(ranking: Ranking, counts: np.ndarray, cutoff: int, precision: float | None) -> np.ndarray:
-    """(S, 3) best cutoff of each resample, and precision and recall at `cutoff` in it; NaN where undefined."""
+    """(S, 3) best cutoff of each resample, and its precision and recall at `cutoff`; NaN where undefined."""
     correct, detections, objects = cumulative_counts(ranking, counts)
     best = np.where(objects > 0, best_cutoffs(correct, detections, objects, precision), np.nan)
     with np.errstate(invalid="ignore"):

@@ -36,8 +36,7 @@ def append_detection(
 
     Args:
         graph: its inputs are images (B, H, W, 3) and sizes (B, 2).
-        logits, deltas: values of the graph, (B, R_l, K) and (B, R_l, 4) of P3 to P7.
-        model: gives the anchors and K.
+        logits, deltas: values of the graph, (B, R_l, K) and (B, R_l, 4) of P3 to P7. model: gives the anchors and K.
         settings: gives top_k and clip_first; the other settings are inputs of the graph.
     """
     op = _Operators(graph)

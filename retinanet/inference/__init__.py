@@ -1,1 +1,1 @@
-"""Detection in images with a trained model, by torch or from an exported file."""
+"""Detection in images with a PyTorch or exported model."""

@@ -44,19 +44,13 @@ class Detector:
         return read_image(file, max_pixels=self.data.max_pixels)
 
     def prepare(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int]]]:
-        """The arguments images, sizes and original_sizes of the model's `detect`.
-
-        images: each (H, W, 3) uint8 RGB.
-        """
+        """Images, sizes and original_sizes for the model's `detect`. images: each (H, W, 3) uint8 RGB."""
         resizing = self.model.resizing(Resizing.from_config(self.data))
         samples = [resize(_sample(image), resizing) for image in images]
         return *pad([sample.image for sample in samples]), [sample.original_size for sample in samples]
 
     def predict_batch(self, images: Sequence[np.ndarray], labels: Sequence[int] | None = None) -> list[Detections]:
-        """Detect objects in several images.
-
-        images: each (H, W, 3) uint8 RGB. labels: the only classes to report; None: all.
-        """
+        """Detect objects in images, each (H, W, 3) uint8 RGB. labels: the only classes to report; None: all."""
         thresholds = self.thresholds
         if labels is not None:
             own = [self.settings.score_threshold] * len(self.classes) if thresholds is None else thresholds

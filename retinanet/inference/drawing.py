@@ -6,21 +6,19 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-FONT = "uni"  # OpenCV's own font for all scripts; its older fonts have only ASCII
+FONT = "uni"  # OpenCV's Unicode font; its older fonts have only ASCII
 OUTLINE = (20, 20, 20)
-MIN_LETTER, MAX_LETTER = 9, 40  # pixels, the height of the letters
+MIN_LETTER, MAX_LETTER = 9, 40  # height of the letters in pixels
 
 
 def draw_detections(
     image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, scores: np.ndarray | None, classes: Sequence[str]
 ) -> np.ndarray:
-    """A copy of `image` with a box and a tag, such as "person 0.93", for each detection; the best scores lie on top.
-
-    A class has the same colour in every image. Lines and letters grow with the image.
+    """A copy of `image` with a box and a tag such as "person 0.93" for each detection, the best scores on top.
 
     Args:
         image: (H, W, 3) uint8 RGB. boxes: (D, 4) xyxy pixels. labels: (D,) int, indices into `classes`.
-        scores: (D,) 0 to 1; None, as for annotations, leaves the numbers out and draws in the given order.
+        scores: (D,) 0 to 1; None, as for annotations: no numbers, drawn in the given order.
     Returns: (H, W, 3) uint8 RGB.
     """
     canvas = np.array(image, order="C")
@@ -29,7 +27,7 @@ def draw_detections(
     order = range(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
     for index in order:
         _draw_box(canvas, boxes[index], class_colour(int(labels[index])), thickness)
-    # After all boxes, so that no line crosses a name.
+    # after all boxes, so that no line crosses a name
     for index in order:
         label = int(labels[index])
         text = label_text(classes[label], None if scores is None else scores[index])
@@ -39,22 +37,20 @@ def draw_detections(
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
-    """RGB, 0 to 255; hues of successive labels are a golden angle apart, so the first ones differ most."""
+    """RGB, 0 to 255; hues of successive labels are a golden angle apart, so that few classes differ clearly."""
     red, green, blue = colorsys.hsv_to_rgb(label * 0.618034 % 1, 0.75, 1)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def label_text(name: str, score: float | None) -> str:
-    """Such as "person 0.93"; without a score, as for annotations, the name alone."""
+    """Such as "person 0.93", or the name alone without a score."""
     return name if score is None else f"{name} {score:.2f}"
 
 
 def draw_tag(canvas: np.ndarray, corner: tuple[int, int], text: str, colour: tuple[int, int, int], letter: int) -> None:
-    """Write `text` on a ground of `colour` above `corner`, moved as far as needed to lie inside the canvas.
+    """Write `text` on a background of `colour` above `corner`, shifted to lie inside the canvas.
 
-    Args:
-        canvas: (H, W, 3) uint8 RGB, drawn on. corner: (x, y) of the tag's lower left corner, in pixels.
-        letter: height of the letters in pixels.
+    canvas: (H, W, 3) uint8 RGB, changed in place. corner: lower left (x, y) in pixels. letter: height in pixels.
     """
     height, width = canvas.shape[:2]
     x, y = corner
@@ -71,14 +67,14 @@ def draw_tag(canvas: np.ndarray, corner: tuple[int, int], text: str, colour: tup
 
 def _draw_box(canvas: np.ndarray, box: np.ndarray, colour: tuple[int, int, int], thickness: int) -> None:
     x1, y1, x2, y2 = _corners(canvas, box)
-    # The dark rim separates the line from a background of its own colour.
+    # the dark rim separates the line from a background of the same colour
     rim = thickness // 2 + 1
     cv2.rectangle(canvas, (x1 - rim, y1 - rim), (x2 + rim, y2 + rim), OUTLINE, 1)
     cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
 
 
 def _corners(canvas: np.ndarray, box: np.ndarray) -> tuple[int, int, int, int]:
-    """The first and the last pixel inside the box."""
+    """x and y of the first and last pixels inside the box."""
     height, width = canvas.shape[:2]
     x1, y1, x2, y2 = np.rint(np.clip(box, 0, [width, height, width, height])).astype(int).tolist()
     return x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)

@@ -28,7 +28,7 @@ Precision = Literal["fp32", "bf16"]
 
 
 class ExportedModel:
-    """A model file with decoding and suppression inside, on the CPU. Its methods are those of `TorchModel`."""
+    """An exported file with decoding and NMS inside, run on the CPU, with the methods of `TorchModel`."""
 
     STAGES = ("network, decode + NMS",)  # the file is one graph
     on_gpu = False
@@ -37,14 +37,14 @@ class ExportedModel:
         self.file = file
         self.dtype = np.float32 if metadata.config.data.resize == "float" else np.uint8  # of `images`
         self.classes = len(metadata.classes)
-        self.kept = np.arange(self.classes)  # the file's label of each class to detect
+        self.kept = np.arange(self.classes)  # label in the file of each class to detect
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """Run the graph on INPUTS. Returns: the OUTPUTS."""
+        """Run the graph on INPUTS. Returns: OUTPUTS."""
         raise NotImplementedError
 
     def resizing(self, configured: Resizing) -> Resizing:
-        """How to resize images for this model if the config says `configured`: never with torch."""
+        """`configured`, without torch."""
         return replace(configured, method="float_opencv") if configured.method == "float" else configured
 
     def copy_for_evaluation(self) -> "ExportedModel":
@@ -52,7 +52,7 @@ class ExportedModel:
         return self
 
     def keep_classes(self, labels: Sequence[int]) -> None:
-        """Detect only these of the classes, in this order; their scores do not change."""
+        """Detect only these classes, in this order; their scores do not change."""
         self.kept = self.kept[list(labels)]
 
     def detect(
@@ -64,19 +64,15 @@ class ExportedModel:
         thresholds: Sequence[float] | None = None,
         observer: Callable[..., object] | None = None,
     ) -> list[Detections]:
-        """Detect objects in each image of a batch.
+        """Like `TorchModel.detect`.
 
-        Args:
-            images, sizes, original_sizes, thresholds: as `TorchModel.detect` takes them.
-            settings: only score_threshold, nms_iou and max_detections count; the file fixes the other settings.
-            observer: must be None.
-        Returns: B of Detections, in pixels of the original images.
+        settings: only score_threshold, nms_iou and max_detections are used; the others are fixed in the file.
         Raises: ValueError for an observer; CheckpointError if the file does not run.
         """
         if observer is not None:
             raise ValueError("an exported model gives no logits to an observer; expected a TorchModel")
         inputs = self.inputs(images, sizes, original_sizes, settings, thresholds)
-        own = np.zeros(self.classes, np.int64)  # the label of each of the file's labels
+        own = np.zeros(self.classes, np.int64)  # label in the file -> label among the kept classes
         own[self.kept] = np.arange(len(self.kept))
         try:
             boxes, scores, labels, counts = self.run(inputs)
@@ -84,7 +80,7 @@ class ExportedModel:
                 Detections(boxes[i, :count], scores[i, :count], own[labels[i, :count]])
                 for i, count in enumerate(counts.tolist())
             ]
-        except Exception as error:  # the engines' errors have no common base, and a damaged file may give any outputs
+        except Exception as error:  # the engines' errors have no common base; a damaged file may give any outputs
             raise CheckpointError(f"{self.file}: does not run as a model of retina export: {one_line(error)}") from None
 
     def detect_and_count(
@@ -94,7 +90,7 @@ class ExportedModel:
         original_sizes: Sequence[tuple[int, int]],
         settings: DetectConfig,
     ) -> tuple[list[Detections], int | None, int | None]:
-        """`detect`, with None for the numbers of anchors and of scores above the threshold, which the file hides."""
+        """`detect`, with None for the numbers of anchors and candidates, which the file does not output."""
         return self.detect(images, sizes, original_sizes, settings), None, None
 
     def inputs(
@@ -119,7 +115,7 @@ class ExportedModel:
 
     @contextmanager
     def at_stages(self, mark: Callable[[], None]) -> Iterator[None]:
-        """Inside the context, `detect` calls `mark` before it runs the graph."""
+        """Within the context, `detect` calls `mark` before it runs the graph."""
         run = self.run
 
         def marked_run(inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -133,14 +129,14 @@ class ExportedModel:
             del self.run
 
     def synchronize(self) -> None:
-        """Nothing to wait for: `run` returns when it is done."""
+        """Does nothing: `run` is synchronous."""
 
     def peak_memory(self) -> int:
-        """Bytes of this process at the peak."""
+        """Peak memory of this process in bytes."""
         return devices.process_memory()
 
     def describe_machine(self) -> str:
-        """The CPU in words."""
+        """Description of the CPU."""
         return devices.describe_cpu()
 
 
@@ -173,7 +169,7 @@ def is_exported(path: str | Path) -> bool:
 
 
 def check_engine(path: str | Path, device: Any, precision: Precision) -> None:
-    """Check where and how the detector of `path` is to run. Raises: ConfigError if it cannot run so."""
+    """Raises: ConfigError if the detector of `path` cannot run on `device` in `precision`."""
     if is_exported(path) and str(device) != "cpu":
         raise ConfigError(f"{path}: an exported model runs on the cpu, not on {device}")
     if not is_exported(path) and precision != "fp32":
@@ -181,11 +177,10 @@ def check_engine(path: str | Path, device: Any, precision: Precision) -> None:
 
 
 def open_exported(path: str | Path, precision: Precision = "fp32") -> tuple[ExportedModel, Metadata]:
-    """Open a file that `retina export` wrote, to run on the CPU.
+    """Open a file that `retina export` wrote. precision: of the arithmetic; bf16 only with OpenVINO.
 
-    precision: of the arithmetic; only OpenVINO has bf16.
-    Raises: CheckpointError if the file cannot be read or another program wrote it; ConfigError if the package that runs
-        it is not installed.
+    Raises: CheckpointError if the file cannot be read or another program wrote it; ConfigError if its runtime is not
+        installed.
     """
     file = Path(path)
     if not file.is_file():
@@ -198,7 +193,7 @@ def open_exported(path: str | Path, precision: Precision = "fp32") -> tuple[Expo
 
 
 def require(package: str, extra: Literal["onnx", "openvino"]) -> Any:
-    """Import `package` of the optional dependencies `extra`. Raises: ConfigError if it is not installed."""
+    """Import `package` of the extra `extra`. Raises: ConfigError if it is not installed."""
     try:
         return importlib.import_module(package)
     except ImportError:
@@ -209,9 +204,8 @@ def require(package: str, extra: Literal["onnx", "openvino"]) -> Any:
 def openvino_core() -> Any:
     """The only `openvino.Core` of this process. Raises: ConfigError if OpenVINO is not installed.
 
-    Each Core replaces the process's signal stack and restores the previous one when it is deleted. If two are not
-    deleted in the reverse order of their creation, a freed stack is restored, and the next signal, such as Ctrl-C,
-    would crash the process.
+    Each Core replaces the signal stack and restores the previous one when deleted. With several Cores a freed stack may
+    be restored, and the next signal, such as Ctrl-C, would crash the process.
     """
     return require("openvino", "openvino").Core()
 
@@ -219,7 +213,7 @@ def openvino_core() -> Any:
 def _open_onnx(file: Path) -> tuple[ExportedModel, Metadata]:
     runtime = require("onnxruntime", "onnx")
     options = runtime.SessionOptions()
-    options.log_severity_level = 4  # fatal errors only: those that concern the user are raised
+    options.log_severity_level = 4  # fatal only: other errors are raised
     try:
         check_size(file, MAX_BYTES, CheckpointError)
         session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
@@ -228,7 +222,7 @@ def _open_onnx(file: Path) -> tuple[ExportedModel, Metadata]:
         results = {entry.name for entry in session.get_outputs()}
     except CheckpointError:
         raise
-    except Exception as error:  # the runtime's errors have no base of their own
+    except Exception as error:  # the runtime's errors have no common base
         raise CheckpointError(f"{file}: is not a readable ONNX file: {one_line(error)}") from None
     metadata = _checked_metadata(record, file, names, results)
     return OnnxModel(metadata, file, session), metadata
@@ -239,7 +233,7 @@ def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Met
     weights = file.with_suffix(".bin")
     if not weights.is_file():
         raise CheckpointError(f"{file}: its weights, {weights.name}, are not in the same folder")
-    # always set, since the default of OpenVINO is bf16 on a CPU that supports it
+    # explicit, since OpenVINO defaults to bf16 on a CPU that supports it
     hint = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY"}
     try:
         for part in (file, weights):
@@ -257,7 +251,7 @@ def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Met
 
 
 def _checked_metadata(record: Mapping[str, str], file: Path, inputs: set[str], outputs: set[str]) -> Metadata:
-    """The metadata of a model. inputs, outputs: their names. Raises: CheckpointError if another program wrote it."""
+    """The metadata of a model. inputs, outputs: names. Raises: CheckpointError if another program wrote it."""
     if record.get("format") != "retina":
         raise CheckpointError(f"{file}: is a model of another program; expected a model that retina export wrote")
     if absent := {*INPUTS, *OUTPUTS} - inputs - outputs:

@@ -18,10 +18,9 @@ from retinanet.io.pictures import write_picture
 
 @dataclass(frozen=True)
 class Prediction:
-    """The detections in one file, or the `fault` for which it could not be read.
+    """The detections in one file, or the `fault` why it could not be read.
 
-    size: (height, width) after the EXIF orientation is applied.
-    image: the pixels, (H, W, 3) uint8 RGB, or None when they are no longer needed.
+    size: (height, width) after EXIF orientation. image: (H, W, 3) uint8 RGB, or None once it is no longer needed.
     """
 
     file: Path
@@ -34,10 +33,7 @@ class Prediction:
 def predict(
     detector: Detector, files: Iterable[Path], batch_size: int = 1, labels: Sequence[int] | None = None
 ) -> Iterator[Prediction]:
-    """Detect objects in each of `files`, in their order; a file that cannot be read has a `fault`.
-
-    batch_size: number of images per batch. labels: the only classes to report; None: all.
-    """
+    """Detect objects in each of `files`, in order. labels: the only classes to report; None: all."""
     group: list[Prediction] = []
     for file in files:
         try:
@@ -52,10 +48,7 @@ def predict(
 
 
 def annotate(predictions: Iterable[Prediction], names: Sequence[Path], classes: Sequence[str]) -> Iterator[Prediction]:
-    """Yield the same predictions; the detections of each are drawn on a copy of its image in the file of its name.
-
-    Raises: OSError if a file cannot be written.
-    """
+    """Yield the predictions after drawing each on a copy of its image, saved under its name. Raises: OSError."""
     for item, name in zip(predictions, names, strict=True):
         if item.image is not None:
             d = item.detections
@@ -64,9 +57,9 @@ def annotate(predictions: Iterable[Prediction], names: Sequence[Path], classes: 
 
 
 def find_images(sources: Sequence[str]) -> list[Path]:
-    """The image files of `sources`: files, folders (without the folders inside them) and glob patterns.
+    """Image files of `sources`: files, folders (not recursive) and glob patterns.
 
-    Raises: DataError for a source without any file.
+    Raises: DataError for a source without files.
     """
     files: list[Path] = []
     for source in sources:
@@ -87,8 +80,8 @@ def find_images(sources: Sequence[str]) -> list[Path]:
 
 
 def output_names(files: Sequence[Path], folder: Path) -> list[Path]:
-    """A path in `folder` for the annotated copy of each file; all differ from each other and from the files."""
-    used = {os.path.realpath(file) for file in files}  # Path.resolve raises for a link to itself
+    """A distinct path in `folder` for the annotated copy of each file, which overwrites none of the files."""
+    used = {os.path.realpath(file) for file in files}  # Path.resolve raises for circular links
     names = []
     for file in files:
         suffix = file.suffix if file.suffix.lower() in (".jpg", ".jpeg", ".png") else ".png"

@@ -11,7 +11,7 @@ from retinanet.inference.predict import Prediction
 
 
 def to_json(predictions: Sequence[Prediction], detector: Detector) -> dict[str, Any]:
-    """The JSON document: readable files with their detections, best first, in xyxy pixels, and faults of the others."""
+    """The JSON document: detections of each file, best first, in xyxy pixels, and faults of unreadable files."""
     images = [
         {
             "file": str(item.file),
@@ -39,7 +39,7 @@ def to_json(predictions: Sequence[Prediction], detector: Detector) -> dict[str, 
 
 
 def to_coco(predictions: Sequence[Prediction], detector: Detector) -> list[dict[str, Any]]:
-    """COCO's results format with file names. The image ids number the readable files from 1, in their order."""
+    """COCO's results format with file names; image ids number the readable files from 1."""
     readable = [item for item in predictions if item.fault is None]
     return [
         result | {"file_name": str(item.file)}
@@ -61,7 +61,7 @@ def coco_rows(detections: Detections, image_id: int, category_ids: tuple[int, ..
 
 
 def coco_results(rows: np.ndarray) -> list[dict[str, Any]]:
-    """Rows of `coco_rows` in COCO's results format, as pycocotools' `loadRes` takes it; no float is rounded."""
+    """Rows of `coco_rows` in COCO's results format, without rounding."""
     return [
         {"image_id": int(row[0]), "category_id": int(row[6]), "bbox": row[1:5].tolist(), "score": float(row[5])}
         for row in rows

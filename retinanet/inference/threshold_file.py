@@ -1,4 +1,4 @@
-"""The file that holds a score threshold for each class."""
+"""The file of score thresholds, one for each class."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +10,9 @@ from retinanet.messages import did_you_mean
 
 
 def load_thresholds(path: str | Path, classes: Sequence[str], category_ids: Sequence[int]) -> tuple[float, ...]:
-    """Read the score threshold of each of `classes`, in 0..1, from a file that `save_thresholds` or a person wrote.
+    """Read the score threshold of each class, in 0..1, from a file of `save_thresholds`, possibly edited by hand.
 
-    Each entry has `label` or `category_id` or both, and `threshold`. Raises: ConfigError.
+    Each entry has `threshold`, and `label` or `category_id` or both. Raises: ConfigError.
     """
     entries = read_mapping(Path(path), "a list `classes`").get("classes")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

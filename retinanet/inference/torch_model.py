@@ -1,4 +1,4 @@
-"""RetinaNet on torch, with the methods that an exported model has too."""
+"""RetinaNet in PyTorch, with the same methods as an exported model."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -19,14 +19,14 @@ from retinanet.model.batchnorm_folding import fold_for_inference
 from retinanet.model.postprocess import Stages, detect_stages
 from retinanet.model.retinanet import Predictions, RetinaNet
 
-# Gets the predictions of a batch, (height, width) of each resized image, and what each stage of detection let pass.
+# called with the predictions of a batch, (height, width) of each resized image, and the boxes after each stage
 StageObserver = Callable[[Predictions, Sequence[tuple[int, int]], Sequence[Stages]], object]
 
 
 class TorchModel:
-    """A RetinaNet in evaluation mode, on its own device. Its methods are those of `ExportedModel`."""
+    """A RetinaNet in evaluation mode on its device, with the methods of `ExportedModel`."""
 
-    STAGES = ("trunk", "FPN", "subnets", "decode + NMS")  # what `at_stages` separates
+    STAGES = ("trunk", "FPN", "subnets", "decode + NMS")  # marked by `at_stages`
 
     def __init__(self, network: RetinaNet):
         self.network = network
@@ -37,15 +37,15 @@ class TorchModel:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether batches in pinned memory reach the device faster."""
+        """Whether pinned memory speeds up the transfer to the device."""
         return self.device.type == "cuda"
 
     def resizing(self, configured: Resizing) -> Resizing:
-        """How to resize images for this model if the config says `configured`."""
+        """`configured`: torch supports all methods."""
         return configured
 
     def copy_for_evaluation(self) -> "TorchModel":
-        """A copy with batch normalisation folded; the model itself stays as it is and can be trained further."""
+        """A copy with batch normalisation folded; the model itself can be trained further."""
         return TorchModel(fold_for_inference(copy.deepcopy(self.network)))
 
     @torch.inference_mode()
@@ -65,8 +65,7 @@ class TorchModel:
             sizes: (B, 2) int64, height and width of each image without the padding.
             original_sizes: B of (height, width) in pixels before the images were resized.
             thresholds: (K,) in 0..1, the score that detections of each class must exceed; None: that of `settings`.
-            observer: called with the predictions and what each stage let pass.
-        Returns: B of Detections, in pixels of the original images.
+        Returns: B Detections in pixels of the original images.
         """
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device, non_blocking=True)  # (B, 3, H, W)
         predictions = self.network(pixels, torch.from_numpy(sizes).to(self.device, non_blocking=True))
@@ -95,7 +94,7 @@ class TorchModel:
         original_sizes: Sequence[tuple[int, int]],
         settings: DetectConfig,
     ) -> tuple[list[Detections], int | None, int | None]:
-        """`detect`, with the numbers of anchors of an image and of scores above the threshold in the batch."""
+        """`detect`, with the number of anchors per image and of scores above the threshold in the batch."""
         anchors = candidates = 0
 
         def count(predictions: Predictions, *_: object) -> None:
@@ -108,7 +107,7 @@ class TorchModel:
 
     @contextmanager
     def at_stages(self, mark: Callable[[], None]) -> Iterator[None]:
-        """Inside the context, `detect` calls `mark` at the beginning of each of STAGES."""
+        """Within the context, `detect` calls `mark` at the start of each of STAGES."""
 
         def hook(*_: object) -> None:
             mark()
@@ -121,19 +120,19 @@ class TorchModel:
             yield
 
     def synchronize(self) -> None:
-        """Wait until the device has done all of its work."""
+        """Wait until the device has finished its work."""
         devices.synchronize(self.device)
 
     def peak_memory(self) -> int:
-        """Bytes at the peak, of the GPU or else of this process."""
+        """Peak memory in bytes, of the GPU or else of this process."""
         return devices.peak_memory(self.device)
 
     def describe_machine(self) -> str:
-        """The device in words."""
+        """Description of the device."""
         return devices.describe_device(self.device)
 
 
 def open_for_inference(path: str | Path, device: torch.device | str) -> tuple[TorchModel, Metadata]:
-    """The model that `open_model` opens, with batch normalisation folded, on `device`. Raises: CheckpointError."""
+    """`open_model` with batch normalisation folded, on `device`. Raises: CheckpointError."""
     network, metadata = open_model(path)
     return TorchModel(fold_for_inference(network).to(device).to(memory_format=torch.channels_last)), metadata

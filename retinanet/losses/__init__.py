@@ -1,1 +1,1 @@
-"""The losses of the paper (sections 3, 4 and 4.1): matching of anchors, focal loss and its rivals, and their sum over a batch."""
+"""The losses of the paper (sections 3, 4 and 4.1): anchor matching, classification losses and the loss of a batch."""

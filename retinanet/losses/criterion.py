@@ -1,4 +1,4 @@
-"""The loss of a batch: match anchors to objects, then add up classification and box losses (paper, sections 4 and 4.1)."""
+"""The loss of a batch: match anchors to objects, then sum classification and box losses (paper, sections 4 and 4.1)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,12 +38,10 @@ class Targets:
 
 @dataclass
 class Criterion:
-    """The training loss of a detector: `match` for each image, then `detection_loss`.
+    """The training loss of a detector: `match` for each image, then `detection_loss`, with their parameters.
 
-    classification, mining, box, beta: the parameters of `detection_loss`.
-    foreground_iou, background_iou, force_best: the parameters of `match`.
     normalizer: "image" divides the loss of an image by its number of foreground anchors (paper, section 4.1),
-        "exponential" divides that of the batch by `running_normalizer`, the only state of a criterion.
+        "exponential" divides the loss of the batch by `running_normalizer`, the only state of a criterion.
     """
 
     classification: Classification = sigmoid_focal_loss
@@ -57,21 +55,18 @@ class Criterion:
     running_normalizer: float | Tensor = 100.0  # at the first step; detectron2
 
     def __call__(self, predictions: Predictions, targets: Targets) -> dict[str, Tensor]:
-        """The losses of a batch: {"cls": scalar, "box": scalar}. A running normaliser moves on by one step."""
+        """The losses of a batch: {"cls": scalar, "box": scalar}. Updates the running normaliser."""
         return self.losses(predictions, self.match_anchors(predictions.anchors, targets), targets)
 
     def match_anchors(self, anchors: Sequence[Tensor], targets: Targets) -> Tensor:
-        """The object of each anchor, BACKGROUND or IGNORE: (B, R).
-
-        anchors: one (R_l, 4) tensor for each level, xyxy pixels.
-        """
+        """The object of each anchor, BACKGROUND or IGNORE: (B, R). anchors: (R_l, 4) xyxy pixels for each level."""
         joined = torch.cat(list(anchors))  # (R, 4)
         settings = self.foreground_iou, self.background_iou, self.force_best
         objects = zip(targets.boxes, targets.crowd, strict=True)
         return torch.stack([match(joined, boxes, crowd, *settings) for boxes, crowd in objects])
 
     def losses(self, predictions: Predictions, matched: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """As a call of the criterion, for anchors that are matched already. matched: (B, R) from `match_anchors`."""
+        """Like `__call__`, for anchors that are already matched. matched: (B, R) from `match_anchors`."""
         normalizer = None
         if self.normalizer == "exponential":
             normalizer = self.running_normalizer = next_running_normalizer(self.running_normalizer, matched)
@@ -115,18 +110,15 @@ def detection_loss(
     beta: float = 0.11,
     normalizer: float | Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """The loss of a batch: for each image the sum over all anchors, divided by its foreground anchors; then the mean.
+    """Mean over the images of the loss of all anchors divided by the number of foreground anchors, at least 1.
 
-    Paper, section 4.1; an image without foreground anchors is divided by 1. With `mining`, the classification loss is
-    that of the mined anchors, divided by their number (paper, section 5.1, OHEM); the box loss stays that of all
-    foreground anchors.
+    Paper, section 4.1. With `mining`, the classification loss is computed on the mined anchors only and divided by
+    their number (paper, section 5.1, OHEM).
 
     Args:
-        predictions: of B images, R anchors over all levels. matched: (B, R) from `match`. targets: of the B images.
-        classification: a loss such as `sigmoid_focal_loss`. mining: a choice of anchors such as `hard_examples`.
+        predictions: of B images, R anchors over all levels. matched: (B, R) from `match`.
         box, beta: the parameters `kind` and `beta` of `box_loss`.
-        normalizer: a number that divides the sum over all images, in place of the images' own; see
-            `next_running_normalizer`.
+        normalizer: divides the sum over all images instead of the foreground counts; see `next_running_normalizer`.
     Returns: {"cls": scalar, "box": scalar}.
     """
     logits, deltas = torch.cat(predictions.logits, dim=1), torch.cat(predictions.deltas, dim=1)  # (B, R, K), (B, R, 4)
@@ -142,7 +134,7 @@ def detection_loss(
     foreground = (matched >= 0).sum(dim=1).clamp(min=1)  # (B,)
     divisor = len(matched) * foreground if normalizer is None else normalizer
     if mining is None:
-        # all images at once: the gradient of a slice of one image would be as large as (B, R, K)
+        # not image by image: autograd would allocate a (B, R, K) gradient for each slice
         cls = (classification(logits, labels) / divisor).sum()
     else:
         boxes = decode(deltas.detach().float(), anchors)  # (B, R, 4)
@@ -167,9 +159,9 @@ def box_loss(deltas: Tensor, anchors: Tensor, gt_boxes: Tensor, kind: BoxLoss, b
 
 
 def next_running_normalizer(before: float | Tensor, matched: Tensor) -> Tensor:
-    """detectron2's loss normaliser: the running mean (momentum 0.9) of the foreground anchors in a batch, at least 1.
+    """detectron2's loss normaliser: running mean (momentum 0.9) of the foreground anchors per batch, at least 1.
 
-    before: its value after the step before. matched: (B, R) from `match`. Returns: a scalar on the device of `matched`.
+    before: value at the previous step. matched: (B, R) from `match`. Returns: a scalar on the device of `matched`.
     """
     exact = highest_precision_dtype(matched.device)
     before = torch.as_tensor(before, dtype=exact, device=matched.device)  # a checkpoint holds a plain number

@@ -1,7 +1,7 @@
 """The classification losses of the paper (sections 3 and 4.1, appendix A): each formula, its derivative and its sum.
 
-All formulas are written for z = -x_t: the logit of a wrong class, or the negated logit of the right class (paper,
-equation 6). With p = sigmoid(z) = 1 - p_t, the cross entropy is -log(p_t) = softplus(z).
+All formulas use z = -x_t: the logit of a wrong class, or the negated logit of the right class (paper, equation 6). With
+p = sigmoid(z) = 1 - p_t, the cross entropy is -log(p_t) = softplus(z).
 """
 
 from functools import partial
@@ -22,17 +22,14 @@ def cross_entropy_and_slope(z: Tensor) -> LossAndSlope:
 
 
 def cross_entropy(x_t: Tensor) -> Tensor:
-    """CE = -log(p_t), elementwise (paper, equation 1).
-
-    x_t: the logit, negated where the class is wrong, so that p_t = sigmoid(x_t) (paper, equation 6).
-    """
+    """CE = -log(p_t), elementwise, with p_t = sigmoid(x_t) (paper, equations 1 and 6)."""
     return cross_entropy_and_slope(-x_t)[0]
 
 
 def sigmoid_cross_entropy(logits: Tensor, labels: Tensor, alpha: Alpha = None) -> Tensor:
-    """Cross entropy of independent sigmoids, summed; balanced by `alpha` if it is given (paper, equations 1 and 3).
+    """Cross entropy of independent sigmoids, summed and weighted by `alpha` (paper, equations 1 and 3).
 
-    Arguments and result are those of `sigmoid_focal_loss`, except that alpha None means no weights.
+    Arguments and result are those of `sigmoid_focal_loss`, but alpha None means no weights.
     """
     return weighted_sum(logits, labels, alpha, cross_entropy_and_slope)
 
@@ -55,13 +52,11 @@ def sigmoid_focal_loss(logits: Tensor, labels: Tensor, alpha: Alpha = None, gamm
 
     Args:
         logits: (..., N, K), any finite values.
-        labels: (..., N) int64: for each row its class 0..K-1, BACKGROUND (all classes are wrong) or IGNORE (the row
-            does not count).
-        alpha: weight of the right class, 0..1; a wrong class has the weight 1 - alpha. One number, or one for each
-            class. None: the best one of the paper for this gamma (table 1b), 0.25 from gamma 1 on.
+        labels: (..., N) int64: class 0..K-1, BACKGROUND (all classes are wrong) or IGNORE (the row does not count).
+        alpha: weight of the right class, 0..1, one for all classes or one for each; a wrong class has 1 - alpha. None:
+            the paper's best for this gamma (table 1b), 0.25 for gamma >= 1.
         gamma: focusing parameter, >= 0; 0 gives cross entropy.
-    Returns: (...), the sum over N and K, a scalar for (N, K) logits; float32 (float64 for float64 logits). It can be
-        differentiated once.
+    Returns: (...), the sum over N and K in float32 (float64 for float64 logits), differentiable once.
     """
     alpha = best_alpha(gamma) if alpha is None else alpha
     return weighted_sum(logits, labels, alpha, partial(focal_and_slope, gamma=gamma))
@@ -81,8 +76,5 @@ def focal_star(x_t: Tensor, gamma: float, shift: float) -> Tensor:
 def sigmoid_focal_star_loss(
     logits: Tensor, labels: Tensor, alpha: Alpha = 0.25, gamma: float = 2.0, shift: float = 1.0
 ) -> Tensor:
-    """FL*, the variant of the focal loss, of independent sigmoids, summed (paper, appendix A).
-
-    logits, labels and the result are those of `sigmoid_focal_loss`; gamma and shift those of `focal_star`.
-    """
+    """FL*, a variant of the focal loss, summed like `sigmoid_focal_loss` (paper, appendix A)."""
     return weighted_sum(logits, labels, alpha, partial(focal_star_and_slope, gamma=gamma, shift=shift))

@@ -1,9 +1,7 @@
-"""A loss of independent sigmoids, summed over a batch, and its gradient, in one pass over the logits.
+"""The sum of a sigmoid loss over a batch and its gradient, in one pass over the logits.
 
-Loss and gradient need the same exponentials, so both are computed together, a chunk of rows at a time; only the gradient
-is kept for the backward pass. A formula is given for z = -x_t, as in `retinanet.losses.focal`. Almost all logits of a
-detector belong to wrong classes, so the formula is evaluated for all of them as if no class were right, and the one
-column of each row that belongs to its label is put right.
+Loss and gradient share their exponentials, so both are computed in the forward pass, a chunk of rows at a time. Almost
+all classes are wrong, so the formula is first evaluated as if all were, then corrected at each row's label.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,17 +16,13 @@ Alpha = float | Sequence[float] | None
 LossAndSlope = tuple[Tensor, Callable[[], Tensor]]  # loss, and a function that returns its derivative by z
 Formula = Callable[[Tensor], LossAndSlope]  # z -> its loss and slope, elementwise
 
-# logits in a chunk. On a CPU a temporary is 512 KiB, so that a few of them stay in the second-level cache (2^15 to 2^18
-# are equally fast within the noise of the timing); on a GPU it is 64 MiB
+# logits in a chunk; on a CPU, temporaries of 512 KiB stay in the L2 cache (2^15 to 2^18 are equally fast)
 CPU_CHUNK, GPU_CHUNK = 1 << 17, 1 << 24
-LABEL_CHUNKS = 16  # chunks whose label columns are evaluated together; all together need 14 MB more for 240,174 rows
+LABEL_CHUNKS = 16  # chunks whose label columns are evaluated together; all at once need 14 MB more for 240,174 rows
 
 
 def weighted_sum(logits: Tensor, labels: Tensor, alpha: Alpha, formula: Formula) -> Tensor:
-    """The sum of alpha_t times the loss over N and K, without the ignored rows: (...), float32 or float64.
-
-    Arguments and result are those of `retinanet.losses.focal.sigmoid_focal_loss`, except that alpha None means no weights.
-    """
+    """The sum of alpha_t times the loss, as `retinanet.losses.focal.sigmoid_focal_loss`; alpha None: no weights."""
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     right = torch.as_tensor(1.0 if alpha is None else alpha, dtype=dtype)  # () or (K,)
     right = right.to(logits.device, non_blocking=True)
@@ -39,11 +33,7 @@ def weighted_sum(logits: Tensor, labels: Tensor, alpha: Alpha, formula: Formula)
 
 
 class _WeightedSum(torch.autograd.Function):
-    """`weighted_sum` with its gradient, which is computed in the forward pass.
-
-    The gradient of half-precision logits is kept in float32, since it would vanish in half precision before the loss
-    scale is applied.
-    """
+    """`weighted_sum` with its gradient, kept in float32: float16 would underflow before the loss scale is applied."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor, right: Tensor, wrong: Tensor, formula: Formula) -> Tensor:
@@ -54,11 +44,11 @@ class _WeightedSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # `once_differentiable` would let the gradient pass as a constant
+        if torch.is_grad_enabled():  # `once_differentiable` would return the gradient as a constant
             raise RuntimeError("the loss can be differentiated once: it has no second derivative for create_graph=True")
         logits, labels, right, wrong = ctx.saved_tensors
-        gradient, ctx.gradient = ctx.gradient, None  # scaled in place below, so it serves one backward pass
-        if gradient is None:  # a second backward pass, through a graph that was retained
+        gradient, ctx.gradient = ctx.gradient, None  # scaled in place below, so usable only once
+        if gradient is None:  # second backward pass with retain_graph
             gradient = torch.empty(logits.shape, dtype=upstream.dtype, device=upstream.device)
             _sum_chunks(logits, labels, right, wrong, ctx.formula, gradient)
         return gradient.mul_(upstream[..., None, None]).to(logits.dtype), None, None, None, None
@@ -67,9 +57,9 @@ class _WeightedSum(torch.autograd.Function):
 def _sum_chunks(
     logits: Tensor, labels: Tensor, right: Tensor, wrong: Tensor, formula: Formula, gradient: Tensor | None
 ) -> Tensor:
-    """Returns the sum (...) and writes its derivative into `gradient`, (..., N, K), if that is given.
+    """Returns the sum (...) and writes its derivative into `gradient` (..., N, K). Never waits for a GPU.
 
-    right, wrong: weights of the right class and of wrong classes, () or (K,). No line waits for a GPU.
+    right, wrong: weights of the right class and of wrong classes, () or (K,).
     """
     rows, label = logits.flatten(0, -2), labels.reshape(-1, 1)  # (N, K) and (N, 1) from here on
     sums = torch.empty(len(rows), dtype=right.dtype, device=rows.device)
@@ -83,7 +73,7 @@ def _sum_chunks(
 def _sum_rows(
     rows: Tensor, label: Tensor, right: Tensor, wrong: Tensor, formula: Formula, step: int, gradient: Tensor | None
 ) -> Tensor:
-    """As `_sum_chunks`, for (N, K) logits and (N, 1) labels, `step` rows at a time. Returns: the sum of each row, (N,)."""
+    """Like `_sum_chunks` for (N, K) logits and (N, 1) labels, `step` rows at a time. Returns: row sums, (N,)."""
     kept, index = label != IGNORE, label.clamp(min=0)
     right_loss, wrong_loss, slopes = _at_labels(rows, label, right, wrong, formula, gradient is not None)
     sums = torch.empty(len(rows), dtype=right.dtype, device=rows.device)
@@ -91,7 +81,7 @@ def _sum_rows(
         loss, slope = formula(rows[part].to(right.dtype))  # (n, K), as if no class were right
         if gradient is not None and slopes is not None:
             torch.mul(slope(), kept[part] * wrong, out=gradient[part]).scatter_(1, index[part], slopes[part])
-        # replaced before the sum, not subtracted after it: the rest of the row may be small beside it
+        # replaced before the sum: subtracting afterwards would lose the small losses of the row to rounding
         loss.scatter_(1, index[part], wrong_loss[part])
         torch.sum(loss * wrong if wrong.ndim else loss, dim=1, out=sums[part])
     total = (sums if wrong.ndim else sums * wrong) + right_loss.squeeze(1)
@@ -101,10 +91,10 @@ def _sum_rows(
 def _at_labels(
     rows: Tensor, label: Tensor, right: Tensor, wrong: Tensor, formula: Formula, derivative: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The values that belong into the column of each row's label; for rows without a right class, into column 0.
+    """Loss and derivative in the label's column of each row; in column 0 of a row without a right class.
 
-    Returns: (N, 1) each: the weighted loss of the right class, 0 without one; the loss as a wrong class, without its
-        weight, 0 where the class is right; if `derivative`, the weighted derivative by the logit, 0 in ignored rows.
+    Returns: (N, 1) each: weighted loss of the right class, 0 if there is none; unweighted loss of column 0 as a wrong
+        class, 0 if there is a right class; with `derivative`, the weighted derivative by the logit, 0 in ignored rows.
     """
     foreground, index = label >= 0, label.clamp(min=0)
     x = rows.gather(1, index).to(right.dtype)

@@ -1,4 +1,4 @@
-"""The object that each anchor has to detect (paper, section 4)."""
+"""Assignment of objects to anchors (paper, section 4)."""
 
 from collections.abc import Iterator
 
@@ -9,9 +9,9 @@ from retinanet.model.boxes import area, intersection
 
 BACKGROUND = -1
 IGNORE = -2
-CROWD_SHARE = 0.5  # part of an anchor's own area inside one crowd box, from which on the anchor is ignored
+CROWD_SHARE = 0.5  # an anchor with at least this share of its area inside a crowd box is ignored
 CHUNK = 1 << 21  # anchor-object pairs in a chunk on a GPU: 8 MiB for each temporary
-CPU_CHUNK = 1 << 18  # pairs on a CPU: as fast as 2^16 and 2^20 or faster, and a chunk is far from most objects
+CPU_CHUNK = 1 << 18  # pairs in a chunk on a CPU; no slower than 2^16 and 2^20
 
 
 def match(
@@ -25,15 +25,14 @@ def match(
     """Assign to each anchor the object that it overlaps most, BACKGROUND or IGNORE (paper, section 4).
 
     An anchor gets the index of the object if their IoU is at least `foreground_iou`; it is BACKGROUND below
-    `background_iou`, and IGNORE in between. Of equal IoUs the object with the lowest index wins. No anchor is matched to
-    a crowd box, but one that is not foreground and has at least half of its own area inside a crowd box is IGNORE.
+    `background_iou`, and IGNORE in between. Of equal IoUs the object with the lowest index wins. No anchor is matched
+    to a crowd box, but one that is not foreground and has at least half of its own area inside a crowd box is IGNORE.
 
     Args:
         anchors: (R, 4) xyxy pixels, area > 0. gt_boxes: (M, 4) xyxy pixels. crowd: (M,) bool.
         foreground_iou, background_iou: thresholds, 0..1.
-        force_best: make the anchors that reach an object's highest IoU foreground, whatever that IoU is. Each of them
-            gets the object that it overlaps most itself, which may be another one (Faster R-CNN; so do detectron2 and
-            torchvision).
+        force_best: make the best anchors of each object foreground, whatever their IoU (Faster R-CNN). As in detectron2
+            and torchvision, such an anchor gets the object that it overlaps most, which may be another one.
     Returns: (R,) int64: 0..M-1, BACKGROUND or IGNORE.
     """
     best_iou = anchors.new_zeros(len(anchors))
@@ -65,14 +64,13 @@ def match(
 
 
 def _intersections(anchors: Tensor, gt_boxes: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Chunks of n anchors, each with the m objects that may touch them and the area (m, n) that each pair shares.
+    """Chunks of n anchors, ascending indices (m,) of the objects near them, and their intersections (m, n).
 
-    The objects are indices (m,) in rising order. Anchors that are neighbours in the list are neighbours in the image, so
-    most objects are far from all anchors of a chunk.
+    Anchors of a chunk are neighbours in the image, so most objects are far from all of them.
     """
     on_cpu = anchors.device.type == "cpu"
     step = max(1, (CPU_CHUNK if on_cpu else CHUNK) // max(1, len(gt_boxes)))
-    near = torch.arange(len(gt_boxes), device=gt_boxes.device)  # all: choosing would wait for a GPU
+    near = torch.arange(len(gt_boxes), device=gt_boxes.device)  # all: a selection would wait for the GPU
     for start in range(0, len(anchors), step):
         part = slice(start, start + step)
         if on_cpu:
@@ -82,12 +80,12 @@ def _intersections(anchors: Tensor, gt_boxes: Tensor) -> Iterator[tuple[slice, T
 
 
 def _may_have_crowd(crowd: Tensor) -> bool:
-    """Whether any object may be a crowd; True on a GPU, since looking would wait for it."""
+    """Whether any object may be a crowd; always True on a GPU, since reading the value would wait for it."""
     return crowd.device.type != "cpu" or bool(crowd.any())
 
 
 def _objects_near(anchors: Tensor, gt_boxes: Tensor) -> Tensor:
-    """Indices (m,), in rising order, of the objects that touch the box around all `anchors`."""
+    """Ascending indices (m,) of the objects that touch the box around all `anchors`."""
     left, top, right, bottom = gt_boxes.unbind(dim=1)
     x1, y1, x2, y2 = anchors.unbind(dim=1)
     touched = (left < x2.max()) & (right > x1.min()) & (top < y2.max()) & (bottom > y1.min())
@@ -95,5 +93,5 @@ def _objects_near(anchors: Tensor, gt_boxes: Tensor) -> Tensor:
 
 
 def _iou(shared: Tensor, areas: Tensor, gt_boxes: Tensor) -> Tensor:
-    """IoUs (m, n) from the shared areas (m, n), the areas of the anchors (n,) and the objects' boxes (m, 4)."""
+    """IoUs (m, n) from the intersections (m, n), the areas of the anchors (n,) and the objects' boxes (m, 4)."""
     return shared / (areas + area(gt_boxes)[:, None]).sub_(shared)

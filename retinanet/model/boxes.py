@@ -1,4 +1,4 @@
-"""Boxes in xyxy float pixels, and the offsets between boxes that R-CNN introduced."""
+"""Boxes in xyxy float pixels, and R-CNN's box deltas."""
 
 import math
 
@@ -23,7 +23,7 @@ def encode(gt_boxes: Tensor, anchors: Tensor) -> Tensor:
 
 
 def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
-    """Boxes that `deltas` make of `anchors`; dw and dh are limited to log(1000/16).
+    """Apply `deltas` to `anchors`; dw and dh are limited to log(1000/16).
 
     Girshick et al. 2014, appendix C; inverse of `encode`.
 

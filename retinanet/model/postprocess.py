@@ -1,4 +1,4 @@
-"""From raw predictions to detections (paper, section 4.1, inference)."""
+"""Detections from raw predictions (paper, section 4.1, inference)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +16,10 @@ from retinanet.model.retinanet import Predictions
 class Stages:
     """The boxes of one image after each stage of `detect`.
 
-    boxes: (C, 4) xyxy pixels of the resized image, scores: (C,), labels: (C,): the candidates, which exceed the
-    threshold and are among the best of their level, level after level. rows: of each level, (C_l,) the anchors of its
-    candidates. survivors: (S,) candidates after non-maximum suppression, best first. detections: the best of these.
+    boxes, scores, labels: (C, 4) xyxy pixels of the resized image, (C,), (C,): the candidates, which exceed the
+        threshold and are among the `top_k` of their level, in the order of the levels.
+    rows: (C_l,) for each level, the anchors of its candidates.
+    survivors: (S,) candidates after non-maximum suppression, best first. detections: the best of these.
     """
 
     boxes: Tensor
@@ -39,15 +40,13 @@ def detect(
     max_detections: int = 100,
     clip_first: bool = True,
 ) -> list[Detections]:
-    """Threshold, the best `top_k` of each level, decode, non-maximum suppression per class, the best `max_detections`.
-
-    Paper, section 4.1.
+    """Threshold, `top_k` of each level, decode, non-maximum suppression per class, the best `max_detections`.
 
     Args:
         sizes: (height, width) of each resized image without padding. original_sizes: of each image as decoded.
         score_threshold: a detection's score must exceed it; a (K,) float32 tensor gives each class its own.
-        clip_first: clip boxes to the image before the suppression, as torchvision does. False: after it, as detectron2
-            does; a box that lies outside the image is then dropped.
+        clip_first: clip boxes to the image before the suppression (torchvision). False: after it, and drop boxes
+            outside the image (detectron2).
     Returns: B Detections in pixels of the original images.
     """
     settings = (score_threshold, top_k, nms_iou, max_detections, clip_first)
@@ -65,7 +64,7 @@ def detect_stages(
     max_detections: int,
     clip_first: bool = True,
 ) -> list[Stages]:
-    """`detect`, with the boxes after each of its stages."""
+    """`detect` with the boxes after each stage."""
     assert len(sizes) == len(predictions.logits[0])
     images = []
     for i, (size, original) in enumerate(zip(sizes, original_sizes, strict=True)):
@@ -90,7 +89,7 @@ def detect_stages(
 
 
 def to_original(boxes: Tensor, size: tuple[int, int], original: tuple[int, int]) -> Tensor:
-    """`boxes` (N, 4) in pixels of an image resized to `size` (height, width), in pixels of the original one."""
+    """Scale `boxes` (N, 4) from an image resized to `size` (height, width) to the original image."""
     return boxes * boxes.new_tensor([original[1] / size[1], original[0] / size[0]] * 2)
 
 
@@ -98,7 +97,7 @@ def _best_of_level(logits: Tensor, score_threshold: float | Tensor, top_k: int) 
     """Scores, labels and anchors, (C_l,) each, of the best `top_k` logits (R_l, K) above the threshold, best first."""
     if isinstance(score_threshold, Tensor):
         logits = logits.masked_fill(torch.sigmoid(logits.float()) <= score_threshold, -torch.inf)
-    # the best k of all scores belong to the k anchors of the best highest scores: most logits need no sigmoid
+    # the k best scores belong to the k anchors with the highest maxima, so most logits need no sigmoid
     highest = logits.amax(dim=1).topk(min(top_k, len(logits))).indices  # (r,)
     scores = torch.sigmoid(logits[highest].float())  # (r, K)
     candidates = (scores > score_threshold).flatten().nonzero().squeeze(1)

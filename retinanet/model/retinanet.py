@@ -54,9 +54,8 @@ class Subnet(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, depth: int, outputs: int, norm: Literal["none", "gn"]):
         super().__init__()
-        # sigma 0.01 (paper, 4.1) suits 256 channels; in a narrower tower the signal would fade layer by layer. There
-        # the initialisation of He et al. 2015 keeps it; it needs a smaller last sigma, since with 0.01 the first logits
-        # would vary by 1.9 around the prior's
+        # sigma 0.01 (paper, 4.1) suits 256 channels; in a narrower tower the signal would vanish. He et al. 2015 keeps
+        # it, but needs a smaller last sigma: with 0.01 the first logits would vary by 1.9 around the prior's
         wide = channels >= 256
         layers: list[nn.Module] = []
         for i in range(depth):
@@ -79,9 +78,9 @@ class Subnet(nn.Module):
 
 
 class RetinaNet(nn.Module):
-    """The detector; `forward` returns `Predictions` in training and in evaluation alike.
+    """The detector; `forward` returns `Predictions` both in training and in evaluation.
 
-    classes: K, foreground only. prior: score of every anchor before training; None: 0.5, from a bias of zero.
+    classes: K, foreground only. prior: score of every anchor before training; None: 0.5.
     pixel_mean, pixel_std: RGB in 0..255; None: the backbone's own.
     """
 
@@ -106,7 +105,7 @@ class RetinaNet(nn.Module):
         self.classes = classes
         self.anchor_shapes = anchor_shapes
         per_cell = anchor_shapes.per_cell
-        self.trunk = backbone  # read as `backbone`; checkpoints name its tensors trunk.*
+        self.trunk = backbone  # the name of its tensors in checkpoints
         self.fpn = FPN(backbone.channels, fpn_channels, p6_from)
         self.cls_subnet = Subnet(fpn_channels, head_channels, head_depth, per_cell * classes, head_norm)
         self.box_subnet = Subnet(fpn_channels, head_channels, head_depth, per_cell * 4, head_norm)
@@ -128,8 +127,7 @@ class RetinaNet(nn.Module):
 
         Args:
             images: (B, 3, H, W) RGB in 0..255, uint8 or float; H and W multiples of 32.
-            sizes: (B, 2) int, height and width of each image without its padding, which becomes zero after the
-                normalisation. None: no image is padded.
+            sizes: (B, 2) int, height and width of each image without padding; None: no image is padded.
         """
         height, width = images.shape[-2:]
         features = self.backbone(self.normalize(images, sizes))  # C3..C5, (B, C_l, H_l, W_l)
@@ -139,7 +137,7 @@ class RetinaNet(nn.Module):
         return Predictions(logits, deltas, self.anchors((height, width), images.device))
 
     def keep_classes(self, labels: Sequence[int]) -> None:
-        """Predict only the classes `labels`, in this order; their scores stay as they are."""
+        """Predict only the classes `labels`, in this order; their scores do not change."""
         predict = self.cls_subnet.predict
         assert predict.bias is not None
         with torch.no_grad():
@@ -151,7 +149,7 @@ class RetinaNet(nn.Module):
         self.classes = len(labels)
 
     def normalize(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
-        """(B, 3, H, W) pixels -> zero mean, unit deviation, zero padding. sizes: as in `forward`."""
+        """(B, 3, H, W) pixels -> zero mean, unit standard deviation, zero padding. sizes: as in `forward`."""
         images = (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
         if sizes is None:
             return images
@@ -161,10 +159,10 @@ class RetinaNet(nn.Module):
         return images * (rows[:, None, :, None] & columns[:, None, None, :])
 
     def anchors(self, size: tuple[int, int], device: torch.device | str = "cpu") -> list[Tensor]:
-        """Anchors of P3..P7 for images of `size` (height, width), multiples of 32; the last ones are cached."""
+        """Anchors of P3..P7 for images of `size` (height, width), multiples of 32; cached for the last size."""
         key = (size, str(device))
         if key not in self._anchors:
-            with torch.inference_mode(False):  # training may use the cached ones too
+            with torch.inference_mode(False):  # training may use the cache too
                 self._anchors = {key: image_anchors(size, self.anchor_shapes, device)}
         return self._anchors[key]
 
@@ -172,8 +170,7 @@ class RetinaNet(nn.Module):
 def make_model(model: ModelConfig, anchors: AnchorConfig, classes: int, pretrained: bool | None = None) -> RetinaNet:
     """The RetinaNet of a config.
 
-    pretrained: in place of `model.pretrained`, whether to load ImageNet weights: not where a checkpoint brings all.
-    Raises: ConfigError as `make_backbone` does.
+    pretrained: whether to load ImageNet weights, if not as `model.pretrained` says. Raises: as `make_backbone`.
     """
     norm = model.trunk_norm or ("frozen_bn" if model.pretrained else "bn")
     frozen = model.freeze_stages if model.freeze_stages is not None else 2 * model.pretrained

@@ -161,8 +161,7 @@ def draw(
 def right_and_wrong(logits: Tensor, matched: Tensor, gt_labels: Tensor) -> tuple[Tensor, Tensor]:
     """Logits of the object's class at foreground anchors, (F,), and of all classes at background anchors, (N * K,).
 
-    Args:
-        logits: (R, K). matched: (R,) from `match`. gt_labels: (M,) int64.
+    logits: (R, K). matched: (R,) from `match`. gt_labels: (M,) int64.
     """
     rows = (matched >= 0).nonzero().squeeze(1)  # (F,)
     return logits[rows, gt_labels[matched[rows]]], logits[matched == BACKGROUND].flatten()

@@ -1,1 +1,1 @@
-"""A training run, from its config to its last checkpoint."""
+"""Training, from the config to the last checkpoint."""

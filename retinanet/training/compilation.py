@@ -1,4 +1,4 @@
-"""`torch.compile` for a run, with its errors as one line."""
+"""`torch.compile` for a run, with one-line errors."""
 
 import logging
 from collections.abc import Iterator
@@ -13,17 +13,14 @@ from retinanet.model.retinanet import RetinaNet
 
 def compile_network(model: RetinaNet) -> None:
     """Compile the network in place. Copies of the model are not compiled."""
-    # not the anchors, which the model keeps for each image size: each new size would be compiled again
+    # without the anchors, which depend on the image size: each new size would trigger a recompilation
     model.anchors = torch.compiler.disable(model.anchors)  # type: ignore[method-assign]
     model.compile()
 
 
 @contextmanager
 def compiling(enabled: bool) -> Iterator[None]:
-    """A context for the passes of a compiled model, in which torch logs no warnings. enabled: train.compile.
-
-    Raises: ConfigError if this machine cannot compile.
-    """
+    """Silence torch's warnings. enabled: train.compile. Raises: ConfigError if this machine cannot compile."""
     if not enabled:
         yield
         return

@@ -7,10 +7,7 @@ from retinanet.plotting import BLUE, GREEN, VERMILLION, new_figure, save_figure
 
 
 def training_curves(log: Path, output: Path) -> None:
-    """Draw the losses, learning rate and AP at the steps of a run.
-
-    log: the run's metrics.jsonl. output: a file name with a picture format's ending.
-    """
+    """Plot losses, learning rate and AP. log: the run's metrics.jsonl. output: an image file."""
     records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     steps = [record for record in records if record["kind"] == "step"]
     evaluations = [record for record in records if record["kind"] == "eval"]

@@ -9,7 +9,7 @@ from retinanet.evaluation.evaluate import Evaluation
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is about to do. seconds: its estimated length without evaluations, from one timed step."""
+    """What a run is about to do. seconds: its estimated duration without evaluations, from one timed step."""
 
     output: Path
     device: str
@@ -31,7 +31,7 @@ class Progress:
     """One optimizer step.
 
     cls, box: losses. memory: peak, in bytes. foreground: number of foreground anchors on each level P3..P7.
-    logged: whether the step is written to metrics.jsonl. last_ap, best_ap: of the evaluations so far, None before one.
+    logged: whether the step is written to metrics.jsonl. last_ap, best_ap: None before the first evaluation.
     """
 
     epoch: int
@@ -63,14 +63,14 @@ class Validation:
 
 @dataclass(frozen=True)
 class Note:
-    """A line that the reader should know of."""
+    """A message for the user, one line."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Done:
-    """The end of a run. replaced: how often an image could not be read and was replaced by the next one."""
+    """The end of a run. replaced: how often an unreadable image was replaced by the next one."""
 
     output: Path
     steps: int
@@ -82,7 +82,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Stopped:
-    """The end of a run that was asked to stop and was saved after `step`."""
+    """The early end of a run, saved after `step`."""
 
     output: Path
     step: int
@@ -92,7 +92,7 @@ Event = Plan | Progress | Validation | Note | Done | Stopped
 
 
 def step_record(progress: Progress) -> dict[str, Any]:
-    """The values of a step that metrics.jsonl keeps."""
+    """The values of a step in metrics.jsonl."""
     values = asdict(progress)
     for name in ("epochs", "steps", "logged", "last_ap", "best_ap", "seconds_left"):
         del values[name]

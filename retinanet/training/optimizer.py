@@ -1,4 +1,4 @@
-"""The optimizer, its learning rate at each step, and the average of the weights."""
+"""The optimizer, its learning-rate schedule, and the moving average of the weights."""
 
 import math
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from retinanet.config.schema import TrainConfig
 REFERENCE_BATCH = 16  # images; paper, 4.1
 BASE_LR = {"sgd": 0.01, "adamw": 0.001}  # at REFERENCE_BATCH; SGD: paper, 4.1
 WEIGHT_DECAY = {"sgd": 1e-4, "adamw": 0.05}  # SGD: paper, 4.1; AdamW: Loshchilov and Hutter 2019's range
-WARMUP = (500, 0.1)  # steps (Detectron), and at most this part of the run
+WARMUP = (500, 0.1)  # steps (Detectron), but at most this fraction of the run
 WARMUP_START = 1e-3  # factor at step 0; Detectron starts at a third
 DROP = 0.1  # at each milestone; paper, 4.1
 
 
 def learning_rate(train: TrainConfig) -> float:
-    """The learning rate after warm-up: train.lr, or a base rate that is scaled with the number of images per step.
+    """The learning rate after warm-up: train.lr, or a base rate scaled with the number of images per step.
 
-    Linearly for SGD (Goyal et al. 2017), by the square root for AdamW.
+    The scaling is linear for SGD (Goyal et al. 2017) and by the square root for AdamW.
     """
     if train.lr is not None:
         return train.lr
@@ -28,7 +28,7 @@ def learning_rate(train: TrainConfig) -> float:
 
 
 def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
-    """SGD or AdamW for the parameters that learn, without weight decay on biases and normalisation (Detectron)."""
+    """SGD or AdamW for the trainable parameters, without weight decay on biases and normalisation (Detectron)."""
     decay = train.weight_decay if train.weight_decay is not None else WEIGHT_DECAY[train.optimizer]
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
@@ -42,11 +42,9 @@ def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimize
 
 
 def lr_factor(step: int, steps: int, schedule: str, milestones: Sequence[float], warmup: int | None = None) -> float:
-    """Factor on the learning rate at a step: linear warm-up, then drops (schedule "step") or half a cosine ("cosine").
+    """Factor on the learning rate: linear warm-up, then drops (schedule "step") or half a cosine ("cosine").
 
-    Args:
-        step: 0..steps-1. milestones: parts of the run, 0..1, at each of which the rate drops.
-        warmup: steps; None: WARMUP.
+    step: 0..steps-1. milestones: fractions of the run, 0..1, at which the rate drops. warmup: steps; None: WARMUP.
     """
     if warmup is None:
         warmup = min(WARMUP[0], int(WARMUP[1] * steps))
@@ -59,7 +57,7 @@ def lr_factor(step: int, steps: int, schedule: str, milestones: Sequence[float],
 class WeightAverage:
     """Exponential moving average of a model's weights and buffers.
 
-    After n updates the decay is min(decay, (1 + n) / (10 + n)), so that the average forgets the first weights soon.
+    After n updates the decay is min(decay, (1 + n) / (10 + n)), so that the initial weights are forgotten quickly.
     """
 
     def __init__(self, model: nn.Module, decay: float):

@@ -1,4 +1,4 @@
-"""What a run is about to do, and how long it will take."""
+"""The plan of a run and an estimate of its duration."""
 
 import copy
 import time
@@ -14,7 +14,7 @@ from retinanet.training.step import forward
 
 
 def make_plan(run: Run) -> Plan:
-    """The plan of a run, with an estimate of its length."""
+    """The plan of a run, with an estimate of its duration."""
     left = run.steps - run.state.step
     return Plan(
         output=run.folder.path,
@@ -34,7 +34,7 @@ def make_plan(run: Run) -> Plan:
 
 
 def seconds_per_step(run: Run) -> float:
-    """Time of one step, measured after a first one that warms up, on copies: nothing in the run changes."""
+    """Time of one step after a warm-up step, measured on copies so that the run does not change."""
     run.sampler.epoch, run.sampler.start = run.state.epoch, 0
     batch = next(iter(train_loader(run.train_samples(), run.sampler, 0))).to(run.device)
     model, criterion = copy.deepcopy(run.model).train(), copy.copy(run.criterion)

@@ -1,4 +1,4 @@
-"""The state of a run, written to a checkpoint and read back, so that it continues as if it had never stopped."""
+"""Saves the state of a run in a checkpoint and restores it exactly."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from retinanet.errors import CheckpointError
 from retinanet.losses.criterion import Criterion
 from retinanet.training.optimizer import WeightAverage
 
-RANDOM, DEVICES = "random.torch", "random.cuda."  # names of the random states' tensors
+RANDOM, DEVICES = "random.torch", "random.cuda."  # tensor names of the random states
 
-MAY_CHANGE_ON_RESUME = (  # keys that decide when a run ends, what it reports or where it happens, but no weight
+MAY_CHANGE_ON_RESUME = (  # keys that do not affect the weights at a given step
     *("train.epochs", "train.steps", "train.patience", "train.eval_every", "train.log_every", "train.checkpoint_every"),
     *("train.device", "train.init", "model.pretrained", "data.workers", "data.root"),
 )
@@ -28,9 +28,9 @@ MAY_CHANGE_ON_RESUME = (  # keys that decide when a run ends, what it reports or
 
 @dataclass
 class RunState:
-    """How far a run has come. The checkpoint holds these fields under the same names.
+    """Progress of a run, saved in the checkpoint under the same names.
 
-    epoch, batch: finished epochs, and finished batches of the next one. step: finished optimizer steps.
+    epoch, batch: finished epochs, and finished batches of the next epoch. step: finished optimizer steps.
     last, best, best_epoch: AP of the last and of the best evaluation, and the epoch of the best, counted from 1.
     stale: evaluations since the best. log_bytes: length of metrics.jsonl.
     replaced: how often an image could not be read. data: `dataset_fingerprint` of data.train.
@@ -50,7 +50,7 @@ class RunState:
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A checkpoint and all its tensors. faults: why a newer checkpoint could not be used."""
+    """A checkpoint with its tensors. faults: why a newer checkpoint could not be used."""
 
     file: Path
     metadata: Metadata
@@ -66,7 +66,7 @@ def pack(
     scaler: torch.amp.GradScaler,
     state: RunState,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The state of a run as the tensors and the progress that `checkpoint.save` takes."""
+    """The state of a run as tensors and progress for a checkpoint."""
     tensors = {MODEL + name: tensor for name, tensor in model.state_dict().items()}
     progress = vars(state) | {"normalizer": float(criterion.running_normalizer), "scaler": scaler.state_dict()}
     if average is not None:
@@ -90,10 +90,7 @@ def unpack(
     average: WeightAverage | None,
     scaler: torch.amp.GradScaler,
 ) -> RunState:
-    """Load a checkpoint into the parts of a run, and the random states. Returns: how far the run has come.
-
-    Raises: CheckpointError if the checkpoint does not fit the parts.
-    """
+    """Restore the parts of a run and the random states. Raises: CheckpointError if the checkpoint does not fit."""
     tensors, progress = saved.tensors, dict(saved.metadata.progress)
     try:
         model.load_state_dict(checkpoint.strip_prefix(tensors, MODEL))
@@ -117,7 +114,7 @@ def unpack(
 
 
 def newest_checkpoint(folder: Path) -> LoadedCheckpoint | None:
-    """The last checkpoint of a run's folder, or the previous one if the last is damaged or missing. None: there is none.
+    """The newest undamaged checkpoint in the folder of a run, or None if there is no checkpoint.
 
     Raises: CheckpointError if all are damaged.
     """
@@ -127,7 +124,7 @@ def newest_checkpoint(folder: Path) -> LoadedCheckpoint | None:
         if not file.is_file():
             continue
         try:
-            tensors = checkpoint.read_tensors(file)  # first, since it checks the hash of the file
+            tensors = checkpoint.read_tensors(file)  # first, because it verifies the checksum
             return LoadedCheckpoint(file, checkpoint.read_metadata(file), tensors, faults)
         except CheckpointError as error:
             faults.append(str(error))
@@ -141,7 +138,7 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, key = name.split(".", 1)
-        if tensor.dim() == 4:  # in the parameter's memory layout, which decides how sums are rounded
+        if tensor.dim() == 4:  # keep the parameter's memory layout, which affects how sums are rounded
             tensor = torch.empty_like(parameters[int(index)]).copy_(tensor)
         state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
@@ -152,8 +149,7 @@ def check_resumable(
 ) -> list[str]:
     """A line about what has changed since the checkpoint, if anything has.
 
-    classes, data: the classes and the `dataset_fingerprint` of data.train. force: accept changes that make it another
-        run.
+    classes, data: the classes and `dataset_fingerprint` of data.train. force: accept changes that affect the weights.
     Raises: CheckpointError if the run would not be the same.
     """
     before = saved.metadata.classes
@@ -165,15 +161,15 @@ def check_resumable(
         forbidden.append("the images or objects of data.train have changed")
     if forbidden and not force:
         raise CheckpointError(
-            f"{saved.file.parent}: --resume would not continue the same run: {'; '.join(forbidden[:5])}; use --force to "
-            "continue anyway, or -o for a new run in another folder"
+            f"{saved.file.parent}: --resume would not continue the same run: {'; '.join(forbidden[:5])}; "
+            "use --force to continue anyway, or -o for a new run in another folder"
         )
     allowed = [text for key, text in differ.items() if key in MAY_CHANGE_ON_RESUME]
     return [f"changed since the checkpoint: {'; '.join(forbidden + allowed)}"] if forbidden or allowed else []
 
 
 def dataset_fingerprint(dataset: Dataset) -> str:
-    """A hash of the file names and annotations of a data set, without the pixels of its images."""
+    """Hash of a data set's file names and annotations, without its pixels."""
     digest = hashlib.sha256(dataset.files.bytes.tobytes())
     for column in (dataset.image_ids, dataset.first_object, dataset.boxes, dataset.labels, dataset.crowd):
         digest.update(column.tobytes())

@@ -1,4 +1,4 @@
-"""A training run: its parts, and the questions that decide what it does next."""
+"""The parts of a training run, and the decisions about its next action."""
 
 import math
 from dataclasses import dataclass, field
@@ -22,10 +22,10 @@ from retinanet.training.step_metrics import Throughput
 
 @dataclass
 class Run:
-    """The parts of a run, as `start_run` builds them.
+    """The parts of a run, built by `start_run`.
 
-    dataset, val: the two splits; val is None if data.val is not set. average: None unless train.ema is set.
-    notes: what the reader should know before the first step. reported_faults: the unreadable images reported so far.
+    val: None if data.val is not set. average: None unless train.ema is set. notes: messages before the first step.
+    reported_faults: the unreadable images reported so far.
     """
 
     config: Config
@@ -46,12 +46,12 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of the whole run."""
+        """Total number of optimizer steps."""
         return self.config.train.steps or self.config.train.epochs * self.steps_per_epoch
 
     @property
     def epochs(self) -> int:
-        """Epochs of the whole run, the last of which may be cut short by train.steps."""
+        """Total number of epochs; train.steps may cut the last one short."""
         return math.ceil(self.steps / self.steps_per_epoch)
 
     @property
@@ -63,7 +63,7 @@ class Run:
         return self.state.batch == 0 and (self.state.epoch >= self.epochs or self.exhausted())
 
     def exhausted(self) -> bool:
-        """Whether no further step follows: all steps are done, or AP has not improved for train.patience evaluations."""
+        """Whether all steps are done, or AP has not improved for train.patience evaluations."""
         patience = self.config.train.patience
         return self.state.step >= self.steps or (patience is not None and self.state.stale >= patience)
 
@@ -78,5 +78,5 @@ class Run:
         return TrainSamples(self.dataset, resizings, train.augment, train.seed)
 
     def metadata(self, progress: dict[str, Any]) -> Metadata:
-        """What a checkpoint of this run says about itself."""
+        """The metadata of a checkpoint of this run."""
         return Metadata(self.config, self.dataset.classes, self.dataset.category_ids, progress)

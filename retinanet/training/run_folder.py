@@ -47,7 +47,7 @@ def holds_checkpoint(output: Path) -> bool:
 
 
 def lock_folder(path: Path, resume: bool) -> FolderLock:
-    """Make the folder of a run if necessary, lock it, and remove what a killed process left half-written.
+    """Create and lock the folder of a run, and remove incomplete files of a killed process.
 
     Raises: CheckpointError if another process writes to it; TrainingError if it cannot be written.
     """
@@ -65,14 +65,11 @@ def lock_folder(path: Path, resume: bool) -> FolderLock:
 
 
 class Log:
-    """metrics.jsonl, cut back to its first `keep` bytes. Each line is written whole, or an error is raised.
-
-    missing: how many bytes it was shorter than `keep`.
-    """
+    """metrics.jsonl, truncated to its first `keep` bytes. missing: how many bytes it was shorter than `keep`."""
 
     def __init__(self, path: Path, keep: int):
         self.path = path
-        self.file = path.open("ab", buffering=0)  # nothing is left to write when it is closed
+        self.file = path.open("ab", buffering=0)  # so that closing cannot fail
         size = self.file.seek(0, os.SEEK_END)
         self.missing = max(0, keep - size)
         self.file.truncate(min(keep, size))
@@ -85,16 +82,16 @@ class Log:
             raise OSError(None, "the disk is full", str(self.path))
 
     def sync(self) -> int:
-        """Wait until all lines are on the disk. Returns: the length in bytes. Raises: OSError."""
+        """Flush all lines to the disk. Returns: the length in bytes. Raises: OSError."""
         os.fsync(self.file.fileno())
         return self.file.tell()
 
 
 class RunFolder:
-    """The folder of a run that this process alone writes to, until `close`. Writes config.yaml and opens the log.
+    """The locked folder of a run. Writes config.yaml and opens the log.
 
-    lock: of this folder, from `lock_folder`; `close` releases it.
-    saved_step: step of the newest checkpoint; None: there is none. log_bytes: length of the log at that step.
+    lock: from `lock_folder`; `close` releases it. saved_step: step of the newest checkpoint, or None. log_bytes: length
+        of the log at that step.
     Raises: OSError.
     """
 
@@ -106,16 +103,13 @@ class RunFolder:
         self.log = Log(path / LOG, log_bytes)
 
     def is_due(self, step: int) -> bool:
-        """Whether train.checkpoint_every asks for a checkpoint after this step."""
+        """Whether train.checkpoint_every requires a checkpoint after this step."""
         if self.unit == "steps":
             return step % self.number == 0
         return time.monotonic() - self.saved_at >= 60 * self.number
 
     def save(self, tensors: dict[str, Tensor], metadata: Metadata, step: int) -> None:
-        """Write the newest checkpoint and keep the one before it.
-
-        Raises: OSError; DivergenceError if a number is not finite.
-        """
+        """Write a checkpoint and keep the previous one. Raises: OSError; DivergenceError if a number is not finite."""
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise DivergenceError(
                 f"step {step}: the loss was finite, but the updated weights are not; try a lower train.lr or "

@@ -1,4 +1,4 @@
-"""Builds the parts of a run from its config, or restores them from the newest checkpoint of its folder."""
+"""Builds the parts of a run from its config, or restores them from its newest checkpoint."""
 
 from pathlib import Path
 
@@ -22,10 +22,9 @@ from retinanet.training.run_folder import RunFolder, check_begun, check_new, hol
 
 
 def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
-    """Build a run in the folder `output`, which belongs to this process until `run.folder` is closed.
+    """Build a run in the folder `output`, locked until `run.folder` is closed. resume, force: as in `train`.
 
-    Nothing is written before all parts are built. resume, force: the parameters of `train`.
-    Raises: ConfigError, DataError, CheckpointError, TrainingError.
+    Nothing is written before all parts are built. Raises: ConfigError, DataError, CheckpointError, TrainingError.
     """
     t = config.train
     device = pick_device(t.device)
@@ -68,9 +67,9 @@ def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
 
 
 def open_train_and_val(config: Config, notes: list[str]) -> tuple[Dataset, Dataset | None]:
-    """Both splits. Adds to `notes` what the reader should know about them.
+    """Both splits; adds messages about them to `notes`.
 
-    Raises: DataError if the data has an error that would spoil the run and that shows without opening an image.
+    Raises: DataError if the data has an error that would spoil the run and that is found without reading images.
     """
     train = open_dataset(config.data, "train")
     notes.extend(train.notes)
@@ -86,9 +85,9 @@ def open_train_and_val(config: Config, notes: list[str]) -> tuple[Dataset, Datas
 
 
 def build_model(config: Config, classes: tuple[str, ...], fresh: bool, notes: list[str]) -> RetinaNet:
-    """The model of a run. Adds to `notes` what was loaded to fine-tune it.
+    """The model of a run; adds a message about train.init to `notes`.
 
-    fresh: load the weights that training starts from; False if a checkpoint of the run replaces them.
+    fresh: load the initial weights; False if a checkpoint of the run replaces them.
     """
     init = config.train.init if fresh else None
     model = make_model(config.model, config.anchors, len(classes), config.model.pretrained and fresh and init is None)
@@ -103,7 +102,7 @@ def fine_tune(model: RetinaNet, path: str, classes: tuple[str, ...]) -> str:
     known = checkpoint.read_metadata(file).classes
     given = checkpoint.model_tensors(checkpoint.read_tensors(file))
     own = model.state_dict()
-    # the layer that predicts classes fits by shape if the number of classes is equal, but needs the same classes
+    # the classification layer fits any data set with as many classes, but is only useful for the same classes
     fits = {
         name: tensor
         for name, tensor in given.items()
@@ -120,7 +119,7 @@ def fine_tune(model: RetinaNet, path: str, classes: tuple[str, ...]) -> str:
 
 
 def check_alpha(loss: LossConfig, classes: int) -> list[str]:
-    """Warnings about loss.alpha. Raises: ConfigError if it is a list with another length than `classes`."""
+    """Warnings about loss.alpha. Raises: ConfigError if it is a list of a length other than `classes`."""
     settings = loss_settings(loss)
     alpha = settings.get("alpha")
     if isinstance(alpha, tuple):

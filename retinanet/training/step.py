@@ -1,4 +1,4 @@
-"""One step of training: losses, backward pass, update of the weights, and the report."""
+"""One step of training: losses, backward pass, update of the weights and report."""
 
 import copy
 import math
@@ -23,7 +23,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def forward(model: RetinaNet, batch: Batch, train: TrainConfig) -> Predictions:
-    """The forward pass, in the precision that `train` names."""
+    """The forward pass, in the configured precision."""
     device = batch.images.device.type
     precision = nullcontext() if train.precision == "fp32" else torch.autocast(device, DTYPES[train.precision])
     with precision, compiling(train.compile):
@@ -31,7 +31,7 @@ def forward(model: RetinaNet, batch: Batch, train: TrainConfig) -> Predictions:
 
 
 def compute_losses(run: Run, batch: Batch) -> tuple[dict[str, Tensor], BatchMetrics]:
-    """The losses {"cls", "box"} of a batch on the run's device, and its metrics."""
+    """The losses {"cls", "box"} of a batch, and its metrics."""
     predictions = forward(run.model, batch, run.config.train)
     targets = Targets(batch.boxes, batch.labels, batch.crowd)
     matched = run.criterion.match_anchors(predictions.anchors, targets)  # (B, R)
@@ -46,9 +46,9 @@ def compute_losses(run: Run, batch: Batch) -> tuple[dict[str, Tensor], BatchMetr
 def expected_first_loss(
     criterion: Criterion, predictions: Predictions, matched: Tensor, targets: Targets, prior: float | None
 ) -> Tensor:
-    """The classification loss that fresh subnets give: the score of every anchor is the prior (paper, section 4.1).
+    """Scalar classification loss of untrained subnets, which score every anchor with the prior (paper, section 4.1).
 
-    predictions: only their shapes matter. matched: (B, R). prior: None stands for 0.5. Returns: a scalar.
+    predictions: only their shapes matter. matched: (B, R). prior: None means 0.5.
     """
     prior = prior or 0.5
     logit = math.log(prior / (1 - prior))
@@ -59,7 +59,7 @@ def expected_first_loss(
 
 
 def backward(run: Run, losses: dict[str, Tensor], parts: int) -> None:
-    """Add the gradients of a batch, one of the `parts` batches of an optimizer step."""
+    """Accumulate the gradients of a batch, one of the `parts` batches of an optimizer step."""
     total = losses["cls"] + run.config.loss.box_weight * losses["box"]
     with compiling(run.config.train.compile):
         run.scaler.scale(total / parts).backward()
@@ -85,7 +85,7 @@ def optimizer_step(run: Run, batches: list[BatchMetrics]) -> StepMetrics:
 
 
 def report_step(run: Run, step: StepMetrics) -> Iterator[Progress | Note]:
-    """Wait for the numbers of a step, log them and report them. Raises: DivergenceError if a loss is not finite."""
+    """Log and report the numbers of a step. Raises: DivergenceError if a loss is not finite."""
     step.wait()
     step.check_finite()
     if step.step == 1:

@@ -1,4 +1,4 @@
-"""The numbers of a step, read from the device without a wait while it computes."""
+"""The numbers of a step, copied from the device asynchronously."""
 
 import math
 import time
@@ -12,17 +12,16 @@ from retinanet.data.dataset import Sample
 from retinanet.data.loader import Batch
 from retinanet.errors import DivergenceError
 
-FIRST_LOSS_RANGE = (0.5, 1.5)  # times the expected value; a first loss outside of it is suspicious
+FIRST_LOSS_RANGE = (0.5, 1.5)  # times the expected value; a first loss outside this range causes a warning
 CLS, BOX, EXPECTED, FOREGROUND = 0, 1, 2, slice(3, None)  # columns of `BatchMetrics.numbers`
 
 
 @dataclass(frozen=True)
 class BatchMetrics:
-    """The numbers of a batch, still on the device.
+    """The numbers of a batch, still on the device, with its samples and boxes.
 
-    numbers: (8,) float32. Column CLS and BOX: the losses; EXPECTED: the classification loss of fresh subnets, nan after
-        the first step; FOREGROUND: the number of foreground anchors on each level P3..P7.
-    samples, boxes: those of the batch.
+    numbers: (8,) float32: losses at CLS and BOX; the classification loss of untrained subnets at EXPECTED, nan after
+        the first step; the number of foreground anchors on each level P3..P7 at FOREGROUND.
     """
 
     numbers: Tensor
@@ -38,10 +37,9 @@ class BatchMetrics:
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """The numbers of an optimizer step, on their way from the device; call `wait` before reading them.
+    """The numbers of an optimizer step; call `wait` before reading them.
 
-    lr: learning rate. rate: images per second. numbers: (N, 8), those of the N batches.
-    arrived: recorded when the copy from the device is done; None on a CPU.
+    rate: images per second. numbers: (N, 8), of the N batches. arrived: the end of the copy; None on a CPU.
     """
 
     epoch: int
@@ -54,7 +52,7 @@ class StepMetrics:
 
     @classmethod
     def of(cls, batches: list[BatchMetrics], epoch: int, step: int, lr: float, rate: float) -> "StepMetrics":
-        """Start to copy the numbers from the device."""
+        """Start copying the numbers from the device."""
         together = torch.stack([batch.numbers for batch in batches])
         numbers = together.to("cpu", non_blocking=together.is_cuda)  # into pinned memory
         arrived = torch.cuda.current_stream(together.device).record_event() if together.is_cuda else None
@@ -84,16 +82,13 @@ class StepMetrics:
                 for sample, boxes in zip(batch.samples, batch.boxes, strict=True)
             )
             raise DivergenceError(
-                f"step {self.step}: the loss is not finite (cls {cls}, box {box}) for {images}; try a lower train.lr or "
-                "train.clip_norm=10; the last checkpoint is intact",
+                f"step {self.step}: the loss is not finite (cls {cls}, box {box}) for {images}; "
+                "try a lower train.lr or train.clip_norm=10; the last checkpoint is intact",
                 self.step,
             )
 
     def compare_first_loss(self, fresh: bool) -> str:
-        """A line about the first classification loss: far from the expected value, the data or the weights are wrong.
-
-        fresh: whether the subnets are untrained, so that a difference is worth a warning.
-        """
+        """A line about the first classification loss, a warning if it is unusual for `fresh` (untrained) subnets."""
         actual, expected = self.numbers[:, [CLS, EXPECTED]].mean(dim=0).tolist()
         text = f"step 1: classification loss {actual:.3f}, expected {expected:.3f} from fresh subnets"
         low, high = FIRST_LOSS_RANGE
@@ -110,11 +105,11 @@ class Throughput:
         self.restart()
 
     def restart(self) -> None:
-        """Start to measure after a pause."""
+        """Restart the clock after a pause."""
         self.last = time.perf_counter()
 
     def rate(self, images: int) -> float:
-        """Images per second, after `images` more of them since the last call."""
+        """Images per second; `images`: their number since the last call."""
         now = time.perf_counter()
         sample = (now - self.last) / images
         self.last = now

@@ -1,4 +1,4 @@
-"""Errors of the system during a run - a full disk, too little memory, a killed loader worker - as one line."""
+"""One-line messages for system errors during a run: a full disk, too little memory, a killed loader worker."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ LESS = "a smaller train.batch_size or data.short_side needs less memory"
 
 @contextmanager
 def system_errors_in_one_line(folder: RunFolder) -> Iterator[None]:
-    """Raises: TrainingError in place of an error of the system; it says which checkpoint the run can continue from."""
+    """Raises: TrainingError in place of a system error, naming the checkpoint to continue from."""
     try:
         yield
     except (OSError, MemoryError, RuntimeError) as error:
@@ -28,7 +28,7 @@ def system_errors_in_one_line(folder: RunFolder) -> Iterator[None]:
 
 
 def _one_line(error: Exception, folder: RunFolder) -> str | None:
-    """None: the error is a bug of this program."""
+    """None: the error is a bug in this program."""
     if isinstance(error, OSError):
         place = f"{error.filename}: cannot be written" if error.filename else folder.path
         return f"{place}: {error.strerror or error}"

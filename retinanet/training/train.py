@@ -1,4 +1,4 @@
-"""Training as a recipe: start a run, train and evaluate epoch by epoch, report each event."""
+"""The training loop: start a run, train and evaluate epoch by epoch, report each event."""
 
 import copy
 import time
@@ -32,16 +32,15 @@ def train(
     force: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
-    """Train a detector in the folder `output`; the run advances as its events are drawn from this generator.
+    """Train a detector in the folder `output`; the run advances as its events are read from this generator.
 
     Writes config.yaml, metrics.jsonl, curves.png, last.safetensors and, with data.val, best.safetensors.
 
     Args:
-        resume: continue the run in `output` from its newest checkpoint. The result is that of a run that was never
-            interrupted, to the last bit.
-        force: continue even if the config or the data make it another run.
-        stop: called after each step, and after each image of an evaluation. Once it returns True, the run is saved and
-            ends with `Stopped`.
+        resume: continue from the newest checkpoint in `output`, with a result equal to the last bit to that of an
+            uninterrupted run.
+        force: resume even if the config or the data have changed.
+        stop: called after each step and each evaluated image; True saves the run and ends it with `Stopped`.
     Raises: ConfigError, DataError, CheckpointError for errors in the user's files; TrainingError if the loss is not
         finite, the folder cannot be written, or memory runs out.
     """
@@ -65,20 +64,20 @@ def train(
 
 
 class StopRequested(Exception):
-    """`stop` returned True; the run is in the state that the last step left."""
+    """`stop` returned True; the run is in the state after the last step."""
 
 
 def train_one_epoch(run: Run, stop: Callable[[], bool]) -> Iterator[Progress | Note]:
     """Train the rest of the current epoch. Raises: StopRequested."""
     accumulate, state, sampler = run.config.train.accumulate, run.state, run.sampler
-    if state.step >= run.steps:  # the run was stopped during its last evaluation
+    if state.step >= run.steps:  # resumed after a stop during the last evaluation
         return
     run.model.train()
     sampler.epoch, sampler.start = state.epoch, state.batch
     loader = train_loader(run.train_samples(), sampler, run.config.data.workers, run.device.type == "cuda")
     run.throughput.restart()
     batches: list[BatchMetrics] = []  # of the current optimizer step
-    steps: list[StepMetrics] = []  # to report: at most one, while the device computes the next
+    steps: list[StepMetrics] = []  # to report: at most one, while the next is computed
     for batch in loader:
         yield from report_faults(run, batch.faults)
         state.batch += 1
@@ -103,13 +102,13 @@ def train_one_epoch(run: Run, stop: Callable[[], bool]) -> Iterator[Progress | N
 
 
 def report_steps(run: Run, steps: list[StepMetrics]) -> Iterator[Progress | Note]:
-    """Report the steps that are due and empty the list."""
+    """Report the steps and empty the list."""
     while steps:
         yield from report_step(run, steps.pop())
 
 
 def report_faults(run: Run, faults: list[str]) -> Iterator[Note]:
-    """Count each image that cannot be read every time, and report it the first time."""
+    """Count every failure to read an image, but report each image only once."""
     run.state.replaced += len(faults)
     for fault in faults:
         if fault not in run.reported_faults:
@@ -118,7 +117,7 @@ def report_faults(run: Run, faults: list[str]) -> Iterator[Note]:
 
 
 def validate(run: Run, stop: Callable[[], bool]) -> Iterator[Note | Validation]:
-    """Evaluate on data.val, with the averaged weights if there are any, and keep the best. Raises: StopRequested."""
+    """Evaluate the averaged weights, if any, on data.val, and save the best. Raises: StopRequested."""
     assert run.val is not None
     state, data = run.state, run.config.data
     model = run.model
@@ -130,7 +129,7 @@ def validate(run: Run, stop: Callable[[], bool]) -> Iterator[Note | Validation]:
         if stop():
             raise StopRequested
 
-    # one image at a time, as `retina eval` does: the padding of a batch would change the last digits
+    # one image at a time like `retina eval`: padding in a batch would change the last digits
     evaluation = evaluate(
         TorchModel(model),
         run.val,
@@ -152,23 +151,23 @@ def validate(run: Run, stop: Callable[[], bool]) -> Iterator[Note | Validation]:
 
 
 def end_epoch(run: Run) -> None:
-    """Move on to the next epoch, save a checkpoint and draw the curves."""
+    """Advance to the next epoch, save a checkpoint and plot the curves."""
     run.state.epoch, run.state.batch = run.state.epoch + 1, 0
     save_checkpoint(run)
-    from retinanet.training.curves import training_curves  # here, because loading matplotlib takes a while
+    from retinanet.training.curves import training_curves  # here, since matplotlib loads slowly
 
     training_curves(run.folder.path / LOG, run.folder.path / "curves.png")
 
 
 def save_checkpoint(run: Run) -> None:
-    """Write all that a later process needs to continue. Raises: DivergenceError if a weight is not finite."""
+    """Save everything needed to resume. Raises: DivergenceError if a weight is not finite."""
     run.state.log_bytes = run.folder.log.sync()
     tensors, progress = pack(run.model, run.criterion, run.optimizer, run.average, run.scaler, run.state)
     run.folder.save(tensors, run.metadata(progress), run.state.step)
 
 
 def save_best(run: Run, model: RetinaNet) -> None:
-    """Write the weights that were evaluated."""
+    """Save the evaluated weights."""
     progress = {"epoch": run.state.best_epoch, "step": run.state.step, "AP": run.state.best}
     tensors = {MODEL + name: tensor for name, tensor in model.state_dict().items()}
     checkpoint.save(run.folder.path / BEST, tensors, run.metadata(progress))

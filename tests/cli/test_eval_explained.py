@@ -69,7 +69,8 @@ def test_a_precision_that_is_not_reached_is_reported(tiny: Path, tiny_run: Path,
     missed = [each["label"] for each in chosen if each["threshold"] == 1]
     assert missed and result.code == 3
     assert result.err.splitlines()[-1] == (
-        f"retina: --precision 1: no threshold reaches it for {', '.join(missed)}; {file} reports none of their detections"
+        f"retina: --precision 1: no threshold reaches it for {', '.join(missed)}; "
+        f"{file} reports none of their detections"
     )
 
 

@@ -1,4 +1,4 @@
-"""SIGKILL at seeded moments in every part of a run, also while a checkpoint is written: the resumed run ends the same."""
+"""A run that is resumed after SIGKILL at seeded moments, also while writing a checkpoint, gives the same result."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""A run that is interrupted at any step and resumed gives the weights and the log of one that is not, to the last bit."""
+"""A run that is interrupted at any step and resumed gives the same weights and log to the last bit."""
 
 import json
 import math
@@ -117,7 +117,7 @@ def test_a_finished_run_can_be_extended(plain: Config, tmp_path: Path):
 def test_another_run_is_not_resumed_without_force(plain: Config, tmp_path: Path, tiny: Path):
     list(islice(train(plain, tmp_path / "run", stop=lambda: True), 99))
     faster = replace(plain, train=replace(plain.train, lr=0.5, log_every=7))
-    words = "run: --resume would not continue the same run: train.lr was None, is 0.5; use --force to continue anyway, or -o "
+    words = "run: --resume would not continue the same run: train.lr was None, is 0.5; use --force to continue anyway"
     with pytest.raises(CheckpointError, match=words):
         list(train(faster, tmp_path / "run", resume=True))
     stopped = train(faster, tmp_path / "run", resume=True, force=True, stop=lambda: True)

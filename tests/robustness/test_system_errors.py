@@ -25,8 +25,8 @@ LESS = "a smaller train.batch_size or data.short_side needs less memory"
         (MemoryError(), f"out of memory; {LESS}"),
         (
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
-            "DataLoader worker (pid 7) is killed by signal: Killed.; the system kills a worker if memory runs out; fewer "
-            f"data.workers or {LESS}",
+            "DataLoader worker (pid 7) is killed by signal: Killed.; the system kills a worker if memory runs out; "
+            f"fewer data.workers or {LESS}",
         ),
     ],
 )

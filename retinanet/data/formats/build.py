@@ -1,4 +1,4 @@
-"""From the raw columns of an annotation file to a checked `Dataset`."""
+"""Builds a validated `Dataset` from the columns of an annotation file."""
 
 import difflib
 from collections.abc import Callable, Sequence
@@ -12,18 +12,17 @@ from retinanet.data.images import MAX_PIXELS, image_size
 from retinanet.errors import DataError
 
 FARTHEST = 2**31  # pixels; larger coordinates are mistakes
-MAX_NAME = 4096  # letters of a path; Linux
+MAX_NAME = 4096  # characters of a path on Linux
 
 
 @dataclass(frozen=True)
 class RawColumns:
-    """N images and M objects of K classes as an annotation file has them.
+    """N images and M objects of K classes, as annotated.
 
-    source: the annotations' name in notes. names, category_ids: K.
-    folder: where `files`, N, lie. image_ids: (N,). sizes: (N, 2), height and width; `header_sizes` where the annotator
-    did not write them. image_index: (M,), index of each object's image. boxes: (M, 4) xywh pixels.
-    areas: (M,) square pixels, NaN where not annotated. labels: (M,), index into `names`. crowd: (M,) bool.
-    annotation_ids: (M,).
+    source: name of the annotations in notes. names, category_ids: K. folder: of `files`, N. image_ids: (N,).
+    sizes: (N, 2), height and width; `header_sizes` if not annotated. image_index: (M,), index of each object's image.
+    boxes: (M, 4) xywh pixels. areas: (M,) square pixels, NaN where not annotated. labels: (M,), index into `names`.
+    crowd: (M,) bool. annotation_ids: (M,).
     """
 
     source: str
@@ -43,10 +42,10 @@ class RawColumns:
 
 
 def build_dataset(raw: RawColumns, classes: Sequence[str] | None) -> Dataset:
-    """The data set of the chosen classes: objects in the order of their images, invalid boxes skipped with a note.
+    """The data set with objects sorted by image and invalid boxes skipped with a note.
 
-    classes: the names to keep, in their new order; None keeps all.
-    Raises: DataError if `classes` has an unknown name, or one twice.
+    classes: the names to keep, in their new order; None: all.
+    Raises: DataError if `classes` has an unknown or repeated name.
     """
     names, category_ids, labels = raw.names, raw.category_ids, raw.labels
     if classes is not None:
@@ -82,12 +81,12 @@ def build_dataset(raw: RawColumns, classes: Sequence[str] | None) -> Dataset:
 
 
 def header_sizes(folder: Path, files: Sequence[str]) -> np.ndarray:
-    """(N, 2) int, height and width of the images, turned as EXIF says. Raises DataError if a header cannot be read."""
+    """(N, 2) int height and width of the images, EXIF applied. Raises: DataError if a header cannot be read."""
     return np.array([image_size(folder / file, max_pixels=MAX_PIXELS) for file in files], np.int64).reshape(-1, 2)
 
 
 def without_empty(dataset: Dataset) -> Dataset:
-    """The data set without the images that have no objects."""
+    """The data set without images that have no objects."""
     counts = np.diff(dataset.first_object)
     kept = np.flatnonzero(counts)
     return replace(
@@ -100,7 +99,7 @@ def without_empty(dataset: Dataset) -> Dataset:
 
 
 def check_relative(file: str, where: str) -> None:
-    """Raise DataError unless `file` stays inside the image folder, on any operating system."""
+    """Raises: DataError if `file` may lie outside the image folder on any operating system."""
     path = PureWindowsPath(file)
     if path.anchor or ".." in path.parts or not path.parts or "\0" in file or len(file) > MAX_NAME:
         raise DataError(
@@ -117,7 +116,7 @@ def _index(source: str, names: Sequence[str], name: str) -> int:
 
 
 def _check_boxes(raw: RawColumns, chosen: np.ndarray) -> tuple[np.ndarray, list[str], list[Skipped]]:
-    """Which of the objects `chosen` (M,) have a valid box, (M,) bool; a note and a record for each kind of fault."""
+    """(M,) bool, which of the objects `chosen` (M,) have a valid box; a note and a record for each kind of fault."""
     finite = (np.abs(raw.boxes) < FARTHEST).all(axis=1)  # False for NaN
     x, y, w, h = np.where(finite[:, None], raw.boxes, 0).T
     height, width = raw.sizes[raw.image_index].T

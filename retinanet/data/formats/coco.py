@@ -15,21 +15,17 @@ from retinanet.errors import DataError
 from retinanet.io.size_limits import read_bytes
 from retinanet.messages import one_line
 
-MAX_BYTES = 2**33  # of an annotation file; that of Objects365 has 5 GB
+MAX_BYTES = 2**33  # of an annotation file; Objects365: 5 GB
 
-# Polygons are two thirds of the train2017 file: without them the parser takes half the time and half the memory.
-# A quote inside a JSON string is escaped, so `"segmentation":` is always a key.
+# without polygons, two thirds of train2017, parsing takes half the time and memory; quotes in JSON strings are escaped,
+# so `"segmentation":` is always a key
 POLYGONS = re.compile(rb'"segmentation"\s*:\s*\[[^"{}]*\]')
 
 
 def read_coco(images: Path, annotations: Path, classes: Sequence[str] | None = None) -> Dataset:
     """The images of folder `images` with the boxes of a COCO JSON file; labels follow ascending category ids.
 
-    Boxes that have no area, lie outside their image or are not finite are skipped with a note.
-
-    Args:
-        classes: the names to keep, in their new order; None keeps all.
-    Raises: DataError if the folder or the file is absent, or the file has not COCO's format.
+    classes: the names to keep, in their new order; None: all. Raises: DataError if a path is missing or a file invalid.
     """
     for path, kind in ((annotations, "annotation file"), (images, "image folder")):
         if not path.exists():
@@ -117,7 +113,7 @@ def _column(
     expected: str,
     default: Any = MISSING,
 ) -> list[Any]:
-    """The value of one field in each entry. Raises DataError for the first that is missing or not valid."""
+    """One field of each entry. Raises: DataError for the first missing or invalid value."""
     values = [entry.get(field, default) for entry in entries]
     for index, value in enumerate(values):
         if value is MISSING:
@@ -150,7 +146,7 @@ def _unique_ids(where: str, table: str, entries: list[dict[str, Any]]) -> np.nda
 
 
 def _references(where: str, objects: list[dict[str, Any]], field: str, ids: np.ndarray, table: str) -> np.ndarray:
-    """For each annotation, the index in `ids`, which are unique, of the id in `field`."""
+    """For each annotation, the index of its `field` in the unique `ids`."""
     named = np.array(_column(where, "annotations", objects, field, _is_integer, "an integer"), np.int64)
     order = np.argsort(ids)
     positions = order[np.searchsorted(ids, named, sorter=order).clip(max=len(ids) - 1)]
@@ -183,6 +179,4 @@ def _is_box(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    return (
-        type(value) is str and value.encode("utf-8", "ignore").decode() == value
-    )  # JSON can contain half a surrogate pair
+    return type(value) is str and value.encode("utf-8", "ignore").decode() == value  # no unpaired surrogates

@@ -1,4 +1,4 @@
-"""Recognises the format of a data set by its files."""
+"""Recognises the format of a data set from its files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,13 +23,11 @@ def open_split(
     """One split of a COCO, Pascal VOC or YOLO data set.
 
     Args:
-        root: the data set's folder.
-        images, annotations: image folder and annotations inside `root`. A .json file is read as COCO, a folder of .xml
-            files as VOC (only the files that ImageSets/Main lists for the split `name`, if it does), a folder of .txt
-            files as YOLO. Without the two, the split `name` is looked for in the usual layouts of all three formats.
-        classes: the names to keep, in their new order; None keeps all.
-        skip_empty: leave out the images without objects.
-    Raises: DataError if no format is recognised, no image is left, or a file is invalid.
+        images, annotations: image folder and annotations inside `root`: a .json file for COCO, a folder of .xml files
+            for VOC (restricted to the split `name` if it is in ImageSets/Main), or a folder of .txt files for YOLO.
+            Without both, the split `name` is searched for in the usual layouts of the three formats.
+        classes: the names to keep, in their new order; None: all. skip_empty: drop images without objects.
+    Raises: DataError if no format is recognised, no image remains, or a file is invalid.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; data.root (--set data.root=DIR) must be the data set's folder")

@@ -15,7 +15,7 @@ from retinanet.errors import DataError
 from retinanet.io.size_limits import read_bytes
 from retinanet.messages import one_line
 
-MAX_BYTES = 2**23  # of one image's XML file: some 20,000 objects
+MAX_BYTES = 2**23  # of one image's XML file: about 20,000 objects
 
 
 def read_voc(
@@ -23,13 +23,13 @@ def read_voc(
 ) -> Dataset:
     """The images of a VOC split with their boxes; `difficult` objects are crowd.
 
-    Labels follow the sorted class names of the whole folder, so that all its splits have the same. VOC's pixels are
-    1-based and inclusive (VOC2012 development kit), so 1 is subtracted only from xmin and ymin. A box with xmax = xmin
-    is taken as a mistake and skipped with a note, as are boxes outside their image.
+    Labels follow the sorted class names of all files, so that all splits have the same labels. VOC's pixels are 1-based
+    and inclusive (VOC2012 development kit), so 1 is subtracted only from xmin and ymin; a box with xmax = xmin is
+    skipped as a mistake.
 
     Args:
-        annotations: folder of XML files. stems: their names without suffix in this split; None takes every file.
-        classes: the names to keep, in their new order; None keeps all.
+        annotations: folder of XML files. stems: their names without suffix in this split; None: all files.
+        classes: the names to keep, in their new order; None: all.
     Raises: DataError if an XML file of the split, or its image, is missing or invalid.
     """
     pages = {path.stem: _read_page(path) for path in sorted(annotations.glob("*.xml"))}
@@ -84,7 +84,7 @@ class _Page(NamedTuple):
 
 class _NoDoctype(ElementTree.TreeBuilder):
     def doctype(self, name: str, pubid: str, system: str) -> None:
-        """Refuses a document type: it could define entities that expand without bound."""
+        """Raises: ValueError, since a document type could define entities that expand without bound."""
         raise ValueError("has a DOCTYPE, which annotations do not need")
 
 
@@ -124,12 +124,12 @@ def _text(entry: ElementTree.Element, tag: str) -> str:
 
 
 def _image_of(images: Path, annotations: Path, stem: str, file: str) -> str:
-    """The image's name inside `images`: the one that the XML gives if it exists, else the stem with an image suffix."""
+    """Name of the image in `images`: as in the XML if that file exists, else the stem with an image suffix."""
     if file:
         check_relative(file, f"{annotations / stem}.xml")
     candidates = [file] * bool(file) + [stem + suffix for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES))]
     for candidate in candidates:
-        if os.path.isfile(images / candidate):  # False for a path that is too long, where pathlib raises
+        if os.path.isfile(images / candidate):  # False for an overlong path, where pathlib raises
             return candidate
     raise DataError(
         f'{annotations / stem}.xml: its image is not in {images}; looked for "{candidates[0]:.200}" and {stem}.*',

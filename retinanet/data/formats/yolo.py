@@ -15,23 +15,23 @@ from retinanet.io.safe_yaml import read_mapping
 from retinanet.io.size_limits import read_bytes
 from retinanet.messages import one_line
 
-MAX_BYTES = 2**28  # of a text file; a list of 2 million images
+MAX_BYTES = 2**28  # of a text file: a list of 2 million images
 
 
 def read_yolo(
     sources: Sequence[Path], labels: Path | None, names: Sequence[str], classes: Sequence[str] | None = None
 ) -> Dataset:
-    """Images with the boxes of their text files: lines `class cx cy w h`, as fractions of the (turned) image.
+    """Images with the boxes of their text files: lines `class cx cy w h`, as fractions of the image, EXIF applied.
 
-    A line `class x1 y1 x2 y2 x3 y3 ...`, a polygon, becomes its bounding box. An image without a text file has no
-    objects. The category ids are YOLO's class indices.
+    A polygon, `class x1 y1 x2 y2 x3 y3 ...`, becomes its bounding box. An image without a text file has no objects. The
+    category ids are YOLO's class indices.
 
     Args:
-        sources: folders of images, or text files that list images. labels: the folder of text files, with the same
-            subfolders as the single folder in `sources`; None: each lies where `labels` replaces the last `images` in
-            the image's path.
-        names: of all classes. classes: the names to keep, in their new order; None keeps all.
-    Raises: DataError for an invalid line, a class index beyond `names`, or an image header that cannot be read.
+        sources: folders of images, or text files that list images.
+        labels: folder of text files, with the subfolders of the only folder in `sources`; None: replace the last
+            `images` in each image's path by `labels`.
+        names: of all classes. classes: the names to keep, in their new order; None: all.
+    Raises: DataError for an invalid line, a class index beyond `names`, or an unreadable image header.
     """
     images = [image for source in sources for image in _images_of(source)]
     folder = Path(os.path.commonpath([image.parent for image in images])) if images else Path()
@@ -68,10 +68,7 @@ def read_yolo(
 
 
 def read_names(root: Path, labels: Path | None = None) -> list[str]:
-    """Class names of data.yaml, classes.txt or obj.names, looked for in `root`, then in folder `labels`.
-
-    Raises: DataError if there are none.
-    """
+    """Class names of data.yaml, classes.txt or obj.names in `root`, else in `labels`. Raises: DataError."""
     folders = [root] if labels in (None, root) else [root, labels]
     for folder in folders:
         names = read_data_yaml(folder).get("names")
@@ -100,23 +97,19 @@ def read_data_yaml(root: Path) -> dict[str, Any]:
 
 
 def read_lines(file: Path) -> list[str]:
-    """The lines of a text file, stripped. Raises DataError if it cannot be read."""
+    """The lines of a text file, stripped. Raises: DataError if it cannot be read."""
     return [line.strip() for line in read_bytes(file, MAX_BYTES, DataError).decode("utf-8-sig", "replace").splitlines()]
 
 
 def split_sources(root: Path, name: str) -> list[Path]:
-    """The image folders or list files that root/data.yaml names for a split; none if the split is not in it.
-
-    Raises: DataError if one does not exist.
-    """
+    """Image folders or list files of a split in root/data.yaml, possibly none. Raises: DataError if one is missing."""
     document = read_data_yaml(root)
     entries = document.get(name) or []
     sources = []
     for entry in [entries] if isinstance(entries, str) else entries:
         if not isinstance(entry, str):
             raise DataError(f"{root / 'data.yaml'}: {name} holds lists or mappings; expected a path, or a list of them")
-        # exported files have paths of the machine that wrote them: `path` may not exist here, and Roboflow writes
-        # ../train/images for train/images
+        # `path` may be from another machine, and Roboflow writes ../train/images for train/images
         bases = [root / str(document.get("path") or ""), root]
         candidates = [base / tail for base in bases for tail in (entry, entry.removeprefix("../"))]
         source = next((path for path in candidates if os.path.exists(path)), None)
@@ -147,7 +140,7 @@ def _label_path(image: Path) -> Path:
 
 
 def _read_labels(file: Path, n_classes: int) -> list[tuple[int, tuple[float, float, float, float]]]:
-    """Class index and (x1, y1, x2, y2) of each line, as fractions of the image; none if the file is absent."""
+    """Class index and (x1, y1, x2, y2) of each line, as fractions of the image; empty if the file is missing."""
     if not os.path.isfile(file):
         return []
     objects = []
