@@ -11,7 +11,7 @@ LONGEST = 2000  # characters of a message, which may quote a user's file
 def fail(message: str, code: int) -> NoReturn:
     """Print one line on stderr and exit.
 
-    code: 1 a file or the data is invalid, 2 wrong usage, 3 a required threshold is not met, 130 or 143 interrupted.
+    code: 1 a file or the data is invalid, 2 wrong usage, 3 a required check fails, 130 or 143 interrupted.
     """
     from retinanet.messages import printable
 
