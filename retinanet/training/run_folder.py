@@ -36,7 +36,7 @@ def check_new(output: Path) -> None:
         raise TrainingError(f"{output}: cannot be written: {parent} is read-only for this user")
 
 
-def check_begun(output: Path) -> None:
+def check_started(output: Path) -> None:
     """Raises: CheckpointError if `output` holds no run to resume."""
     if not holds_checkpoint(output) and not (output / CONFIG).is_file():
         raise CheckpointError(f"{output}: holds no {LAST} to resume from; leave out --resume to start a new run")

@@ -18,7 +18,7 @@ from retinanet.training.compilation import compile_network
 from retinanet.training.optimizer import WeightAverage, make_optimizer
 from retinanet.training.resume import RunState, check_resumable, dataset_fingerprint, newest_checkpoint, unpack
 from retinanet.training.run import Run
-from retinanet.training.run_folder import RunFolder, check_begun, check_new, holds_checkpoint, lock_folder
+from retinanet.training.run_folder import RunFolder, check_new, check_started, holds_checkpoint, lock_folder
 
 
 def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
@@ -29,7 +29,7 @@ def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
     t = config.train
     device = pick_device(t.device)
     check_precision(t.precision, device)
-    (check_begun if resume else check_new)(output)
+    (check_started if resume else check_new)(output)
     notes: list[str] = []
     dataset, val = open_train_and_val(config, notes)
     torch.manual_seed(t.seed)

@@ -1,4 +1,4 @@
-"""`retina`, which at the n-th call of a function sends itself a signal.
+"""Run `retina`, which sends itself a signal at the n-th call of a function.
 
 python signalled_at.py MODULE:FUNCTION N before|after SIGNAL ARGUMENTS...
 """

@@ -1,4 +1,4 @@
-"""Much work in one process, then what it leaves behind as JSON.
+"""Repeat work in one process and print its use of memory and open files as JSON.
 
 python soak.py predict RUN IMAGE N | train CONFIG OUTPUT N
 """
@@ -18,24 +18,24 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident() -> int:
-    """Bytes."""
+    """Memory of this process that is in RAM, in bytes."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * PAGE
 
 
 def opened() -> list[str]:
-    """What this process has open."""
+    """The files, pipes and sockets that this process has open."""
     targets = []
     for name in os.listdir("/proc/self/fd"):
         try:
             targets.append(os.readlink(f"/proc/self/fd/{name}"))
-        except OSError:  # the listing's own
+        except OSError:  # of the listing itself
             continue
     return sorted(targets)
 
 
 def soak():
-    """Gives after each piece of work."""
+    """Yields after each prediction or epoch."""
     mode, what, where, times = sys.argv[1:]
     if mode == "predict":
         detector = load(what)
@@ -43,8 +43,8 @@ def soak():
             detector.predict(where)
             yield
     else:
-        for record in train(load_config(what, [f"train.epochs={times}", "data.workers=2", SMALL]), where):
-            if isinstance(record, Validation):
+        for event in train(load_config(what, [f"train.epochs={times}", "data.workers=2", SMALL]), where):
+            if isinstance(event, Validation):
                 yield
 
 
@@ -53,7 +53,7 @@ for done, _ in enumerate(soak(), 1):
     memory.append(resident())
     if done == int(sys.argv[4]) // 2:  # matplotlib keeps its fonts open
         files = opened()
-last = memory[-len(memory) // 3 :]  # what is allocated once is by then
+last = memory[-len(memory) // 3 :]  # by then all that is allocated once is allocated
 slope = np.polyfit(np.arange(len(last)), last, 1)[0]
 gc.collect()
 left = [name for name in opened() if name not in files]

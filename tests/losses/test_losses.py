@@ -1,4 +1,4 @@
-"""The losses against their formulas, torchvision's, and the cases on which others fail."""
+"""The classification losses compared with their formulas and with torchvision, and the cases that break other code."""
 
 import math
 from functools import partial

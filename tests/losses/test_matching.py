@@ -1,4 +1,4 @@
-"""Anchors to objects: thresholds, ties, crowds and empty images."""
+"""Matching of anchors to objects: thresholds, ties, crowds and empty images."""
 
 import pytest
 import torch

@@ -62,7 +62,7 @@ def test_one_to_three(count):
 
 
 def test_by_hand():
-    # three boxes apart from each other, and a fourth upon the first
+    # three boxes apart from each other, and a fourth that covers most of the first
     boxes = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [0, 0, 10, 9]])
     labels = torch.tensor([BACKGROUND, 0, IGNORE, BACKGROUND])
     logits = torch.tensor([[2.0], [-3.0], [9.0], [1.0]])  # losses 2.13, 3.05, none, 1.31

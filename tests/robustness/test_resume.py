@@ -171,7 +171,7 @@ def test_two_runs_cannot_write_one_folder(plain: Config, tmp_path: Path, in_proc
 def test_what_a_dead_run_left_half_written_is_removed(plain: Config, tmp_path: Path):
     list(train(plain, tmp_path / "run", stop=lambda: True))
     (tmp_path / "run" / ".last.safetensors.0123abcd.tmp").write_bytes(bytes(1000))
-    (tmp_path / "run" / ".tmpAbC123").write_bytes(b"begun by safetensors")
+    (tmp_path / "run" / ".tmpAbC123").write_bytes(b"half-written by safetensors")
     (tmp_path / "run" / ".mine.tmp").write_bytes(b"not ours")
     list(train(plain, tmp_path / "run", resume=True, stop=lambda: True))
     names = sorted(path.name for path in (tmp_path / "run").iterdir())

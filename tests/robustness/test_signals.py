@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM, to a run and all its workers: the step ends, is saved, and the message says how to go on."""
+"""SIGINT and SIGTERM to a run and all its workers: the step ends and is saved, and a message says how to continue."""
 
 import json
 import os
@@ -20,7 +20,7 @@ COMMAND = ["train", "tiny.yaml", "--epochs", "1000", "--set", "model.backbone=ti
 
 @contextmanager
 def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen]:
-    """`retina` in a process group of its own, its stderr in a pipe."""
+    """Start `retina` in a process group of its own, with its stderr in a pipe."""
     with subprocess.Popen(
         [RETINA, *arguments],
         cwd=folder,
@@ -44,7 +44,7 @@ def wait_for(process: subprocess.Popen, words: str) -> None:
 
 
 def hang_worker(run: int) -> int:
-    """Stop the one loader worker of process `run`, as a disk that does not answer would. Returns: its process."""
+    """Stop the one loader worker of process `run`, as a disk that does not respond would. Returns: its process id."""
     children = Path(f"/proc/{run}/task/{run}/children")
     while True:  # between epochs there is none
         for worker in map(int, children.read_text().split()):
@@ -77,7 +77,7 @@ def test_the_step_ends_and_is_saved(tiny: Path, number, code, word):
 
 
 def test_a_second_signal_ends_a_run_whose_worker_hangs(tiny: Path):
-    with started(tiny, *COMMAND, "--set", "data.workers=1", "-o", "hangs") as process:
+    with started(tiny, *COMMAND, "--batch-size", "1", "--set", "data.workers=1", "-o", "hangs") as process:
         wait_for(process, "epoch 1/1000")
         stopped = hang_worker(process.pid)
         os.killpg(process.pid, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Long work in one process: its memory stays flat, and no file or process is left."""
+"""Long work in one process: memory does not grow, and no file or process is left open."""
 
 import json
 import os
@@ -13,9 +13,9 @@ SCRIPT = Path(__file__).parents[1] / "helpers" / "soak.py"
 
 def soak(*arguments: object) -> dict:
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    # of several threads each has memory of its own, which takes 100 epochs to fill
-    alone = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=alone)
+    # each of several threads would have its own memory pool, which takes 100 epochs to fill
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=one_thread)
     assert done.returncode == 0, done.stderr
     print(done.stdout)
     return json.loads(done.stdout)
@@ -33,7 +33,7 @@ def test_two_thousand_predictions(tiny: Path, tiny_run: Path):
 def test_sixty_epochs(tiny: Path, tmp_path: Path):
     found = soak("train", tiny / "tiny.yaml", tmp_path / "run", 60)
     assert found["times"] == 60
-    # bytes per epoch, over the last twenty: the memory stands still for most and grows by some megabytes at a few
+    # bytes per epoch, over the last twenty: memory is constant in most and grows by some megabytes in a few
     assert found["typical"] < 20_000  # the pictures of one have 98,304
     assert found["slope"] < 1_000_000  # the weights, with optimizer and average, have 2,000,000
     assert found["left"] == [] and found["children"] == []

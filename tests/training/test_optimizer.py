@@ -1,4 +1,4 @@
-"""Learning rates by hand, what is decayed, and the averaged weights."""
+"""Learning rates worked out by hand, weight decay, and the average of the weights."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What a run checks and builds before its first step."""
+"""What a run checks, builds and measures before its first step."""
 
 from contextlib import closing
 from pathlib import Path

@@ -22,12 +22,12 @@ class Waits(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.seen: list[str] = []
+        self.names: list[str] = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function.__name__.split(".")[0]
         if name in WAITS:
-            self.seen.append(name)
+            self.names.append(name)
         return function(*args, **(kwargs or {}))
 
 
@@ -47,11 +47,11 @@ def test_a_step_waits_once(tmp_path: Path, monkeypatch, normalizer):
     run = start_run(config_from_dict(values, "test"), tmp_path / "run", resume=False, force=False)
     counts, steps = [], 0
     with closing(run.folder), Waits() as waits:
-        for record in train_one_epoch(run, stop=lambda: False):
-            counts.append((type(record), list(waits.seen)))
-            waits.seen.clear()
-            steps += isinstance(record, Progress)
+        for event in train_one_epoch(run, stop=lambda: False):
+            counts.append((type(event), list(waits.names)))
+            waits.names.clear()
+            steps += isinstance(event, Progress)
     assert steps == 4
     # events are reported a step late: there is one whole step between the second and the third
-    between = [seen for kind, seen in counts if kind is Progress][1:]
+    between = [names for kind, names in counts if kind is Progress][1:]
     assert between[:2] == [["nonzero"], ["nonzero"]]
