@@ -26,7 +26,7 @@ PLACES = (  # a kill comes before or after the n-th call of this function; the h
     ("os:replace", "after", 6),
     ("retinanet.checkpoints.checkpoint:save_file", "before", 2),
     ("retinanet.checkpoints.checkpoint:save_file", "after", 2),
-    ("retinanet.evaluation.evaluate:detect_stages", "before", 4),
+    ("retinanet.inference.torch_model:detect_stages", "before", 4),
     ("retinanet.training.step:lr_factor", "after", 4),
 )
 
