@@ -13,7 +13,7 @@ NOTICE = "finishing the step and saving a checkpoint; a second signal ends the r
 
 
 class Stop:
-    """A callable that says whether a run shall stop.
+    """A callable that says whether a run should stop.
 
     signal: the received signal, if any. polled: whether the run calls this object; until then, a signal raises
         KeyboardInterrupt.

@@ -70,14 +70,14 @@ def _find(path: Path) -> tuple[Path, bool]:
 
 
 def _over_preset(values: dict[str, Any], name: str, source: str) -> dict[str, Any]:
-    """`values` over those of the preset `name`. source: where the name is from, for messages."""
+    """The preset `name` overridden by `values`. source: origin of the name, for messages."""
     if name not in PRESETS:
         raise ConfigError(f"{source}: unknown preset {name!r}; expected {', '.join(PRESETS)}")
     merged = dict(values)
     for section, preset in PRESETS[name].items():
         own = values.get(section, {})
         own = _from_word(section, own) if isinstance(own, str) else own
-        if isinstance(own, dict):  # anything else is refused later, with its own message
+        if isinstance(own, dict):  # anything else is rejected later
             merged[section] = preset | own
     return merged
 
@@ -117,7 +117,7 @@ def _override(values: dict[str, Any], assignment: str) -> None:
 
 
 def _from_word(section: str, value: Any) -> dict[str, Any]:
-    """The mapping for which the single word `value` in a section stands."""
+    """The mapping that the single word `value` in a section abbreviates."""
     if isinstance(value, str):
         return {"embedded": value} if section == "data" else {"name": value}
     return {}

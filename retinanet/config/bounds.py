@@ -1,4 +1,4 @@
-"""The bounds that stand beside the type of a config's key: `Annotated[float, Between(0, 1)]`."""
+"""Bounds in the type annotation of a config key: `Annotated[float, Between(0, 1)]`."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,1 +1,1 @@
-"""Analysis of a data set: faults that would spoil a training run, and how well the anchors cover its objects."""
+"""Analysis of a data set: errors, and coverage of its objects by the anchors."""

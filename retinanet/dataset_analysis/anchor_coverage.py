@@ -1,7 +1,7 @@
 """Coverage: the IoU of each object with its best anchor, from the annotations alone.
 
-Of all anchors of one shape, the one in the cell nearest to the object's centre shares the largest area with the object.
-So only A * L anchors per object need to be compared.
+Among anchors of one shape, the one in the cell nearest to the object's centre has the highest IoU, so only A * L
+anchors per object need to be compared.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ WORST = 10  # number of objects that a coverage lists
 
 @dataclass(frozen=True)
 class Objects:
-    """M objects after the resize of training; in multi-scale training each object is there once per short side.
+    """M objects resized as in training; in multi-scale training, each object occurs once per short side.
 
     boxes: (M, 4) float64 xyxy pixels of the resized image. image_sizes: (M, 2) int64, its height and width.
     indices: (M,) int64, of the objects in the data set's columns. images: (M,) int64, of their images.
@@ -43,8 +43,8 @@ class Objects:
 class Share:
     """The coverage of one group of objects, by the IoU of each with its best anchor.
 
-    objects: their number. covered: how many have IoU >= foreground_iou; ignored: below that, but >= background_iou;
-    missed: below background_iou. mean_iou: None without objects.
+    objects: their number. covered: number with IoU >= foreground_iou; missed: below background_iou; ignored: between
+    the two. mean_iou: None without objects.
     """
 
     name: str
@@ -69,9 +69,9 @@ class WorstObject:
 
 @dataclass(frozen=True)
 class Coverage:
-    """The coverage of all objects, and by the level of the best anchor, by COCO's sizes in original pixels, by class.
+    """Coverage of all objects, by level of the best anchor, by COCO's sizes in original pixels, and by class.
 
-    worst: the objects of lowest IoU, lowest first; each at most once, also in multi-scale training.
+    worst: the objects with the lowest IoU, lowest first, without duplicates.
     """
 
     all: Share
@@ -87,20 +87,14 @@ class Coverage:
 
 
 def data_coverage(config: Config, dataset: Dataset) -> tuple[Objects, Coverage]:
-    """The objects of `dataset` in the training of `config`, and how its anchors cover them.
-
-    Raises: DataError if there are no objects.
-    """
+    """Resized objects of `dataset` and their coverage by the anchors of `config`. Raises: DataError without objects."""
     a = config.anchors
     objects = resized_objects(dataset, training_resizings(config.data, config.train.augment))
     return objects, coverage(dataset, objects, AnchorShapes.from_config(a), a.foreground_iou, a.background_iou)
 
 
 def resized_objects(dataset: Dataset, resizings: Sequence[Resizing]) -> Objects:
-    """All objects of `dataset` except crowds after each of `resizings`, without random crops and flips.
-
-    Raises: DataError if there are no objects.
-    """
+    """All objects of `dataset` except crowds, after each of `resizings`. Raises: DataError without objects."""
     kept = np.flatnonzero(~dataset.crowd)
     if not len(kept):
         raise DataError(f"{dataset.folder}: none of its {len(dataset)} images has an object; coverage needs objects")
@@ -120,11 +114,7 @@ def resized_objects(dataset: Dataset, resizings: Sequence[Resizing]) -> Objects:
 
 
 def level_cells(image_sizes: np.ndarray, stride: int) -> np.ndarray:
-    """Rows and columns (..., 2) of cells that one level has for images of `image_sizes` (..., 2), height and width.
-
-    image_sizes: pixels before the padding to a multiple of 32. In a batch with a larger image, the cells that its
-    padding adds are not counted.
-    """
+    """Numbers of rows and columns of cells (..., 2) of one level, for unpadded images of (height, width) (..., 2)."""
     return -(-padded(image_sizes) // stride)  # the convolutions to P6 and P7 round up
 
 
@@ -137,9 +127,7 @@ def anchor_sides(shapes: AnchorShapes) -> np.ndarray:
 def nearest_cells(boxes: np.ndarray, image_sizes: np.ndarray, whole_pixels: bool = False) -> np.ndarray:
     """Distances of the edges of `boxes` from the centre of the nearest cell of each level.
 
-    Args:
-        boxes: (M, 4) xyxy pixels. image_sizes: (M, 2), height and width in pixels of the image of each box.
-        whole_pixels: as in `AnchorShapes`.
+    boxes: (M, 4) xyxy pixels. image_sizes: (M, 2), (height, width) of their images. whole_pixels: see `AnchorShapes`.
     Returns: (L, 4, M) pixels to the left, up, right and down; negative for an edge on the other side of the centre.
     """
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -190,10 +178,7 @@ def coverage(
     foreground_iou: float = 0.5,
     background_iou: float = 0.4,
 ) -> Coverage:
-    """The coverage of `objects`, which are those of `dataset`, by anchors of `shapes`.
-
-    An object is covered even if its best anchor overlaps another object more and `match` gives the anchor to that one.
-    """
+    """The coverage of the `objects` of `dataset`, even if `match` assigns their best anchors to other objects."""
     iou, level = best_anchors(objects.boxes, objects.image_sizes, shapes)
     labels, areas = dataset.labels[objects.indices], dataset.areas[objects.indices]
 

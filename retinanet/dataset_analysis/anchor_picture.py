@@ -1,4 +1,4 @@
-"""Pictures of anchors: those of one cell of each level, and those that training matches to each object."""
+"""Pictures of anchors: of one cell of each level, and of the matches of each object in training."""
 
 import os
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class Picture:
 
 
 class _View:
-    """A canvas that shows a window of an image and of what lies around it, `scale` times as large.
+    """A canvas that shows a window of an image and its surroundings, `scale` times as large.
 
     window: xyxy in pixels of the image; it may reach beyond the image. whitened: 0 shows the image, 1 shows white.
     """
@@ -78,10 +78,9 @@ class _View:
 
 
 def anchor_picture(config: Config, dataset: Dataset | None, file: Path) -> Picture:
-    """The anchors on one image and, if it belongs to `dataset`, those that training matches to its objects.
+    """The anchors on one image and, if it belongs to `dataset`, those matched to its objects in training.
 
     The image is resized as for training, to the largest short side if there are several.
-
     Raises: DataError if the image cannot be read, or if several images of the data set have its name.
     """
     index = find_image(dataset, file) if dataset is not None else None
@@ -102,10 +101,7 @@ def anchor_picture(config: Config, dataset: Dataset | None, file: Path) -> Pictu
 
 
 def find_image(dataset: Dataset, file: Path) -> int | None:
-    """Index of the image of `dataset` at the path `file`, or else of the only one with its name; None without one.
-
-    Raises: DataError if several images have its name.
-    """
+    """Index of the image at the path `file`, else of the only one with its name, or None. Raises: DataError."""
     names = [dataset.files[index] for index in range(len(dataset))]
     where, folder = Path(os.path.realpath(file)), Path(os.path.realpath(dataset.folder))
     paths = [file.as_posix(), *([where.relative_to(folder).as_posix()] if where.is_relative_to(folder) else [])]
@@ -119,11 +115,9 @@ def find_image(dataset: Dataset, file: Path) -> int | None:
 
 
 def cells_panel(image: np.ndarray, shapes: AnchorShapes) -> Panel:
-    """The anchors of one cell of each level: the cell nearest to the centre of the image, marked by a dot.
+    """The anchors of the cell of each level that is nearest to the image's centre, marked by a dot.
 
-    The panel reaches beyond the image by up to half of its width and height.
-
-    image: (H, W, 3) uint8 RGB, resized as for training.
+    image: (H, W, 3) uint8 RGB, resized as for training. The panel extends beyond it by up to half its width and height.
     """
     size = np.array(image.shape[:2])
     height, width = size.tolist()
@@ -165,8 +159,8 @@ def matches_panel(
     IoU >= `background_iou`. Not covered: neither. A tag shows the best IoU and the number of matched anchors.
 
     Args:
-        image: (H, W, 3) uint8 RGB, resized as for training. boxes: (M, 4) xyxy pixels of it. crowd: (M,) bool.
-        the others: as `match` takes them.
+        image: (H, W, 3) uint8 RGB, resized as for training. boxes: (M, 4) xyxy pixels. crowd: (M,) bool.
+        the others: see `match`.
     """
     height, width = image.shape[:2]
     anchors = torch.cat(image_anchors((padded(height), padded(width)), shapes))

@@ -9,10 +9,10 @@ from retinanet.config.schema import Config
 from retinanet.dataset_analysis.anchor_coverage import Objects, anchor_sides, best_anchors, level_ious, nearest_cells
 from retinanet.model.anchors import STRIDES, AnchorShapes
 
-SAMPLE = 10_000  # number of objects that candidates are scored on; the best are measured on all objects
-TRIES = 8_000  # number of candidates with up to 9 anchors per cell: 7 s with 5,000 objects on one core
-# The paper's anchors are 4 to 6.35 strides wide; candidates may go an octave beyond either end. Without these bounds
-# P3, whose cells are densest, would get the anchors for most objects, also those that other levels detect better.
+SAMPLE = 10_000  # objects on which candidates are scored; the best candidates are scored on all objects
+TRIES = 8_000  # candidates for up to 9 anchors per cell: 7 s with 5,000 objects on one core
+# the paper's 4 to 6.35 strides, plus an octave at both ends; without bounds most anchors would move to P3, which is
+# densest, even for objects that other levels detect better
 NARROWEST, WIDEST = 2.0, 12.7  # strides
 STEEPEST = 10.0  # height / width, or its inverse
 CLIMBS_PER_START = 2
@@ -34,7 +34,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The best anchors of a search, with numbers of three digits; the anchors it started from if none are better."""
+    """The best anchors of a search, rounded to three digits, or its start if none are better."""
 
     anchors: AnchorShapes
     before: Figures
@@ -63,11 +63,10 @@ def search_anchors(
     tries: int = TRIES,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> SearchResult:
-    """Anchors of higher coverage and mean best IoU, found by random changes of which only improvements are kept.
+    """Random hill climbing that maximises the sum of coverage and mean best IoU.
 
-    The search maximises the sum of the two. With as many anchors per cell as `start`, neither ends below its value for
-    `start`. Half of the tries go to climbs from `start` and from anchors for each way to split `per_cell` into scales
-    and ratios, the other half to a climb from the best result. The same arguments give the same anchors.
+    With as many anchors per cell as `start`, neither value decreases. Half of the tries climb from `start` and from
+    each split of `per_cell` into scales and ratios, the other half from the best result. The search is deterministic.
 
     Args:
         boxes: (M, 4) xyxy pixels of the resized images, M > 0. image_sizes: (M, 2), their heights and widths.
@@ -89,7 +88,7 @@ def search_anchors(
     lowest = sampled(start) if per_cell == start.per_cell else (0.0, 0.0)
 
     def score(anchors: AnchorShapes) -> float:
-        """Coverage plus mean IoU; 2 more if both exceed those of `start`, below 0 if either is lower than there."""
+        """Coverage plus mean IoU; plus 2 if both exceed those of `start`, below 0 if either is lower."""
         nonlocal done
         done += 1
         progress(min(done, tries), tries)
@@ -128,7 +127,7 @@ def _climb(
     tries: int,
     rng: np.random.Generator,
 ) -> list[tuple[float, AnchorShapes]]:
-    """`first` and each improvement on it by random changes, which become smaller and smaller, with their scores."""
+    """`first` and its successive improvements by ever smaller random changes, with their scores."""
     steps = [(score(first), first)]
     for spread in np.geomspace(FIRST_STEP, LAST_STEP, tries):
         best, anchors = steps[-1]
@@ -169,7 +168,7 @@ def _other_starts(boxes: np.ndarray, start: AnchorShapes, per_cell: int) -> list
 
 
 def _bounds(start: AnchorShapes) -> Callable[[AnchorShapes], bool]:
-    """A function that says whether anchors are within the bounds above, or those of `start` where they are wider."""
+    """A function that says whether anchors are within the bounds above, widened to include `start`."""
 
     def extent(anchors: AnchorShapes) -> tuple[float, float, float]:
         relative = np.divide(anchors.sizes, STRIDES)

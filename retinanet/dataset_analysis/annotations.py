@@ -11,8 +11,8 @@ from retinanet.dataset_analysis.anchor_coverage import best_anchors, resized_obj
 from retinanet.dataset_analysis.findings import FIRST, Finding, Level, Split, are, counted, have, part, unique
 from retinanet.model.anchors import STRIDES, AnchorShapes
 
-BEYOND = 1.0  # pixels; a box may reach so far beyond the image's edge by rounding
-FEW = 10  # objects; a class with fewer is hardly learnt
+BEYOND = 1.0  # pixels beyond the image's edge that are accepted as rounding
+FEW = 10  # objects; fewer are too few to learn a class
 IMBALANCE = 100  # objects of the largest class for each object of the smallest
 TINY = STRIDES[0]  # pixels; an object of this side is as large as a cell of the finest level
 
@@ -104,7 +104,7 @@ def category_gaps(split: Split) -> Iterator[Finding]:
 
 
 def class_counts(data: Dataset) -> np.ndarray:
-    """(K,) objects of each class, crowds left out."""
+    """(K,) objects of each class, without crowds."""
     return np.bincount(data.labels[~data.crowd], minlength=len(data.classes))
 
 
@@ -141,7 +141,7 @@ def in_classes(train: Split, val: Dataset) -> Iterator[Finding]:
 
 
 def after_resize(train: Split, resizings: Sequence[Resizing], anchors: AnchorConfig) -> Iterator[Finding]:
-    """Objects that after each of `resizings` are too small, or of too odd a shape, for the anchors."""
+    """Objects whose size or shape does not fit the anchors after any of `resizings`."""
     objects = resized_objects(train.data, resizings)
     rows = objects.indices[: len(objects.indices) // len(resizings)]
     sides = "" if len(resizings) == 1 else " at any of train.augment.short_sides"

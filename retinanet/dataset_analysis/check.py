@@ -1,4 +1,4 @@
-"""The check of a data set: what would spoil a training run, or should be known before it."""
+"""The check of a data set before training."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from retinanet.dataset_analysis.findings import FIRST, LEVELS, Finding, Level, S
 from retinanet.dataset_analysis.image_files import in_both_splits, listed_twice, missing_files, scan_files
 from retinanet.errors import DataError
 
-MOST_DAMAGED = 0.03  # share of unreadable images up to which training may replace them by others
+MOST_DAMAGED = 0.03  # share of unreadable images that training may replace by others
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,8 @@ def check(
 ) -> Report:
     """Check the training and the validation data of `config`.
 
-    Args:
-        fast: read only the headers of the images, not their pixels.
-        progress: receives the number of images checked so far and of all images.
-    Raises: ConfigError if data.train is not set. Faults in the data are findings.
+    fast: read only the headers of the images, not their pixels. progress: called with (images checked, all images).
+    Raises: ConfigError if data.train is not set.
     """
     splits, findings = _opened(config.data)
     summaries = {split.name: _summary(split.data) for split in splits}
@@ -82,7 +80,7 @@ def check(
 
 
 def errors_without_images(train: Dataset, val: Dataset | None) -> list[Finding]:
-    """The errors of `check` for which no image has to be opened; takes 0.8 s for COCO's 118,000 images."""
+    """The errors of `check` that are found without opening images; takes 0.8 s for COCO's 118,000 images."""
     splits = [Split("train", train)] + ([Split("val", val)] if val is not None else [])
     findings = list(_categories(splits))
     for split in splits:
