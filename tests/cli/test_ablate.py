@@ -14,7 +14,7 @@ def test_a_table_beside_the_papers(tiny: Path):
     assert "run 1 of 2: table 1b, 0, seed 0\n" in result.err and "run 2 of 2: table 1b, 2, seed 0\n" in result.err
     assert result.err.splitlines()[-1] == "wrote ab/ablation.json and ab/ablation.png; the runs are in ab"
     lines = result.out.splitlines()
-    assert lines[0].startswith("Table 1b: focal loss over gamma, each with its alpha")
+    assert lines[0].startswith("Table 1b: focal loss with different values of gamma, each with its best alpha")
     zero, two = (next(line for line in lines if line.startswith(f"\u2502 {value} ")) for value in "02")
     assert "shapes" in zero and "31.1" in zero and "49.4" in zero and "33.0" in zero
     assert "34.0" in two and "52.5" in two and "36.5" in two

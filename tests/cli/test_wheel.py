@@ -28,7 +28,7 @@ def test_an_installed_wheel_finds_the_examples(tmp_path: Path):
     command = [sys.executable, "-P", "-m", "retinacli", "train", "coco.yaml"]
     done = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"retina: {elsewhere}/coco: no such folder; data.root (--set data.root=DIR) tells")
+    assert done.stderr.startswith(f"retina: {elsewhere}/coco: no such folder; data.root (--set data.root=DIR) must ")
     assert "https://cocodataset.org/#download" in done.stderr and done.stderr.count("\n") == 1
     where = [
         sys.executable,
