@@ -87,15 +87,8 @@ def header_sizes(folder: Path, files: Sequence[str]) -> np.ndarray:
 
 def without_empty(dataset: Dataset) -> Dataset:
     """The data set without images that have no objects."""
-    counts = np.diff(dataset.first_object)
-    kept = np.flatnonzero(counts)
-    return replace(
-        dataset,
-        files=Strings(dataset.files[index] for index in kept.tolist()),
-        image_ids=dataset.image_ids[kept],
-        sizes=dataset.sizes[kept],
-        first_object=np.concatenate([[0], np.cumsum(counts[kept])]),
-    )
+    kept = np.flatnonzero(np.diff(dataset.first_object))
+    return replace(dataset.take(kept), notes=dataset.notes, skipped=dataset.skipped)
 
 
 def check_relative(file: str, where: str) -> None:
