@@ -42,6 +42,7 @@ def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
     optimizer = make_optimizer(model, t)
     average = WeightAverage(model, t.ema) if t.ema else None
     scaler = torch.amp.GradScaler(device.type, enabled=t.precision == "fp16")
+    sampler = AspectRatioBatchSampler(dataset.sizes, t.batch_size, t.seed)
     state = RunState()
     lock = lock_folder(output, resume)
     try:
@@ -60,7 +61,6 @@ def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
         raise
     if folder.log.missing:
         notes.append(f"warning: {folder.log.path}: its last lines are missing; the run continues without them")
-    sampler = AspectRatioBatchSampler(dataset.sizes, t.batch_size, t.seed)
     return Run(
         config, device, dataset, val, model, criterion, optimizer, average, scaler, sampler, folder, state, notes
     )
