@@ -11,10 +11,13 @@ COCO's 80.
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from paired import compare
+from torch import Tensor, nn
+from torchvision.models.detection import RetinaNet
 
 from retinanet.checkpoints.checkpoint import MODEL, save
 from retinanet.checkpoints.convert import import_weights
@@ -29,9 +32,15 @@ from helpers.torchvision_models import random_model
 
 HEIGHT, WIDTH = 800, 1088
 THRESHOLD = 0.05
+VARIANTS: dict[str, tuple[str, Literal["fp32", "bf16"]]] = {  # name -> file, precision of the arithmetic
+    "torch fp32": ("r50.safetensors", "fp32"),
+    "OpenVINO fp32": ("fp32.xml", "fp32"),
+    "OpenVINO bf16": ("fp32.xml", "bf16"),
+    "OpenVINO int8": ("int8.xml", "fp32"),
+}
 
 
-def prepare(folder: Path, data: str, overrides: list[str]):
+def prepare(folder: Path, data: str, overrides: list[str]) -> RetinaNet:
     """torchvision's model, whose weights are written to `folder` as a checkpoint and as exported files."""
     theirs = random_model(v2=False, num_classes=80, min_size=HEIGHT, max_size=1333)
     torch.save(theirs.state_dict(), folder / "theirs.pth")
@@ -65,14 +74,14 @@ def differences(ours: Detections, theirs: dict[str, np.ndarray]) -> str:
     )
 
 
-def main(folder: str, data: str, *overrides: str):
+def main(folder: str, data: str, *overrides: str) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     theirs = prepare(Path(folder), data, list(overrides))
     image = picture(data, list(overrides))
     tensor = torch.from_numpy(image).permute(2, 0, 1) / 255
     scores = torch.zeros(0)
 
-    def keep(module, inputs, output):
+    def keep(module: nn.Module, inputs: object, output: dict[str, Tensor]) -> None:
         nonlocal scores
         scores = output["cls_logits"].sigmoid()
 
@@ -83,15 +92,10 @@ def main(folder: str, data: str, *overrides: str):
     print(f"{int((scores > THRESHOLD).sum()):,} scores above {THRESHOLD}, {len(reference['scores'])} detections")
 
     @torch.inference_mode()
-    def run_theirs():
+    def run_theirs() -> list[dict[str, Tensor]]:
         return theirs([tensor])
 
-    for name, file, precision in (
-        ("torch fp32", "r50.safetensors", "fp32"),
-        ("OpenVINO fp32", "fp32.xml", "fp32"),
-        ("OpenVINO bf16", "fp32.xml", "bf16"),
-        ("OpenVINO int8", "int8.xml", "fp32"),
-    ):
+    for name, (file, precision) in VARIANTS.items():
         detector = load(Path(folder) / file, precision=precision)
         detections = detector.predict(image)
         if precision == "fp32" and "int8" not in file:

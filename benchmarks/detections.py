@@ -13,6 +13,7 @@ from paired import compare
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.retinanet import RetinaNet as TorchvisionRetinaNet
 
+from retinanet.detections import Detections
 from retinanet.model.anchors import make_anchors
 from retinanet.model.postprocess import detect
 from retinanet.model.retinanet import Predictions
@@ -29,7 +30,7 @@ def inputs() -> Predictions:
     return Predictions(logits, deltas, anchors)
 
 
-def main():
+def main() -> None:
     predictions = inputs()
     above = sum(int((torch.sigmoid(level) > 0.05).sum()) for level in predictions.logits)
     print(f"{sum(map(len, predictions.anchors)):,} anchors, {above:,} scores above 0.05")
@@ -42,11 +43,11 @@ def main():
     )
     outputs = {"cls_logits": predictions.logits, "bbox_regression": predictions.deltas}
 
-    def ours():
+    def ours() -> list[Detections]:
         return detect(predictions, [SIZE], [SIZE])
 
     @torch.no_grad()
-    def theirs():
+    def theirs() -> list[dict[str, torch.Tensor]]:
         return TorchvisionRetinaNet.postprocess_detections(settings, outputs, [predictions.anchors], [SIZE])
 
     np.testing.assert_array_equal(ours()[0].scores, theirs()[0]["scores"])

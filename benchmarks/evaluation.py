@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-sys.path.append(str(Path(__file__).parents[1]))
-from scoring_cases import large_case  # what the tests compare, too
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from helpers.scoring_cases import large_case  # what the tests compare, too
 
 from retinanet.benchmark.random_detector import save_random_detector
 from retinanet.checkpoints.pretrained import open_model
@@ -63,9 +63,9 @@ def scoring() -> None:
         start = now()
         metrics = score(truth, rows).metrics
         times.append(now() - start)
-    start = time.perf_counter()
+    begin = time.perf_counter()
     theirs = dict(zip(METRICS, pycocotools_stats(truth, rows), strict=True))
-    theirs_wall = time.perf_counter() - start
+    theirs_wall = time.perf_counter() - begin
     assert metrics == theirs
     ours_wall, ours_processor = np.median(times[1:], axis=0)
     print(

@@ -3,10 +3,12 @@
 Usage: python benchmarks/focal_loss.py
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from paired import compare, peak_memory
+from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss as torchvision_focal_loss
 
 from retinanet.losses.criterion import Targets, detection_loss
@@ -16,8 +18,10 @@ from retinanet.model.retinanet import Predictions
 
 IMAGES, ANCHORS, CLASSES = 2, 120_087, 80
 
+Loss = Callable[[Tensor, Tensor], Tensor]  # logits (N, K) and labels (N,) -> scalar
 
-def inputs():
+
+def inputs() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     count = IMAGES * ANCHORS
     logits = 1.5 * torch.randn(count, CLASSES, generator=generator) - 4.6  # the prior of 0.01
@@ -27,11 +31,11 @@ def inputs():
     return logits.requires_grad_(), labels
 
 
-def ours(logits, labels):
+def ours(logits: Tensor, labels: Tensor) -> Tensor:
     return sigmoid_focal_loss(logits, labels, 0.25, 2.0)
 
 
-def theirs(logits, labels):
+def theirs(logits: Tensor, labels: Tensor) -> Tensor:
     """Like torchvision's RetinaNetClassificationHead.compute_loss."""
     foreground, kept = labels >= 0, labels != IGNORE
     targets = torch.zeros_like(logits)
@@ -39,7 +43,7 @@ def theirs(logits, labels):
     return torchvision_focal_loss(logits[kept], targets[kept], alpha=0.25, gamma=2.0, reduction="sum")
 
 
-def whole(logits, labels):
+def whole(logits: Tensor, labels: Tensor) -> Tensor:
     """`detection_loss` of both images."""
     generator = torch.Generator().manual_seed(0)
     corner = 1000 * torch.rand(ANCHORS, 2, generator=generator)
@@ -52,18 +56,18 @@ def whole(logits, labels):
     return losses["cls"] + losses["box"]
 
 
-def step(loss, logits, labels):
+def step(loss: Loss, logits: Tensor, labels: Tensor) -> None:
     logits.grad = None
     loss(logits, labels).backward()
 
 
-def prepared(loss):
+def prepared(loss: Loss) -> Callable[[], None]:
     logits, labels = inputs()
     step(ours, logits[:4000].detach().requires_grad_(), labels[:4000])  # memory that the first use of threads allocates
     return partial(step, loss, logits, labels)
 
 
-def main():
+def main() -> None:
     logits, labels = inputs()
     compare("focal loss", partial(step, ours, logits, labels), partial(step, theirs, logits, labels))
     print(f"logits: {logits.nbytes / 1e6:.0f} MB")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from retinanet.data.dataset import Dataset, Strings
 from retinanet.evaluation.coco_metrics import score
-from retinanet.losses.criterion import detection_loss
+from retinanet.losses.criterion import Targets, detection_loss
 from retinanet.losses.matching import match
 from retinanet.model.anchors import image_anchors
 from retinanet.model.postprocess import detect
@@ -72,16 +72,17 @@ def image_objects(objects: int, size: tuple[int, int]) -> Tensor:
 def loss(anchors: int = 24_552, classes: int = 80) -> Run:
     """Forward and backward of one image's loss."""
     generator = torch.Generator().manual_seed(0)
-    boxes = image_objects(20, IMAGE[anchors])
+    boxes, crowd = image_objects(20, IMAGE[anchors]), torch.zeros(20, dtype=torch.bool)
     all_anchors = torch.cat(image_anchors(IMAGE[anchors]))
-    matched = match(all_anchors, boxes, torch.zeros(20, dtype=torch.bool))[None]
+    matched = match(all_anchors, boxes, crowd)[None]
     logits = torch.randn(1, anchors, classes, generator=generator).mul_(1.5).sub_(4.6).requires_grad_()
     deltas = torch.zeros(1, anchors, 4, requires_grad=True)
-    labels = torch.randint(classes, (20,), generator=generator)
+    targets = Targets([boxes], [torch.randint(classes, (20,), generator=generator)], [crowd])
+    predictions = Predictions([logits], [deltas], [all_anchors])
 
-    def run():
+    def run() -> None:
         logits.grad = None
-        losses = detection_loss(logits, deltas, all_anchors, matched, [boxes], [labels])
+        losses = detection_loss(predictions, matched, targets)
         (losses["cls"] + losses["box"]).backward()
 
     return run
@@ -134,7 +135,7 @@ def scoring(images: int = 625, classes: int = 80) -> Run:
 def growths() -> tuple[list[Growth], list[Growth]]:
     """The measurements of the chart; and loss, detection and scoring with 80, 400 and 2,000 classes."""
 
-    def grow(part, of, first, prepare, **fixed):
+    def grow(part: str, of: str, first: int, prepare: Callable[..., Run], **fixed: int) -> Growth:
         return Growth(part, of, tuple(first * n for n in TIMES), prepare, fixed)
 
     drawn = [
@@ -237,7 +238,7 @@ def draw(rows: list[Measured], output: str) -> None:
     figure.savefig(output, dpi=100)
 
 
-def main():
+def main() -> None:
     torch.set_num_threads(1)  # processor time includes threads that wait for each other
     os.environ["OMP_NUM_THREADS"] = "1"  # for new processes
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "131072"  # fixed, so that new processes return freed memory to the system

@@ -21,7 +21,7 @@ from retinanet.data.transforms import Resizing, flip_horizontal, resize
 IMAGES = 32
 
 
-def main():
+def main() -> None:
     files = sorted(Path(sys.argv[1]).glob("*.jpg"))[:IMAGES]
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -29,11 +29,11 @@ def main():
     preset = v2.Compose([v2.RandomHorizontalFlip(1), v2.PILToTensor(), v2.ToDtype(torch.float, scale=True)])
     transform = GeneralizedRCNNTransform(800, 1333, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
-    def ours():
+    def ours() -> None:
         for file in files:
             resize(flip_horizontal(replace(blank_sample(0, ""), image=read_image(file))), Resizing())
 
-    def theirs():
+    def theirs() -> None:
         for file in files:
             image = preset(Image.open(file).convert("RGB"))
             transform.resize(transform.normalize(image))

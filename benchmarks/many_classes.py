@@ -17,8 +17,7 @@ from paired import compare, peak_memory
 from torchvision.models.detection import retinanet_resnet50_fpn
 
 from retinanet.config.schema import AnchorConfig, LossConfig, ModelConfig
-from retinanet.losses.criterion import make_detection_loss
-from retinanet.losses.matching import match
+from retinanet.losses.criterion import Targets, make_criterion
 from retinanet.model.retinanet import make_model
 
 CLASSES, SIZE, BATCH, STEPS = 2000, 256, 2, 10
@@ -105,20 +104,15 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def ours() -> Callable[[], object]:
     """A step of `retina train` with SGD and torchvision's settings."""
     torch.manual_seed(0)
-    model = make_model(ModelConfig(pretrained=False, p6_from="p5"), AnchorConfig(whole_pixels=True), CLASSES)
+    anchors = AnchorConfig(whole_pixels=True, force_best=True)
+    model = make_model(ModelConfig(pretrained=False, p6_from="p5"), anchors, CLASSES)
     model = model.to(memory_format=torch.channels_last).train()
-    loss = make_detection_loss(LossConfig(box="l1"), CLASSES)
+    criterion = make_criterion(LossConfig(box="l1"), anchors)
     images, boxes, labels = batch()
     images, sizes = images.to(memory_format=torch.channels_last), torch.full((BATCH, 2), SIZE)
 
-    def losses():
-        predictions = model(images, sizes)
-        anchors = torch.cat(predictions.anchors)
-        matched = match(anchors, boxes, torch.zeros(OBJECTS, dtype=torch.bool), force_best=True)
-        outputs = (torch.cat(level, dim=1) for level in (predictions.logits, predictions.deltas))
-        return loss(*outputs, anchors, matched.expand(BATCH, -1), [boxes] * BATCH, [labels] * BATCH)
-
-    return stepper(model, losses)
+    targets = Targets([boxes] * BATCH, [labels] * BATCH, [torch.zeros(OBJECTS, dtype=torch.bool)] * BATCH)
+    return stepper(model, lambda: criterion(model(images, sizes), targets))
 
 
 def theirs() -> Callable[[], object]:
@@ -146,7 +140,7 @@ def stepper(model: torch.nn.Module, losses: Callable[[], dict[str, torch.Tensor]
     return step
 
 
-def main():
+def main() -> None:
     folder = Path(sys.argv[1])
     write_data(folder)
     train(folder)

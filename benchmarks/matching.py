@@ -3,10 +3,12 @@
 Usage: python benchmarks/matching.py
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from paired import compare, peak_memory
+from torch import Tensor
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
@@ -16,12 +18,12 @@ from retinanet.model.anchors import make_anchors
 HEIGHT, WIDTH, ANCHORS, OBJECTS = 800, 1344, 200_000, 500
 
 
-def inputs(scattered=False, objects=OBJECTS):
+def inputs(scattered: bool = False) -> tuple[Tensor, Tensor]:
     """The anchors of a detector, in random order if `scattered`, which is the worst case; and boxes of all sizes."""
     generator = torch.Generator().manual_seed(0)
     limit = torch.tensor([WIDTH, HEIGHT])
-    centers = limit * torch.rand(objects, 2, generator=generator)
-    half = 5 + 150 * torch.rand(objects, 2, generator=generator) ** 2
+    centers = limit * torch.rand(OBJECTS, 2, generator=generator)
+    half = 5 + 150 * torch.rand(OBJECTS, 2, generator=generator) ** 2
     gt_boxes = torch.cat([centers - half, centers + half], dim=1)
     shapes = [(-(-HEIGHT // stride), -(-WIDTH // stride)) for stride in (8, 16, 32, 64, 128)]
     anchors = torch.cat(make_anchors(shapes))[:ANCHORS]
@@ -30,23 +32,23 @@ def inputs(scattered=False, objects=OBJECTS):
     return anchors, gt_boxes
 
 
-def ours(anchors, gt_boxes):
+def ours(anchors: Tensor, gt_boxes: Tensor) -> Tensor:
     return match(anchors, gt_boxes, torch.zeros(len(gt_boxes), dtype=torch.bool))
 
 
-def theirs(anchors, gt_boxes):
+def theirs(anchors: Tensor, gt_boxes: Tensor) -> Tensor:
     return Matcher(0.5, 0.4, allow_low_quality_matches=False)(box_iou(gt_boxes, anchors))
 
 
-def prepared(function):
+def prepared(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], Tensor]:
     anchors, gt_boxes = inputs()
     function(anchors[:100], gt_boxes)
     return partial(function, anchors, gt_boxes)
 
 
-def main():
-    for name, arguments in (("anchors as in a detector", {}), ("anchors in random order", {"scattered": True})):
-        anchors, gt_boxes = inputs(**arguments)
+def main() -> None:
+    for name, scattered in (("anchors as in a detector", False), ("anchors in random order", True)):
+        anchors, gt_boxes = inputs(scattered)
         assert torch.equal(ours(anchors, gt_boxes), theirs(anchors, gt_boxes))
         compare(f"{len(anchors)} {name}", partial(ours, anchors, gt_boxes), partial(theirs, anchors, gt_boxes))
     for function in (ours, theirs):

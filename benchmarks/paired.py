@@ -8,6 +8,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 
 REPEATS = 9
 
@@ -44,7 +45,7 @@ def peak_memories(prepares: Sequence[Callable[[], Callable[[], object]]]) -> lis
     return peaks
 
 
-def _measure(prepares: Sequence[Callable[[], Callable[[], object]]], sender) -> None:
+def _measure(prepares: Sequence[Callable[[], Callable[[], object]]], sender: Connection) -> None:
     sender.send([_peak(prepare()) for prepare in prepares])
 
 
