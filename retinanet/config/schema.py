@@ -1,14 +1,37 @@
 """Every key of a config: its type, bounds and default, then a line with its meaning and the default's source."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from retinanet.config.bounds import Between, Count, NotEmpty
 
+@dataclass(frozen=True)
+class Bound:
+    """What a key's value must fulfil if it is not null. text: in words, after "expected"."""
+
+    text: str
+    admits: Callable[[Any], bool]
+
+
+def between(low: float, high: float) -> Bound:
+    """Bound of a number, or of each number of a list."""
+
+    def admits(value: Any) -> bool:
+        return all(low <= number <= high for number in (value if isinstance(value, tuple) else (value,)))
+
+    return Bound(f"{low:,} to {high:,}", admits)
+
+
+def exactly(number: int, meaning: str) -> Bound:
+    """The number of values of a list. meaning: what they stand for."""
+    return Bound(f"{number} values, {meaning}", lambda values: len(values) == number)
+
+
+NOT_EMPTY = Bound("at least one value", bool)
+POSITIVE = between(1e-6, 1_000_000)
+SIDE = between(32, 8192)  # pixels
 MAX_PIXELS = 2**31  # of an image, the largest data.max_pixels
-POSITIVE = Between(1e-6, 1_000_000)
-SIDE = Between(32, 8192)  # pixels
 
 
 @dataclass(frozen=True)
@@ -37,11 +60,11 @@ class DataConfig:
     """Split to train on; a single word is the split's name."""
     val: SplitConfig | None = None
     """Split to evaluate on; a single word is the split's name. Without it, training reports no AP."""
-    classes: Annotated[tuple[str, ...] | None, NotEmpty()] = None
+    classes: Annotated[tuple[str, ...] | None, NOT_EMPTY] = None
     """Names of the classes to use; null uses all."""
     skip_empty: bool = False
     """Whether training leaves out images without objects."""
-    max_pixels: Annotated[int, Between(1024, MAX_PIXELS)] = 178_956_970
+    max_pixels: Annotated[int, between(1024, MAX_PIXELS)] = 178_956_970
     """Largest number of pixels of an image, so that a small file cannot fill the memory. Pillow."""
     short_side: Annotated[int, SIDE] = 800
     """Pixels of the short side after resizing. Paper, section 4.1."""
@@ -49,7 +72,7 @@ class DataConfig:
     """Largest number of pixels of the long side after resizing. Detectron."""
     resize: Literal["opencv", "pil", "float"] = "opencv"
     """Method of resizing: opencv's linear one, detectron2's with pil, or torchvision's with float."""
-    workers: Annotated[int, Between(0, 256)] = 2
+    workers: Annotated[int, between(0, 256)] = 2
     """Number of processes that load images; 0 loads them in the main process."""
 
     @property
@@ -67,13 +90,13 @@ class ModelConfig:
     """Whether the backbone starts from ImageNet weights. Paper, section 4.1."""
     trunk_norm: Literal["frozen_bn", "bn", "gn"] | None = None
     """Normalisation of the backbone; null is frozen_bn (Detectron) if pretrained, else bn."""
-    freeze_stages: Annotated[int | None, Between(0, 5)] = None
+    freeze_stages: Annotated[int | None, between(0, 5)] = None
     """Number of stages that are not trained, the stem first; null is 2 (Detectron: stem, C2) if pretrained, else 0."""
-    fpn_channels: Annotated[int, Between(8, 4096)] = 256
+    fpn_channels: Annotated[int, between(8, 4096)] = 256
     """Channels of each pyramid level. Paper, section 4."""
-    head_channels: Annotated[int, Between(8, 4096)] = 256
+    head_channels: Annotated[int, between(8, 4096)] = 256
     """Channels of the subnets' hidden layers. Paper, section 4."""
-    head_depth: Annotated[int, Between(0, 16)] = 4
+    head_depth: Annotated[int, between(0, 16)] = 4
     """Number of hidden layers of each subnet. Paper, section 4."""
     head_norm: Literal["none", "gn"] = "none"
     """Normalisation of the subnets; gn is torchvision's second version. Paper, section 4."""
@@ -81,11 +104,11 @@ class ModelConfig:
     """Whether the stride of a bottleneck is in its first 1x1 convolution, as in detectron2, and not in its 3x3 one."""
     p6_from: Literal["c5", "p5"] = "c5"
     """Level that P6 is computed from; p5 is torchvision's. Paper, footnote 2."""
-    prior: Annotated[float | None, Between(1e-6, 0.5)] = 0.01
+    prior: Annotated[float | None, between(1e-6, 0.5)] = 0.01
     """Score of every anchor at the start; null is 0.5, the usual initialisation. Paper, section 4.1."""
-    pixel_mean: Annotated[tuple[float, ...] | None, Count(3, "for R, G and B")] = None
+    pixel_mean: Annotated[tuple[float, ...] | None, exactly(3, "for R, G and B")] = None
     """Mean that is subtracted from the pixels, on the scale 0 to 255; null is the backbone's own."""
-    pixel_std: Annotated[tuple[float, ...] | None, POSITIVE, Count(3, "for R, G and B")] = None
+    pixel_std: Annotated[tuple[float, ...] | None, POSITIVE, exactly(3, "for R, G and B")] = None
     """Standard deviation that the pixels are divided by, on the scale 0 to 255; null is the backbone's own."""
 
 
@@ -93,15 +116,15 @@ class ModelConfig:
 class AnchorConfig:
     """The anchors, and which of them are foreground."""
 
-    sizes: Annotated[tuple[float, ...], POSITIVE, Count(5, "for P3 to P7")] = (32, 64, 128, 256, 512)
+    sizes: Annotated[tuple[float, ...], POSITIVE, exactly(5, "for P3 to P7")] = (32, 64, 128, 256, 512)
     """Side of a square anchor on each level, in pixels of the resized image. Paper, section 4."""
-    scales: Annotated[tuple[float, ...], POSITIVE, NotEmpty()] = (1, 2 ** (1 / 3), 2 ** (2 / 3))
+    scales: Annotated[tuple[float, ...], POSITIVE, NOT_EMPTY] = (1, 2 ** (1 / 3), 2 ** (2 / 3))
     """Factors of the sizes on each level. Paper, section 4."""
-    ratios: Annotated[tuple[float, ...], POSITIVE, NotEmpty()] = (0.5, 1, 2)
+    ratios: Annotated[tuple[float, ...], POSITIVE, NOT_EMPTY] = (0.5, 1, 2)
     """Height divided by width. Paper, section 4."""
-    foreground_iou: Annotated[float, Between(0, 1)] = 0.5
+    foreground_iou: Annotated[float, between(0, 1)] = 0.5
     """Lowest IoU with an object at which an anchor is foreground. Paper, section 4."""
-    background_iou: Annotated[float, Between(1e-6, 1)] = 0.4
+    background_iou: Annotated[float, between(1e-6, 1)] = 0.4
     """IoU below which an anchor is background; those between the two are ignored. Paper, section 4."""
     force_best: bool = False
     """Whether the best anchors of each object are foreground at any IoU, as in detectron2 and torchvision."""
@@ -115,21 +138,21 @@ class LossConfig:
 
     classification: Literal["focal", "ce", "balanced_ce", "focal_star", "ohem", "ohem_1_3"] = "focal"
     """Loss of the classification subnet. Paper, section 3."""
-    gamma: Annotated[float | None, Between(0, 100)] = None
+    gamma: Annotated[float | None, between(0, 100)] = None
     """Focusing parameter of focal and focal_star; focal with 0 is cross entropy. null is 2. Paper, section 5.1."""
-    alpha: Annotated[float | tuple[float, ...] | None, Between(0, 1)] = None
+    alpha: Annotated[float | tuple[float, ...] | None, between(0, 1)] = None
     """Weight of the right class, or one per class; others: 1 - alpha. null: the paper's best value (tables 1 and 3)."""
-    shift: Annotated[float | None, Between(-100, 100)] = None
+    shift: Annotated[float | None, between(-100, 100)] = None
     """Beta of focal_star. null is 1. Paper, table 3."""
-    count: Annotated[int | None, Between(1, 1_000_000)] = None
+    count: Annotated[int | None, between(1, 1_000_000)] = None
     """Number of anchors per image that ohem and ohem_1_3 train. null is 128. Paper, table 1d."""
-    nms_iou: Annotated[float | None, Between(0, 1)] = None
+    nms_iou: Annotated[float | None, between(0, 1)] = None
     """IoU above which ohem and ohem_1_3 suppress the easier of two anchors. null is 0.5. Paper, table 1d."""
     box: Literal["smooth_l1", "l1", "giou"] = "smooth_l1"
     """Loss of the box subnet. Paper, section 4."""
-    beta: Annotated[float, Between(0, 100)] = 0.11
+    beta: Annotated[float, between(0, 100)] = 0.11
     """Error at which smooth L1 changes from quadratic to linear. Detectron."""
-    box_weight: Annotated[float, Between(0, 1000)] = 1.0
+    box_weight: Annotated[float, between(0, 1000)] = 1.0
     """Factor of the box loss. Paper, section 4.1: the sum of both losses."""
     normalizer: Literal["image", "exponential"] = "image"
     """Divisor of the losses: foreground anchors per image, or detectron2's running mean of them. Paper, section 4.1."""
@@ -177,15 +200,15 @@ def loss_settings(config: LossConfig) -> dict[str, Any]:
 class AugmentConfig:
     """Random changes of the training images."""
 
-    flip: Annotated[float, Between(0, 1)] = 0.5
+    flip: Annotated[float, between(0, 1)] = 0.5
     """Probability of a horizontal flip. Paper, section 4.1; Detectron."""
-    vertical_flip: Annotated[float, Between(0, 1)] = 0.0
+    vertical_flip: Annotated[float, between(0, 1)] = 0.0
     """Probability of a vertical flip."""
-    jitter: Annotated[float, Between(0, 1)] = 0.0
+    jitter: Annotated[float, between(0, 1)] = 0.0
     """Strength of random changes of the colours."""
-    crop: Annotated[float, Between(0, 1)] = 0.0
+    crop: Annotated[float, between(0, 1)] = 0.0
     """Probability of a random crop."""
-    short_sides: Annotated[tuple[int, ...] | None, SIDE, NotEmpty()] = None
+    short_sides: Annotated[tuple[int, ...] | None, SIDE, NOT_EMPTY] = None
     """Short sides in pixels, of which each image gets a random one (multi-scale training). null is data.short_side."""
 
 
@@ -193,31 +216,31 @@ class AugmentConfig:
 class TrainConfig:
     """The optimisation, and how often it reports, evaluates and saves."""
 
-    epochs: Annotated[int, Between(1, 100_000)] = 12
+    epochs: Annotated[int, between(1, 100_000)] = 12
     """Number of passes over the training images. Detectron: 90,000 steps of 16 images of COCO."""
-    steps: Annotated[int | None, Between(1, 1_000_000_000)] = None
+    steps: Annotated[int | None, between(1, 1_000_000_000)] = None
     """Number of optimizer steps, in place of epochs."""
-    batch_size: Annotated[int, Between(1, 65_536)] = 16
+    batch_size: Annotated[int, between(1, 65_536)] = 16
     """Number of images per batch. Paper, section 4.1."""
-    accumulate: Annotated[int, Between(1, 65_536)] = 1
+    accumulate: Annotated[int, between(1, 65_536)] = 1
     """Number of batches per optimizer step."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Optimizer. Paper, section 4.1."""
-    lr: Annotated[float | None, Between(0, 100)] = None
+    lr: Annotated[float | None, between(0, 100)] = None
     """Learning rate; null is 0.01 r for sgd (paper, 4.1), 0.001 sqrt(r) for adamw; r = images per step / 16."""
-    momentum: Annotated[float, Between(0, 1)] = 0.9
+    momentum: Annotated[float, between(0, 1)] = 0.9
     """Momentum of sgd. Paper, section 4.1."""
-    weight_decay: Annotated[float | None, Between(0, 10)] = None
+    weight_decay: Annotated[float | None, between(0, 10)] = None
     """Weight decay; null is 0.0001 for sgd (paper, section 4.1), 0.05 for adamw."""
     schedule: Literal["step", "cosine"] = "step"
     """Course of the learning rate: drops at the milestones, or half a cosine. Paper, section 4.1."""
-    milestones: Annotated[tuple[float, ...], Between(0, 1)] = (2 / 3, 8 / 9)
+    milestones: Annotated[tuple[float, ...], between(0, 1)] = (2 / 3, 8 / 9)
     """Parts of the run after which the learning rate drops tenfold. Paper, section 4.1: 60k and 80k of 90k steps."""
-    warmup_steps: Annotated[int | None, Between(0, 1_000_000)] = None
+    warmup_steps: Annotated[int | None, between(0, 1_000_000)] = None
     """Steps in which the learning rate rises; null is 500 (Detectron), but at most a tenth of the run."""
-    clip_norm: Annotated[float | None, Between(1e-9, 1_000_000_000)] = None
+    clip_norm: Annotated[float | None, between(1e-9, 1_000_000_000)] = None
     """Largest norm of the gradient, which is scaled down to it; null does not clip."""
-    ema: Annotated[float | None, Between(0, 0.999999)] = None
+    ema: Annotated[float | None, between(0, 0.999999)] = None
     """Decay of a moving average of the weights, such as 0.998; evaluation and prediction then use the average."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Number format of the forward pass; bf16 and fp16 use less memory and time where the device supports them."""
@@ -226,15 +249,15 @@ class TrainConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     init: str | None = None
     """Checkpoint of this program to fine-tune from, relative to the YAML file."""
-    eval_every: Annotated[int, Between(1, 100_000)] = 1
+    eval_every: Annotated[int, between(1, 100_000)] = 1
     """Number of epochs between evaluations."""
-    patience: Annotated[int | None, Between(1, 100_000)] = None
+    patience: Annotated[int | None, between(1, 100_000)] = None
     """Number of evaluations without a better AP after which the run stops; null never stops early."""
     checkpoint_every: str = "10 min"
     """Time between checkpoints, such as 10 min, or number of steps, such as 500; each epoch ends with one, too."""
-    log_every: Annotated[int, Between(1, 1_000_000)] = 20
+    log_every: Annotated[int, between(1, 1_000_000)] = 20
     """Number of steps between reports."""
-    seed: Annotated[int, Between(0, 2**63 - 1)] = 0
+    seed: Annotated[int, between(0, 2**63 - 1)] = 0
     """Seed of all randomness."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps; auto is cuda, else mps, else cpu."""
@@ -244,15 +267,15 @@ class TrainConfig:
 class DetectConfig:
     """The detections that are made of the network's outputs."""
 
-    score_threshold: Annotated[float, Between(0, 1)] = 0.05
+    score_threshold: Annotated[float, between(0, 1)] = 0.05
     """Score that a detection must exceed. Paper, section 4.1."""
-    top_k: Annotated[int, Between(1, 1_000_000)] = 1000
+    top_k: Annotated[int, between(1, 1_000_000)] = 1000
     """Largest number of boxes per level that are decoded. Paper, section 4.1."""
-    nms_iou: Annotated[float, Between(0, 1)] = 0.5
+    nms_iou: Annotated[float, between(0, 1)] = 0.5
     """IoU above which the lower-scored of two boxes of a class is suppressed. Paper, section 4.1."""
     clip_first: bool = True
     """Whether boxes are cut to the image before the suppression, as in torchvision, or after it, as in detectron2."""
-    max_detections: Annotated[int, Between(1, 100_000)] = 100
+    max_detections: Annotated[int, between(1, 100_000)] = 100
     """Largest number of detections per image. COCO."""
 
 

@@ -28,7 +28,7 @@ def check_section(config: Any, source: str, path: str) -> None:
         value = getattr(config, item.name)
         for bound in getattr(hints[item.name], "__metadata__", ()):
             if value is not None and not bound.admits(value):
-                raise ConfigError(f"{source}: {path}.{item.name} is {shortened(value)}, expected {bound}")
+                raise ConfigError(f"{source}: {path}.{item.name} is {shortened(value)}, expected {bound.text}")
     match config:
         case AnchorConfig():
             _check_anchors(config, source, path)
