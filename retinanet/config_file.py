@@ -1,4 +1,4 @@
-"""Configs as users write them: a YAML file or a shipped example, a preset, and overrides on the command line."""
+"""Configs as users write them: a YAML file or a shipped example, a preset, and overrides."""
 
 import os
 from collections.abc import Sequence
@@ -31,9 +31,12 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), preset: str | N
         data["root"] = str(folder / data.get("root", "."))
     if isinstance(train, dict) and isinstance(train.get("init"), str):
         train["init"] = str(folder / train["init"])
-    named = values.pop("preset", None)
-    if preset is not None or named is not None:
-        values = _over_preset(values, preset or str(named), "--preset" if preset else f"{path}: preset")
+    own = values.pop("preset", None)
+    if preset or own is not None:
+        name, source = (preset, "--preset") if preset else (str(own), f"{path}: preset")
+        if name not in PRESETS:
+            raise ConfigError(f"{source}: unknown preset {name!r}; expected {', '.join(PRESETS)}")
+        values = _over(values, PRESETS[name])
     for text in overrides:
         _override(values, text)
     return _located(config_from_dict(_with_checkpoint(values), str(path)))
@@ -65,20 +68,18 @@ def _find(path: Path) -> tuple[Path, bool]:
     shipped = shipped_examples()
     if path.name in shipped and path.parent == Path():
         return shipped[path.name], True
-    hint = ", ".join(shipped)
-    raise ConfigError(f"{path}: no such file here or among the shipped examples ({hint})")
+    raise ConfigError(f"{path}: no such file here or among the shipped examples ({', '.join(shipped)})")
 
 
-def _over_preset(values: dict[str, Any], name: str, source: str) -> dict[str, Any]:
-    """The preset `name` overridden by `values`. source: origin of the name, for messages."""
-    if name not in PRESETS:
-        raise ConfigError(f"{source}: unknown preset {name!r}; expected {', '.join(PRESETS)}")
+def _over(values: dict[str, Any], defaults: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """`defaults`, section by section overridden by `values`."""
     merged = dict(values)
-    for section, preset in PRESETS[name].items():
+    for section, default in defaults.items():
         own = values.get(section, {})
-        own = _from_word(section, own) if isinstance(own, str) else own
+        if section == "data" and isinstance(own, str):
+            own = _from_word(section, own)
         if isinstance(own, dict):  # anything else is rejected later
-            merged[section] = preset | own
+            merged[section] = default | own
     return merged
 
 
@@ -90,12 +91,7 @@ def _with_checkpoint(values: dict[str, Any]) -> dict[str, Any]:
     from retinanet.checkpoints.checkpoint import read_checked_metadata  # here, since it loads torch
 
     origin = config_to_dict(read_checked_metadata(train["init"]).config)
-    merged = dict(values)
-    for section in ("model", "anchors"):
-        own = values.get(section, {})
-        if isinstance(own, dict):
-            merged[section] = origin[section] | own
-    return merged
+    return _over(values, {section: origin[section] for section in ("model", "anchors")})
 
 
 def _override(values: dict[str, Any], assignment: str) -> None:
