@@ -1,6 +1,5 @@
 """The device on which a model runs: its choice, its name and its memory."""
 
-import os
 import platform
 import sys
 from typing import TYPE_CHECKING
@@ -36,12 +35,6 @@ def highest_precision_dtype(device: "torch.device") -> "torch.dtype":
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def check_precision(precision: str, device: "torch.device") -> None:
-    """Raises: ConfigError if `device` does not support the number format `precision`."""
-    if precision == "fp16" and device.type == "cpu":
-        raise ConfigError("train.precision is fp16, which a CPU does not support; expected fp32 or bf16")
-
-
 def describe_device(device: "torch.device") -> str:
     """The name of `device`; of a CPU its kind and the number of torch's threads."""
     import torch
@@ -49,21 +42,6 @@ def describe_device(device: "torch.device") -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads, {platform.machine()}"
-
-
-def describe_cpu() -> str:
-    """The CPU, on which exported models run, without torch."""
-    return f"cpu, {os.cpu_count()} cores, {platform.machine()}"
-
-
-def synchronize(device: "torch.device") -> None:
-    """Wait until `device` has done all of its work."""
-    import torch
-
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def peak_memory(device: "torch.device") -> int:

@@ -2,6 +2,8 @@
 
 import functools
 import importlib
+import os
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,11 +12,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from retinanet import devices
 from retinanet.checkpoints.metadata import Metadata, from_record
 from retinanet.config.schema import DetectConfig
 from retinanet.data.transforms import Resizing
 from retinanet.detections import ABOVE_ALL_SCORES, Detections
+from retinanet.devices import process_memory
 from retinanet.errors import CheckpointError, ConfigError
 from retinanet.io.size_limits import check_size
 from retinanet.messages import one_line
@@ -133,11 +135,11 @@ class ExportedModel:
 
     def peak_memory(self) -> int:
         """Peak memory of this process in bytes."""
-        return devices.process_memory()
+        return process_memory()
 
     def describe_machine(self) -> str:
         """Description of the CPU."""
-        return devices.describe_cpu()
+        return f"cpu, {os.cpu_count()} cores, {platform.machine()}"
 
 
 class OnnxModel(ExportedModel):

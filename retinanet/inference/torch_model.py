@@ -121,7 +121,10 @@ class TorchModel:
 
     def synchronize(self) -> None:
         """Wait until the device has finished its work."""
-        devices.synchronize(self.device)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
 
     def peak_memory(self) -> int:
         """Peak memory in bytes, of the GPU or else of this process."""

@@ -10,7 +10,7 @@ from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
 from retinanet.data.sampler import AspectRatioBatchSampler
 from retinanet.dataset_analysis.check import errors_without_images
-from retinanet.devices import check_precision, pick_device
+from retinanet.devices import pick_device
 from retinanet.errors import CheckpointError, ConfigError, DataError
 from retinanet.losses.criterion import make_criterion
 from retinanet.model.retinanet import RetinaNet, make_model
@@ -28,7 +28,8 @@ def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
     """
     t = config.train
     device = pick_device(t.device)
-    check_precision(t.precision, device)
+    if t.precision == "fp16" and device.type == "cpu":
+        raise ConfigError("train.precision is fp16, which a CPU does not support; expected fp32 or bf16")
     (check_started if resume else check_new)(output)
     notes: list[str] = []
     dataset, val = open_train_and_val(config, notes)
