@@ -23,12 +23,9 @@ def rgb(colour: str) -> tuple[int, int, int]:
 
 def new_figure(width: float, height: float) -> "Figure":
     """An empty figure of this size in inches, which needs no screen."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def save_figure(figure: "Figure", output: Path, dpi: int = 150) -> None:
