@@ -1,4 +1,4 @@
-"""Downloads of weights: only over https, into torch's cache, with the hash in their name compared."""
+"""Downloads of weights: only over https, into torch's cache, and only with the hash that is in their name."""
 
 import hashlib
 import os

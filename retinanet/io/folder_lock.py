@@ -36,7 +36,7 @@ class FolderLock:
                 holder = self.file.read(MAX_HOLDER_CHARACTERS).strip() or "another process"
                 self.file.close()
                 raise CheckpointError(
-                    f"{folder}: is in use by {holder}; wait until it ends, or name another folder with -o"
+                    f"{folder}: is in use by {holder}; wait until it ends, or choose another folder with -o"
                 ) from None
             except OSError:  # a file system without locks
                 pass

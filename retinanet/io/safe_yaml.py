@@ -32,11 +32,11 @@ class _Bounded:
                 raise ValueError("an alias is inside the value that it stands for")
             self.size += self.sizes[node]
         else:
-            if scalar := isinstance(node, yaml.ScalarNode):
-                node.value.encode()  # fails for half of a surrogate pair, such as "\ud800"
-            if scalar and node.tag in NUMBER_TAGS and len(node.value) > MAX_DIGITS:
-                raise ValueError(f"a number has {len(node.value):,} digits, expected at most {MAX_DIGITS:,}")
-            self.size += 1 + (len(node.value) // LETTERS_PER_VALUE if scalar else 0)
+            text = node.value if isinstance(node, yaml.ScalarNode) else ""
+            text.encode()  # fails for half of a surrogate pair, such as "\ud800"
+            if node.tag in NUMBER_TAGS and len(text) > MAX_DIGITS:
+                raise ValueError(f"a number has {len(text):,} digits, expected at most {MAX_DIGITS:,}")
+            self.size += 1 + len(text) // LETTERS_PER_VALUE
             self.sizes[node] = self.size - before
         if self.size > MAX_VALUES:
             raise ValueError(f"it has more than {MAX_VALUES:,} values, with aliases expanded")
@@ -71,5 +71,5 @@ def read_mapping(
     except ValueError as reason:
         raise error(f"{file}: is not readable YAML: {reason}") from None
     if not isinstance(values, dict):
-        raise error(f"{file}: holds {kind_of(values)}, expected a mapping with {expected}")
+        raise error(f"{file}: contains {kind_of(values)}, expected a mapping with {expected}")
     return values

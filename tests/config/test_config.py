@@ -189,8 +189,8 @@ train: {lr: 1e-4, epochs: "3", augment: {flip: 0, short_sides: [640, 800]}, mile
         ("model: {pixel_std: [1, 0, 1]}", "model.pixel_std is [1.0, 0.0, 1.0], expected 1e-06 to 1,000,000"),
         ("train: [1]", "train is a list, expected a mapping"),
         ("train: 5", "train is a number, expected a mapping"),
-        ("- data", "holds a list, expected a mapping with data, model, train, ..."),
-        ("just text", "holds text, expected a mapping with data, model, train, ..."),
+        ("- data", "contains a list, expected a mapping with data, model, train, ..."),
+        ("just text", "contains text, expected a mapping with data, model, train, ..."),
     ],
 )
 def test_refusals(write, text, message):
@@ -204,7 +204,7 @@ def test_invalid_yaml_is_refused(write, text):
 
 def test_an_empty_file_is_refused(write):
     message = refusal(write("# nothing\n"))
-    assert "holds nothing" in message and message.endswith("expected a mapping with data, model, train, ...")
+    assert "contains nothing" in message and message.endswith("expected a mapping with data, model, train, ...")
 
 
 def test_a_binary_file_is_refused(tmp_path):

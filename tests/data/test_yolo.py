@@ -129,7 +129,7 @@ def test_bad_boxes_are_skipped_with_a_note(tmp_path):
             "val: images/val\nnames: {1: a, 2: b}",
             "{root}/data.yaml: names has the keys ['1', '2']; expected 0, 1, 2, ...",
         ),
-        ("- a", "{root}/data.yaml: holds a list, expected a mapping with train, val and names"),
+        ("- a", "{root}/data.yaml: contains a list, expected a mapping with train, val and names"),
         ("val: empty\nnames: [a]", "{root}: the split val has no images"),
     ],
 )

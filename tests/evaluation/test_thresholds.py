@@ -276,7 +276,7 @@ def test_a_file_by_hand(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("- 3", "holds a list, expected a mapping with a list `classes`"),
+        ("- 3", "contains a list, expected a mapping with a list `classes`"),
         ("classes: {cat: 0.3}", "classes is not a list of mappings; expected label and threshold for each class"),
         ("classes: [0.3]", "classes is not a list of mappings; expected label and threshold for each class"),
         ("images: 3", "classes is not a list of mappings; expected label and threshold for each class"),

@@ -39,8 +39,8 @@ def bad(what: str, content: str | bytes, words: str) -> Case:
 
 
 CONFIGS = [
-    bad("empty", "", "bad.yaml: holds nothing, expected a mapping with data, model, train, ..."),
-    bad("a list", "- data", "bad.yaml: holds a list"),
+    bad("empty", "", "bad.yaml: contains nothing, expected a mapping with data, model, train, ..."),
+    bad("a list", "- data", "bad.yaml: contains a list"),
     bad("alias bomb", LAUGHS, "100,000 values, with aliases"),
     bad("merge bomb", MERGES, "100,000 values, with aliases"),
     bad("alias bomb in a key", LAUGHS + "loss: {classification: *i}", "100,000 values, with aliases"),
@@ -183,7 +183,7 @@ YOLO_FILES = [
     Case("YOLO: alias bomb", text(YAML, LAUGHS), YOLO, "data.yaml: is not readable YAML: it has more than"),
     Case("YOLO: alias of itself", text(YAML, "names: &a [*a]"), YOLO, "an alias is inside the value"),
     Case("YOLO: deep", text(YAML, "[" * 100_000), YOLO, "it is nested too deeply"),
-    Case("YOLO: a list", text(YAML, "- a"), YOLO, "data.yaml: holds a list, expected a mapping with train, val and"),
+    Case("YOLO: a list", text(YAML, "- a"), YOLO, "data.yaml: contains a list, expected a mapping with train, val and"),
     Case("YOLO: too large", sparse(YAML, 2_000_000), YOLO, "expected at most 1,000,000"),
     Case(
         "YOLO: names are lists", text(YAML, "train: images/train\nnames: [[a]]"), YOLO, "names holds lists or mappings"

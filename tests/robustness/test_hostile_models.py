@@ -286,7 +286,7 @@ CUT = f"{PREDICT} --thresholds thresholds.yaml"
 THRESHOLDS = [
     Case(f"thresholds: {what}", text("thresholds.yaml", content), CUT, words)
     for what, content, words in (
-        ("empty", "", "holds nothing, expected a mapping with a list `classes`"),
+        ("empty", "", "contains nothing, expected a mapping with a list `classes`"),
         ("alias bomb", "a: &a [1]\n" + f"b: &b [{'*a, ' * 900}]\nc: &c [{'*b, ' * 900}]", "more than 100,000 values"),
         ("alias of itself", "classes: &a [*a]", "an alias is inside the value that it stands for"),
         ("huge", f"classes: [{{label: red circle, threshold: 0x{'f' * 5000}}}]", "a number has 5,002 digits"),
