@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,16 @@ def lock_folder(path: Path, resume: bool) -> FolderLock:
 
     Raises: CheckpointError if another process writes to it; TrainingError if it cannot be written.
     """
+    lock = None
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(path)
         for half_written in left_behind(path):
             half_written.unlink()
     except OSError as error:
+        if lock is not None:
+            with suppress(OSError):  # nothing can be removed from the folder
+                lock.release()
         raise TrainingError(f"{path}: cannot be written: {error.strerror}") from None
     if not resume and any(found.name != LOCK_NAME for found in path.iterdir()):
         lock.release()
