@@ -33,10 +33,8 @@ class Backbone(nn.Module):
     """A classifier without its head; images -> [C3, C4, C5].
 
     stages: stride -> name of its last module: the stem at 2, C2 at 4, ... C5 at 32. channels: of C3, C4, C5.
-    strides: pixels per cell of C3, C4, C5, always 8, 16, 32. mean, std: of its training pixels, RGB in 0..255.
+    mean, std: of its training pixels, RGB in 0..255.
     """
-
-    strides = (8, 16, 32)
 
     def __init__(
         self,
@@ -63,10 +61,8 @@ class Backbone(nn.Module):
     def freeze(self, stages: int) -> None:
         """Freeze the first `stages` stages, counted from the stem: all layers of stride up to 2^stages."""
         parameters = list(self.body.named_parameters())  # in the order of the forward pass
-        reached = [self.stages[stride] for stride in sorted(self.stages) if stride <= 2**stages] if stages else []
-        within = [
-            i for i, (name, _) in enumerate(parameters) if name.startswith(tuple(f"{stage}." for stage in reached))
-        ]
+        reached = tuple(f"{name}." for stride, name in self.stages.items() if stages and stride <= 2**stages)
+        within = [i for i, (name, _) in enumerate(parameters) if name.startswith(reached)]
         for _, parameter in parameters[: max(within, default=-1) + 1]:
             parameter.requires_grad_(False)
 
@@ -128,8 +124,8 @@ def make_backbone(
     elif name.startswith("timm:"):
         backbone = _timm(name.removeprefix("timm:"), pretrained)
     else:
-        expected = f"expected {', '.join(TORCHVISION)}, efficientnet_lite0 or timm:NAME"
-        hint = did_you_mean(name, [*TORCHVISION, "efficientnet_lite0"]) or expected
+        names = [*TORCHVISION, "efficientnet_lite0"]
+        hint = did_you_mean(name, names) or f"expected {', '.join(names)} or timm:NAME"
         raise ConfigError(f"model.backbone: unknown backbone {name!r}; {hint}")
     if stride_in_1x1:
         _move_stride(backbone.body, name)
@@ -192,7 +188,9 @@ def _timm(name: str, pretrained: bool) -> Backbone:
         raise ConfigError(
             f"model.backbone: timm:{name} gives no feature maps of strides 8, 16 and 32 at any image size"
         ) from None
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # no warning for each retry
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)  # no warning for each retry
     try:
         body = timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=levels)
     except Exception as error:  # the hub's client and timm raise unrelated types
@@ -200,6 +198,8 @@ def _timm(name: str, pretrained: bool) -> Backbone:
             f"model.backbone: the ImageNet weights of timm:{name} cannot be loaded ({one_line(error)}); run once with "
             "network access, or train from scratch with model.pretrained=false"
         ) from None
+    finally:
+        hub.setLevel(level)
     names = {name for name, _ in body.named_modules()}
     # a ResNet's stem ends with an activation, which has no weights to freeze
     modules = {feature["reduction"]: feature["module"].replace("act1", "bn1") for feature in features}

@@ -1,5 +1,6 @@
 """The network: its size, its shapes, what learns and what is frozen, and where its first weights come from."""
 
+import logging
 from urllib.error import URLError
 
 import pytest
@@ -251,6 +252,14 @@ def test_a_trunk_that_does_not_exist_or_fit_is_refused(name, message):
         pytest.importorskip("timm")
     with pytest.raises(ConfigError, match=message):
         make_backbone(name, False, "bn", 0)
+
+
+def test_the_hub_warns_as_before_once_a_trunk_is_made(monkeypatch):
+    pytest.importorskip("timm")
+    hub = logging.getLogger("huggingface_hub")
+    monkeypatch.setattr(hub, "level", logging.INFO)
+    make_backbone("timm:resnet18", False, "bn", 0)
+    assert hub.level == logging.INFO
 
 
 FILE = "resnet18-f37072fd.pth"
