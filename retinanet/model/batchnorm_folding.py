@@ -1,6 +1,7 @@
 """Frozen batch normalisation folded into the preceding convolution, which saves a pass over the feature maps."""
 
 from itertools import pairwise
+from types import MethodType
 from typing import TypeVar
 
 import torch
@@ -30,15 +31,10 @@ class _FoldedForward:
         return weight * scale.to(weight.dtype)[:, None, None, None], bias.to(weight.dtype)
 
 
-class _ActivationOnly:
-    """Replaces the `forward` of a folded normalisation."""
-
-    def __init__(self, norm: nn.BatchNorm2d):
-        self.norm = norm
-
-    def __call__(self, x: Tensor) -> Tensor:
-        act = getattr(self.norm, "act", None)  # timm's normalisations contain the activation
-        return x if act is None else act(x)
+def _activation_only(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """`forward` of a folded normalisation."""
+    act = getattr(norm, "act", None)  # timm's normalisations contain the activation
+    return x if act is None else act(x)
 
 
 def fold_at_each_pass(body: nn.Module) -> None:
@@ -52,7 +48,8 @@ def fold_at_each_pass(body: nn.Module) -> None:
             if type(conv) is not nn.Conv2d or conv.bias is not None or "forward" in vars(conv):
                 continue
             if isinstance(norm, nn.BatchNorm2d):
-                vars(conv)["forward"], vars(norm)["forward"] = _FoldedForward(conv, norm), _ActivationOnly(norm)
+                vars(conv)["forward"] = _FoldedForward(conv, norm)
+                vars(norm)["forward"] = MethodType(_activation_only, norm)
 
 
 @torch.no_grad()
