@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from retinanet.data.formats.build import build_dataset
 from retinanet.data.formats.coco import read_coco
 from retinanet.data.formats.recognise import open_split
 from retinanet.errors import DataError
@@ -32,7 +33,7 @@ def read(tmp_path):
     def read(document, classes=None):
         text = document if isinstance(document, str) else json.dumps(document)
         (tmp_path / "val.json").write_text(text, "utf-8")
-        return read_coco(tmp_path / "images", tmp_path / "val.json", classes)
+        return build_dataset(read_coco(tmp_path / "images", tmp_path / "val.json"), classes)
 
     return read
 
@@ -203,7 +204,7 @@ def test_missing_data(tmp_path, missing, kind):
     (tmp_path / "val.json").write_text(json.dumps(DOCUMENT))
     (tmp_path / missing).rename(tmp_path / "elsewhere")
     with pytest.raises(DataError) as raised:
-        read_coco(tmp_path / "images", tmp_path / "val.json", None)
+        read_coco(tmp_path / "images", tmp_path / "val.json")
     path = tmp_path / missing
     assert str(raised.value) == f"{path}: no such {kind}; data.root (--set data.root=DIR) must be the data set's folder"
 

@@ -10,13 +10,14 @@ N_IMAGES, N_BOXES = 118_287, 860_001  # COCO train2017
 PROGRAM = """
 import json, resource, sys
 from pathlib import Path
+from retinanet.data.formats.build import build_dataset
 from retinanet.data.formats.coco import read_coco
 
 def resident_mb():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
 
 before = resident_mb()
-dataset = read_coco(Path(sys.argv[1]).parent, Path(sys.argv[1]))
+dataset = build_dataset(read_coco(Path(sys.argv[1]).parent, Path(sys.argv[1])), None)
 growth = resident_mb() - before
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 print(json.dumps([len(dataset), len(dataset.boxes), growth, peak]))

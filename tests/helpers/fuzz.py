@@ -34,6 +34,7 @@ from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.parsing import config_from_dict, config_to_dict
 from retinanet.config.schema import Config
 from retinanet.config_file import load_config
+from retinanet.data.formats.build import build_dataset
 from retinanet.data.formats.coco import read_coco
 from retinanet.data.formats.recognise import open_split
 from retinanet.data.images import format_and_frames, image_size, read_image
@@ -201,7 +202,7 @@ def read_annotations(given: Any) -> None:
             file(f"images/{name}", pictures()[1])
     content = given if isinstance(given, bytes) else json.dumps(given).encode()
     with suppress(RetinaNetError):
-        split = Split("train", read_coco(FOLDER / "images", file("a.json", content)))
+        split = Split("train", build_dataset(read_coco(FOLDER / "images", file("a.json", content)), None))
         assert list(in_annotations(split)) is not None and list(in_classes(split, split.data)) is not None
         for index in range(len(split.data)):
             with suppress(RetinaNetError):

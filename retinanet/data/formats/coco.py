@@ -3,14 +3,13 @@
 import json
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from retinanet.data.dataset import Dataset
-from retinanet.data.formats.build import RawColumns, build_dataset, check_relative, header_sizes
+from retinanet.data.formats.build import RawColumns, check_relative, header_sizes
 from retinanet.errors import DataError
 from retinanet.io.size_limits import read_bytes
 from retinanet.messages import one_line
@@ -22,10 +21,10 @@ MAX_BYTES = 2**33  # of an annotation file; Objects365: 5 GB
 POLYGONS = re.compile(rb'"segmentation"\s*:\s*\[[^"{}]*\]')
 
 
-def read_coco(images: Path, annotations: Path, classes: Sequence[str] | None = None) -> Dataset:
+def read_coco(images: Path, annotations: Path) -> RawColumns:
     """The images of folder `images` with the boxes of a COCO JSON file; labels follow ascending category ids.
 
-    classes: the names to keep, in their new order; None: all. Raises: DataError if a path is missing or a file invalid.
+    Raises: DataError if a path is missing or a file invalid.
     """
     for path, kind in ((annotations, "annotation file"), (images, "image folder")):
         if not path.exists():
@@ -53,7 +52,7 @@ def read_coco(images: Path, annotations: Path, classes: Sequence[str] | None = N
         where, "annotations", objects, "area", lambda area: area is None or _is_number(area), "a number", None
     )
     crowd = _column(where, "annotations", objects, "iscrowd", lambda crowd: crowd in (0, 1), "0 or 1", 0)
-    raw = RawColumns(
+    return RawColumns(
         source=where,
         names=[names[index] for index in ascending],
         category_ids=category_ids[ascending].tolist(),
@@ -69,7 +68,6 @@ def read_coco(images: Path, annotations: Path, classes: Sequence[str] | None = N
         crowd=np.array(crowd, bool),
         annotation_ids=annotation_ids,
     )
-    return build_dataset(raw, classes)
 
 
 def _tables(annotations: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:

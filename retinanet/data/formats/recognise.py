@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from retinanet.data.dataset import Dataset
-from retinanet.data.formats.build import without_empty
+from retinanet.data.formats.build import RawColumns, build_dataset, without_empty
 from retinanet.data.formats.coco import read_coco
 from retinanet.data.formats.voc import read_voc
-from retinanet.data.formats.yolo import read_lines, read_names, read_yolo, split_sources
+from retinanet.data.formats.yolo import read_lines, read_yolo, split_sources
 from retinanet.errors import DataError
 
 
@@ -32,11 +32,12 @@ def open_split(
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; data.root (--set data.root=DIR) must be the data set's folder")
     if images is not None and annotations is not None:
-        dataset = _open_paths(root, name, root / images, root / annotations, classes)
+        raw = _read_paths(root, name, root / images, root / annotations)
     elif name is not None and images is None and annotations is None:
-        dataset = _open_named(root, name, classes)
+        raw = _read_named(root, name)
     else:
         raise DataError(f"{root}: a split needs images and annotations, or only a name")
+    dataset = build_dataset(raw, classes)
     if skip_empty:
         dataset = without_empty(dataset)
     if not len(dataset):
@@ -44,42 +45,40 @@ def open_split(
     return dataset
 
 
-def _open_paths(
-    root: Path, name: str | None, images: Path, annotations: Path, classes: Sequence[str] | None
-) -> Dataset:
+def _read_paths(root: Path, name: str | None, images: Path, annotations: Path) -> RawColumns:
     if annotations.suffix.lower() == ".json":
-        return read_coco(images, annotations, classes)
+        return read_coco(images, annotations)
     for folder in (images, annotations):
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder; data.root (--set data.root=DIR) must be the data set's folder")
     if any(annotations.glob("*.xml")):
         split = root / "ImageSets" / "Main" / f"{name}.txt"
         stems = list(filter(None, read_lines(split))) if split.is_file() else None
-        return read_voc(images, annotations, stems, classes)
+        return read_voc(images, annotations, stems)
     if any(annotations.rglob("*.txt")):
-        return read_yolo([images], annotations, read_names(root, annotations), classes)
+        return read_yolo(root, [images], annotations)
     raise DataError(f"{annotations}: no annotations found; expected a .json file, or a folder of .xml or .txt files")
 
 
-def _open_named(root: Path, name: str, classes: Sequence[str] | None) -> Dataset:
+def _read_named(root: Path, name: str) -> RawColumns:
     coco = root / "annotations" / f"instances_{name}.json"
     if coco.is_file():
         images = root / "images" / name
-        return read_coco(images if images.is_dir() else root / name, coco, classes)
+        return read_coco(images if images.is_dir() else root / name, coco)
     roboflow = root / name / "_annotations.coco.json"
     if roboflow.is_file():
-        return read_coco(roboflow.parent, roboflow, classes)
+        return read_coco(roboflow.parent, roboflow)
     voc = root / "ImageSets" / "Main" / f"{name}.txt"
     if voc.is_file():
-        return _open_paths(root, name, root / "JPEGImages", root / "Annotations", classes)
+        return _read_paths(root, name, root / "JPEGImages", root / "Annotations")
     if sources := split_sources(root, name):
-        return read_yolo(sources, None, read_names(root), classes)
+        return read_yolo(root, sources)
     for images, labels in (
         (root / "images" / name, root / "labels" / name),
         (root / name / "images", root / name / "labels"),
     ):
         if images.is_dir() and labels.is_dir():
-            return read_yolo([images], labels, read_names(root, labels), classes)
+            return read_yolo(root, [images], labels)
     raise DataError(
         f'{root}: no split "{name}"; looked for annotations/instances_{name}.json, {name}/_annotations.coco.json, '
         f"ImageSets/Main/{name}.txt, {name} in data.yaml, images/{name} with labels/{name}, "

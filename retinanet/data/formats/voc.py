@@ -8,8 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from retinanet.data.dataset import Dataset
-from retinanet.data.formats.build import RawColumns, build_dataset, check_relative, header_sizes
+from retinanet.data.formats.build import RawColumns, check_relative, header_sizes
 from retinanet.data.images import SUFFIXES
 from retinanet.errors import DataError
 from retinanet.io.size_limits import read_bytes
@@ -18,18 +17,14 @@ from retinanet.messages import one_line
 MAX_BYTES = 2**23  # of one image's XML file: about 20,000 objects
 
 
-def read_voc(
-    images: Path, annotations: Path, stems: Sequence[str] | None = None, classes: Sequence[str] | None = None
-) -> Dataset:
+def read_voc(images: Path, annotations: Path, stems: Sequence[str] | None = None) -> RawColumns:
     """The images of a VOC split with their boxes; `difficult` objects are crowd.
 
     Labels follow the sorted class names of all files, so that all splits have the same labels. VOC's pixels are 1-based
     and inclusive (VOC2012 development kit), so 1 is subtracted only from xmin and ymin; a box with xmax = xmin is
     skipped as a mistake.
 
-    Args:
-        annotations: folder of XML files. stems: their names without suffix in this split; None: all files.
-        classes: the names to keep, in their new order; None: all.
+    annotations: folder of XML files. stems: their names without suffix in this split; None: all files.
     Raises: DataError if an XML file of the split, or its image, is missing or invalid.
     """
     pages = {path.stem: _read_page(path) for path in sorted(annotations.glob("*.xml"))}
@@ -49,7 +44,7 @@ def read_voc(
     label_of = {name: label for label, name in enumerate(names)}
     with np.errstate(over="ignore", invalid="ignore"):  # boxes that are not finite are skipped later
         boxes = np.concatenate([low - 1, high - low + (high > low)], axis=1)
-    raw = RawColumns(
+    return RawColumns(
         source=annotations.name,
         names=names,
         category_ids=range(1, len(names) + 1),
@@ -65,7 +60,6 @@ def read_voc(
         crowd=np.array([entry.difficult for entry in objects], bool),
         annotation_ids=np.arange(1, len(objects) + 1),
     )
-    return build_dataset(raw, classes)
 
 
 class _Object(NamedTuple):

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from retinanet.data.dataset import Dataset
-from retinanet.data.formats.build import RawColumns, build_dataset, header_sizes
+from retinanet.data.formats.build import RawColumns, header_sizes
 from retinanet.data.images import SUFFIXES
 from retinanet.errors import DataError
 from retinanet.io.safe_yaml import read_mapping
@@ -18,21 +17,20 @@ from retinanet.messages import one_line
 MAX_BYTES = 2**28  # of a text file: a list of 2 million images
 
 
-def read_yolo(
-    sources: Sequence[Path], labels: Path | None, names: Sequence[str], classes: Sequence[str] | None = None
-) -> Dataset:
+def read_yolo(root: Path, sources: Sequence[Path], labels: Path | None = None) -> RawColumns:
     """Images with the boxes of their text files: lines `class cx cy w h`, as fractions of the image, EXIF applied.
 
     A polygon, `class x1 y1 x2 y2 x3 y3 ...`, becomes its bounding box. An image without a text file has no objects. The
     category ids are YOLO's class indices.
 
     Args:
+        root: folder with the class names, in data.yaml, classes.txt or obj.names; else they are in `labels`.
         sources: folders of images, or text files that list images.
         labels: folder of text files, with the subfolders of the only folder in `sources`; None: replace the last
             `images` in each image's path by `labels`.
-        names: of all classes. classes: the names to keep, in their new order; None: all.
-    Raises: DataError for an invalid line, a class index beyond `names`, or an unreadable image header.
+    Raises: DataError without class names, for an invalid line, an unknown class index or an unreadable image header.
     """
+    names = _read_names(root, labels)
     images = [image for source in sources for image in _images_of(source)]
     folder = Path(os.path.commonpath([image.parent for image in images])) if images else Path()
     image_index, indices, fractions = [], [], []
@@ -48,7 +46,7 @@ def read_yolo(
     height, width = sizes[np.array(image_index, np.int64)].T
     with np.errstate(over="ignore", invalid="ignore"):  # boxes that are not finite are skipped later
         boxes = np.stack([x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height], axis=1)
-    raw = RawColumns(
+    return RawColumns(
         source=labels.name if labels else sources[0].name,
         names=names,
         category_ids=range(len(names)),
@@ -64,11 +62,9 @@ def read_yolo(
         crowd=np.zeros(len(image_index), bool),
         annotation_ids=np.arange(1, len(image_index) + 1),
     )
-    return build_dataset(raw, classes)
 
 
-def read_names(root: Path, labels: Path | None = None) -> list[str]:
-    """Class names of data.yaml, classes.txt or obj.names in `root`, else in `labels`. Raises: DataError."""
+def _read_names(root: Path, labels: Path | None) -> list[str]:
     folders = [root] if labels in (None, root) else [root, labels]
     for folder in folders:
         names = read_data_yaml(folder).get("names")
