@@ -18,7 +18,7 @@ from helpers.scoring_cases import large_case  # what the tests compare, too
 
 from retinanet.benchmark.random_detector import save_random_detector
 from retinanet.checkpoints.pretrained import open_model
-from retinanet.config.schema import DataConfig, DetectConfig
+from retinanet.config.schema import DataConfig, DetectConfig, SplitConfig
 from retinanet.data.formats.recognise import open_split
 from retinanet.data.transforms import Resizing
 from retinanet.evaluation import evaluate as evaluation
@@ -77,7 +77,7 @@ def scoring() -> None:
 def stages(root: Path) -> None:
     """ResNet-50 of 80 classes with random weights, under which 3,000 scores of an image exceed the threshold."""
     [annotations] = root.rglob("*.json")
-    dataset = open_split(root, images="train2017", annotations=str(annotations.relative_to(root)))
+    dataset = open_split(root, SplitConfig(images="train2017", annotations=str(annotations.relative_to(root))))
     dataset = dataset.take(np.arange(IMAGES))
     with tempfile.TemporaryDirectory() as folder:
         save_random_detector(Path(folder) / "r50.safetensors", 50, dataset.image(0), DataConfig())

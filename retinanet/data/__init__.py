@@ -4,12 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from retinanet.config.schema import DataConfig, SplitConfig
-from retinanet.data.dataset import Dataset, Sample
+from retinanet.data.dataset import Dataset
 from retinanet.data.formats.recognise import open_split
 from retinanet.data.shapes import open_shapes
 from retinanet.errors import ConfigError, DataError
-
-__all__ = ["Dataset", "Sample", "open_dataset"]
 
 
 def open_dataset(data: DataConfig, split: str) -> Dataset:
@@ -24,14 +22,7 @@ def open_dataset(data: DataConfig, split: str) -> Dataset:
     if part is None:
         raise ConfigError(f"data.{split} is not set; expected a split's name, or images and annotations")
     try:
-        dataset = open_split(
-            Path(data.root),
-            name=part.name,
-            images=part.images,
-            annotations=part.annotations,
-            classes=data.classes,
-            skip_empty=data.skip_empty and split == "train",
-        )
+        dataset = open_split(Path(data.root), part, data.classes, data.skip_empty and split == "train")
         return replace(dataset, max_pixels=data.max_pixels)
     except OSError as error:  # such as a missing permission or an overlong name
         raise DataError(f"{error.filename or data.root}: cannot be read: {error.strerror or error}") from None

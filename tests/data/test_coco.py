@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from retinanet.config.schema import SplitConfig
 from retinanet.data.formats.build import build_dataset
 from retinanet.data.formats.coco import read_coco
 from retinanet.data.formats.recognise import open_split
@@ -231,7 +232,7 @@ def test_polygons_are_cut_exactly(read):
 
 
 def test_coco128(shared_data):
-    dataset = open_split(shared_data / "coco128", name="train2017")
+    dataset = open_split(shared_data / "coco128", SplitConfig("train2017"))
     assert len(dataset) == 128
     assert len(dataset.boxes) == 939
     assert dataset.crowd.sum() == 10
@@ -240,14 +241,13 @@ def test_coco128(shared_data):
     assert (dataset.classes[0], dataset.classes[-1]) == ("person", "toothbrush")
     assert dataset.notes == []
     assert dataset[0].image.shape == (480, 640, 3)
-    assert len(open_split(shared_data / "coco128", name="train2017", skip_empty=True)) == 126
+    assert len(open_split(shared_data / "coco128", SplitConfig("train2017"), skip_empty=True)) == 126
 
 
 def test_split_given_by_its_paths(shared_data):
     dataset = open_split(
         shared_data / "coco128",
-        images="train2017",
-        annotations="annotations/instances_train2017.json",
+        SplitConfig(images="train2017", annotations="annotations/instances_train2017.json"),
         classes=["dog", "person"],
         skip_empty=True,
     )
@@ -261,7 +261,7 @@ def test_split_given_by_its_paths(shared_data):
 def test_roboflow_layout(tmp_path):
     (tmp_path / "valid").mkdir()
     (tmp_path / "valid" / "_annotations.coco.json").write_text(json.dumps(DOCUMENT))
-    dataset = open_split(tmp_path, name="valid")
+    dataset = open_split(tmp_path, SplitConfig("valid"))
     assert (dataset.folder, len(dataset)) == (tmp_path / "valid", 3)
 
 
@@ -289,12 +289,12 @@ def test_roboflow_layout(tmp_path):
 )
 def test_nothing_recognised(tmp_path, arguments, message):
     with pytest.raises(DataError) as raised:
-        open_split(tmp_path, **arguments)
+        open_split(tmp_path, SplitConfig(**arguments))
     assert str(raised.value) == message.format(root=tmp_path)
 
 
 def test_root_is_missing(tmp_path):
     root = tmp_path / "coco"
     with pytest.raises(DataError) as raised:
-        open_split(root, name="val")
+        open_split(root, SplitConfig("val"))
     assert str(raised.value) == f"{root}: no such folder; data.root (--set data.root=DIR) must be the data set's folder"

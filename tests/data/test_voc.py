@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from retinanet.config.schema import SplitConfig
 from retinanet.data.formats.recognise import open_split
 from retinanet.data.formats.voc import read_voc
 from retinanet.errors import DataError
@@ -44,7 +47,7 @@ def test_columns(voc):
         c=page(entry("dog", (2.5, 1, 4, 2)), filename="b.png"),
         other=page(entry("ant", (1, 1, 2, 2))),
     )
-    dataset = open_split(root, name="train")
+    dataset = open_split(root, SplitConfig("train"))
     assert dataset.classes == ("ant", "cat", "dog")
     assert dataset.category_ids == (1, 2, 3)
     assert [dataset.files[i] for i in range(3)] == ["b.png", "a.png", "b.png"]
@@ -61,16 +64,16 @@ def test_columns(voc):
 
 def test_every_page_counts_without_a_split(voc):
     root = voc(a=page(), other=page())
-    arguments = {"images": "JPEGImages", "annotations": "Annotations"}
-    assert len(open_split(root, **arguments)) == 2
-    assert len(open_split(root, name="train", **arguments)) == 1
+    paths = SplitConfig(images="JPEGImages", annotations="Annotations")
+    assert len(open_split(root, paths)) == 2
+    assert len(open_split(root, replace(paths, name="train"))) == 1
     with pytest.raises(DataError) as raised:
-        open_split(root, skip_empty=True, **arguments)
+        open_split(root, paths, skip_empty=True)
     assert str(raised.value) == f"{root}: the split Annotations has no images with objects"
 
 
 def test_a_box_from_a_pixel_to_itself_is_skipped(voc):
-    dataset = open_split(voc(a=page(entry("dog", (3, 4, 3, 9)), entry("dog", (3, 4, 4, 9)))), name="train")
+    dataset = open_split(voc(a=page(entry("dog", (3, 4, 3, 9)), entry("dog", (3, 4, 4, 9)))), SplitConfig("train"))
     assert dataset.boxes.tolist() == [[2, 3, 2, 6]]
     assert dataset.notes == [
         'Annotations: annotation 1 (image 1, "a.png") has width 0; boxes need width > 0. It was skipped.'
@@ -79,7 +82,7 @@ def test_a_box_from_a_pixel_to_itself_is_skipped(voc):
 
 @pytest.mark.parametrize("size", [(0, 0), (20, 0), ("", "")])
 def test_sizes_that_are_missing_come_from_the_headers(voc, size):
-    dataset = open_split(voc(a=page(size=size)), name="train")
+    dataset = open_split(voc(a=page(size=size)), SplitConfig("train"))
     assert (dataset.sizes.tolist(), dataset.sizes_annotated) == ([[10, 20]], False)
 
 
@@ -109,7 +112,7 @@ def test_sizes_that_are_missing_come_from_the_headers(voc, size):
 def test_pages_at_fault(voc, text, message):
     root = voc(a=text)
     with pytest.raises(DataError) as raised:
-        open_split(root, name="train")
+        open_split(root, SplitConfig("train"))
     assert str(raised.value) == message.format(xml=root / "Annotations" / "a.xml")
 
 
@@ -144,7 +147,7 @@ def test_a_page_or_an_image_is_missing(voc):
 )
 def test_bccd(shared_data, split, n_images, n_boxes, notes):
     # 3,941 + 945 + the two without area, in BloodImage_00338 and BloodImage_00343, are the 4,888 of the whole.
-    dataset = open_split(shared_data / "bccd", name=split)
+    dataset = open_split(shared_data / "bccd", SplitConfig(split))
     assert (len(dataset), len(dataset.boxes)) == (n_images, n_boxes)
     assert dataset.classes == ("Platelets", "RBC", "WBC")
     assert dataset.notes == notes
@@ -153,7 +156,7 @@ def test_bccd(shared_data, split, n_images, n_boxes, notes):
 
 
 def test_bccd_skips_the_second_box_too(shared_data):
-    dataset = open_split(shared_data / "bccd", name="trainval", classes=["RBC"])
+    dataset = open_split(shared_data / "bccd", SplitConfig("trainval"), classes=["RBC"])
     index = [dataset.files[i] for i in range(len(dataset))].index("BloodImage_00343.jpg")
     objects = slice(*dataset.first_object[index : index + 2])
     assert 3197 not in dataset.annotation_ids[objects]

@@ -1,6 +1,7 @@
 import pytest
 from PIL import Image
 
+from retinanet.config.schema import SplitConfig
 from retinanet.data.formats.recognise import open_split
 from retinanet.errors import DataError
 
@@ -30,7 +31,7 @@ def test_columns(tmp_path):
     for stem in "ab":
         text(tmp_path / f"labels/train/{stem}.txt", LINES)
     text(tmp_path / "data.yaml", "names: [no, yes, 3]")
-    dataset = open_split(tmp_path, name="train")
+    dataset = open_split(tmp_path, SplitConfig("train"))
     assert dataset.classes == ("no", "yes", "3")
     assert dataset.category_ids == (0, 1, 2)
     assert files(dataset) == ["a.jpg", "b.jpg", "c.PNG"]
@@ -64,7 +65,7 @@ def test_layouts(tmp_path, images, labels, yaml):
     text(tmp_path / labels / "a.txt", LINES)
     text(tmp_path / "val.txt", f"./{images}/a.jpg\n")
     text(tmp_path / "data.yaml", yaml)
-    dataset = open_split(tmp_path, name="val")
+    dataset = open_split(tmp_path, SplitConfig("val"))
     assert (dataset.classes, dataset.labels.tolist()) == (("a", "b"), [1, 0])
     assert (dataset.folder / dataset.files[0]).is_file()
 
@@ -75,7 +76,7 @@ def test_split_given_by_its_paths(tmp_path, names):
     image(tmp_path / "photos/c.jpg")
     text(tmp_path / "labels/deep/a.b.txt", LINES)
     text(tmp_path / names, "cat\ndog\n\n")
-    dataset = open_split(tmp_path, images="photos", annotations="labels", classes=["dog"])
+    dataset = open_split(tmp_path, SplitConfig(images="photos", annotations="labels"), classes=["dog"])
     assert (dataset.classes, dataset.category_ids) == (("dog",), (1,))
     assert files(dataset) == ["c.jpg", "deep/a.b.jpg"]
     assert dataset.first_object.tolist() == [0, 0, 1]
@@ -98,7 +99,7 @@ def test_lines_at_fault(tmp_path, line, message):
     text(tmp_path / "labels/val/a.txt", f"0 0.5 0.5 0.5 0.5\n\n{line}\n")
     text(tmp_path / "classes.txt", "cat\ndog")
     with pytest.raises(DataError) as raised:
-        open_split(tmp_path, name="val")
+        open_split(tmp_path, SplitConfig("val"))
     assert str(raised.value) == f"{tmp_path}/labels/val/a.txt, line 3: {message}"
 
 
@@ -106,7 +107,7 @@ def test_bad_boxes_are_skipped_with_a_note(tmp_path):
     image(tmp_path / "images/val/a.jpg")
     text(tmp_path / "labels/val/a.txt", "0 0.5 0.5 0.5 0.5\n0 0.5 0.5 0 0.5\n0 1.5 0.5 0.5 0.5\n")
     text(tmp_path / "classes.txt", "cat")
-    dataset = open_split(tmp_path, name="val")
+    dataset = open_split(tmp_path, SplitConfig("val"))
     assert dataset.annotation_ids.tolist() == [1]
     assert dataset.notes == [
         'val: annotation 2 (image 1, "a.jpg") has width 0; boxes need width > 0. It was skipped.',
@@ -138,13 +139,13 @@ def test_data_yaml_at_fault(tmp_path, yaml, message):
     (tmp_path / "empty").mkdir()
     text(tmp_path / "data.yaml", yaml)
     with pytest.raises(DataError) as raised:
-        open_split(tmp_path, name="val")
+        open_split(tmp_path, SplitConfig("val"))
     assert str(raised.value) == message.format(root=tmp_path)
 
 
 def test_data_yaml_is_no_yaml(tmp_path):
     text(tmp_path / "data.yaml", "names: [a")
     with pytest.raises(DataError) as raised:
-        open_split(tmp_path, name="val")
+        open_split(tmp_path, SplitConfig("val"))
     assert str(raised.value).startswith(f"{tmp_path}/data.yaml: is not readable YAML: while parsing a flow sequence")
     assert "\n" not in str(raised.value)

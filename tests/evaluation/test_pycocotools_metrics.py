@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers.scoring_cases import dataset, jittered, large_case, random_case
 
+from retinanet.config.schema import SplitConfig
 from retinanet.data.dataset import Dataset
 from retinanet.data.formats.recognise import open_split
 from retinanet.evaluation.coco_metrics import METRICS, score
@@ -44,7 +45,7 @@ def test_the_annotation_with_the_id_0_can_be_found(first):
 def test_coco128(shared_data):
     root = shared_data / "coco128"
     [annotations] = root.rglob("*.json")
-    truth = open_split(root, images="train2017", annotations=str(annotations.relative_to(root)))
+    truth = open_split(root, SplitConfig(images="train2017", annotations=str(annotations.relative_to(root))))
     assert truth.crowd.sum() == 10 and (np.diff(truth.first_object) == 0).sum() == 2
     assert min(assert_equal(truth, jittered(truth, 0, copies=8)).values()) > 0
 

@@ -32,7 +32,7 @@ from retinanet.checkpoints import checkpoint
 from retinanet.checkpoints.convert import import_weights
 from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.parsing import config_from_dict, config_to_dict
-from retinanet.config.schema import Config
+from retinanet.config.schema import Config, SplitConfig
 from retinanet.config_file import load_config
 from retinanet.data.formats.build import build_dataset
 from retinanet.data.formats.coco import read_coco
@@ -215,7 +215,7 @@ def read_page(content: bytes) -> None:
     file("voc/ImageSets/Main/train.txt", b"a")
     file("voc/Annotations/a.xml", content)
     with suppress(RetinaNetError):
-        open_split(FOLDER / "voc", name="train")
+        open_split(FOLDER / "voc", SplitConfig("train"))
 
 
 def read_labels(content: bytes) -> None:
@@ -226,7 +226,7 @@ def read_labels(content: bytes) -> None:
     file("yolo/data.yaml", b"names: [a, b]\nval: list.txt\n" + content[half:] * (half % 2))
     for name in ("train", "val"):
         with suppress(RetinaNetError):
-            open_split(FOLDER / "yolo", name=name)
+            open_split(FOLDER / "yolo", SplitConfig(name))
 
 
 def read_picture(content: bytes) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from retinanet.config.schema import SplitConfig
 from retinanet.data.dataset import Dataset
 from retinanet.data.formats.build import RawColumns, build_dataset, without_empty
 from retinanet.data.formats.coco import read_coco
@@ -12,36 +13,31 @@ from retinanet.errors import DataError
 
 
 def open_split(
-    root: Path,
-    *,
-    name: str | None = None,
-    images: str | None = None,
-    annotations: str | None = None,
-    classes: Sequence[str] | None = None,
-    skip_empty: bool = False,
+    root: Path, split: SplitConfig, classes: Sequence[str] | None = None, skip_empty: bool = False
 ) -> Dataset:
-    """One split of a COCO, Pascal VOC or YOLO data set.
+    """One split of the COCO, Pascal VOC or YOLO data set in the folder `root`.
 
     Args:
-        images, annotations: image folder and annotations inside `root`: a .json file for COCO, a folder of .xml files
-            for VOC (restricted to the split `name` if it is in ImageSets/Main), or a folder of .txt files for YOLO.
-            Without both, the split `name` is searched for in the usual layouts of the three formats.
+        split: `annotations` is a .json file for COCO, a folder of .xml files for VOC (restricted to the split `name` if
+            it is in ImageSets/Main), or a folder of .txt files for YOLO. Without images and annotations, the split
+            `name` is searched for in the usual layouts of the three formats.
         classes: the names to keep, in their new order; None: all. skip_empty: drop images without objects.
     Raises: DataError if no format is recognised, no image remains, or a file is invalid.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; data.root (--set data.root=DIR) must be the data set's folder")
-    if images is not None and annotations is not None:
-        raw = _read_paths(root, name, root / images, root / annotations)
-    elif name is not None and images is None and annotations is None:
-        raw = _read_named(root, name)
+    if split.images is not None and split.annotations is not None:
+        raw = _read_paths(root, split.name, root / split.images, root / split.annotations)
+    elif split.name is not None and split.images is None and split.annotations is None:
+        raw = _read_named(root, split.name)
     else:
         raise DataError(f"{root}: a split needs images and annotations, or only a name")
     dataset = build_dataset(raw, classes)
     if skip_empty:
         dataset = without_empty(dataset)
     if not len(dataset):
-        raise DataError(f"{root}: the split {name or annotations} has no images" + " with objects" * skip_empty)
+        name = split.name or split.annotations
+        raise DataError(f"{root}: the split {name} has no images" + " with objects" * skip_empty)
     return dataset
 
 
