@@ -146,7 +146,7 @@ def test_a_box_that_touches_the_image_is_kept(read):
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ("[1, 2]", "{path}: holds a JSON list; expected an object"),
+        ("[1, 2]", "{path}: is a JSON list; expected an object"),
         ('{"images": [', "{path}: not JSON: Expecting value: line 1 column 13 (char 12)"),
         (
             "[" * 100_000,

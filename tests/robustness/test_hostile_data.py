@@ -87,7 +87,7 @@ CONFIGS = [
 
 COCO_FILES = [
     Case("COCO: empty", text(COCO, ""), TRAIN, "not JSON: Expecting value"),
-    Case("COCO: a list", text(COCO, "[]"), TRAIN, "holds a JSON list; expected an object"),
+    Case("COCO: a list", text(COCO, "[]"), TRAIN, "is a JSON list; expected an object"),
     Case("COCO: deep", text(COCO, '{"images": ' + "[" * 500_000), TRAIN, "nested too deeply"),
     Case("COCO: deep value", image_entry(width=json.loads("[" * 80 + "]" * 80)), TRAIN, "images[0] has width [...]"),
     Case("COCO: huge integer", text(COCO, '{"images": [1' + "0" * 5000 + "]}"), TRAIN, "not JSON: Exceeds the limit"),

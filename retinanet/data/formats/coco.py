@@ -5,7 +5,7 @@ import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from retinanet.io.size_limits import read_bytes
 from retinanet.messages import one_line
 
 MAX_BYTES = 2**33  # of an annotation file; Objects365: 5 GB
+MISSING = object()
 
 # without polygons, two thirds of train2017, parsing takes half the time and memory; quotes in JSON strings are escaped,
 # so `"segmentation":` is always a key
@@ -29,31 +30,27 @@ def read_coco(images: Path, annotations: Path) -> RawColumns:
     for path, kind in ((annotations, "annotation file"), (images, "image folder")):
         if not path.exists():
             raise DataError(f"{path}: no such {kind}; data.root (--set data.root=DIR) must be the data set's folder")
-    where = annotations.name
     pictures, objects, categories = _tables(annotations)
-    category_ids = _unique_ids(where, "categories", categories)
-    names = _column(where, "categories", categories, "name", _is_text, "a string")
+    category_ids = categories.unique_ids()
+    names = categories.column("name", _is_text, "a string")
     ascending = np.argsort(category_ids)
 
-    image_ids = _unique_ids(where, "images", pictures)
-    files = _column(where, "images", pictures, "file_name", _is_text, "a string")
+    image_ids = pictures.unique_ids()
+    files = pictures.column("file_name", _is_text, "a string")
     for index, file in enumerate(files):
-        check_relative(file, f"{where}: images[{index}]")
-    annotated = all(picture.get("height") and picture.get("width") for picture in pictures)
+        check_relative(file, f"{annotations.name}: images[{index}]")
+    annotated = all(picture.get("height") and picture.get("width") for picture in pictures.entries)
     if annotated:
-        sides = [_column(where, "images", pictures, side, _is_side, "a number >= 1") for side in ("height", "width")]
-        sizes = np.array(sides).T
+        sizes = np.array([pictures.column(side, _is_side, "a number >= 1") for side in ("height", "width")]).T
     else:
         sizes = header_sizes(images, files)
 
-    annotation_ids = _unique_ids(where, "annotations", objects)
-    boxes = _column(where, "annotations", objects, "bbox", _is_box, "4 numbers, [x, y, width, height]")
-    areas = _column(
-        where, "annotations", objects, "area", lambda area: area is None or _is_number(area), "a number", None
-    )
-    crowd = _column(where, "annotations", objects, "iscrowd", lambda crowd: crowd in (0, 1), "0 or 1", 0)
+    annotation_ids = objects.unique_ids()
+    boxes = objects.column("bbox", _is_box, "4 numbers, [x, y, width, height]")
+    areas = objects.column("area", lambda area: area is None or _is_number(area), "a number", None)
+    crowd = objects.column("iscrowd", lambda crowd: crowd in (0, 1), "0 or 1", 0)
     return RawColumns(
-        source=where,
+        source=annotations.name,
         names=[names[index] for index in ascending],
         category_ids=category_ids[ascending].tolist(),
         folder=images,
@@ -61,64 +58,88 @@ def read_coco(images: Path, annotations: Path) -> RawColumns:
         image_ids=image_ids,
         sizes=sizes,
         sizes_annotated=annotated,
-        image_index=_references(where, objects, "image_id", image_ids, "images"),
+        image_index=objects.references("image_id", image_ids, "images"),
         boxes=np.array(boxes, np.float64).reshape(-1, 4),
         areas=np.array(areas, np.float64),  # None becomes NaN
-        labels=_references(where, objects, "category_id", category_ids[ascending], "categories"),
+        labels=objects.references("category_id", category_ids[ascending], "categories"),
         crowd=np.array(crowd, bool),
         annotation_ids=annotation_ids,
     )
 
 
-def _tables(annotations: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+class _Table(NamedTuple):
+    """One of the lists of a COCO file, whose name is `file`."""
+
+    file: str
+    name: str
+    entries: list[dict[str, Any]]
+
+    def column(self, field: str, valid: Callable[[Any], bool], expected: str, default: Any = MISSING) -> list[Any]:
+        """One field of each entry. Raises: DataError for the first missing or invalid value."""
+        values = [entry.get(field, default) for entry in self.entries]
+        for index, value in enumerate(values):
+            if value is MISSING:
+                raise DataError(f'{self.file}: {self.name}[{index}] has no "{field}"; expected {expected}')
+            if not valid(value):
+                got = f"{self.name}[{index}] has {field} {_abridged(value)}"
+                raise DataError(f"{self.file}: {got}; expected {expected}")
+        return values
+
+    def unique_ids(self) -> np.ndarray:
+        ids = np.array(self.column("id", _is_integer, "an integer"), np.int64)
+        unique, counts = np.unique(ids, return_counts=True)
+        if len(unique) < len(ids):
+            again = counts.argmax()
+            singular = {"images": "image", "annotations": "annotation", "categories": "category"}[self.name]
+            raise DataError(
+                f'{self.file}: "{self.name}" has id {unique[again]} {counts[again]} times; ids must differ',
+                f"repeated-{singular}-id",
+                singular,
+                unique[counts > 1].tolist(),
+            )
+        return ids
+
+    def references(self, field: str, ids: np.ndarray, table: str) -> np.ndarray:
+        """For each annotation, the index of its `field` in the unique `ids` of another table."""
+        named = np.array(self.column(field, _is_integer, "an integer"), np.int64)
+        order = np.argsort(ids)
+        positions = order[np.searchsorted(ids, named, sorter=order).clip(max=len(ids) - 1)]
+        wrong = np.flatnonzero(ids[positions] != named)
+        if len(wrong):
+            annotations = [self.entries[index]["id"] for index in wrong.tolist()]
+            raise DataError(
+                f'{self.file}: annotation {annotations[0]} has {field} {named[wrong[0]]}; "{table}" has no such id',
+                f"unknown-{field.removesuffix('_id')}",
+                "annotation",
+                annotations,
+            )
+        return positions
+
+
+def _tables(annotations: Path) -> list[_Table]:
     """The lists of images, annotations and categories of a COCO file."""
-    where, keys = annotations.name, ("images", "annotations", "categories")
     document = _load(annotations)
-    for key in keys:
-        if not isinstance(document.get(key), list):
-            raise DataError(f'{where}: has no list "{key}"; expected COCO\'s images, annotations and categories')
-        if not all(isinstance(entry, dict) for entry in document[key]):
-            raise DataError(f'{where}: "{key}" has an entry that is not an object')
-    for key in ("images", "categories"):
-        if not document[key]:
-            raise DataError(f'{where}: "{key}" is empty')
-    images, objects, categories = (document[key] for key in keys)
-    return images, objects, categories
+    tables = [_Table(annotations.name, name, document.get(name)) for name in ("images", "annotations", "categories")]
+    for file, name, entries in tables:
+        if not isinstance(entries, list):
+            raise DataError(f'{file}: has no list "{name}"; expected COCO\'s images, annotations and categories')
+        if not all(isinstance(entry, dict) for entry in entries):
+            raise DataError(f'{file}: "{name}" has an entry that is not an object')
+        if not entries and name != "annotations":
+            raise DataError(f'{file}: "{name}" is empty')
+    return tables
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        text = POLYGONS.sub(b'"segmentation":0', read_bytes(path, MAX_BYTES, DataError))
-        document = json.loads(text)
+        document = json.loads(POLYGONS.sub(b'"segmentation":0', read_bytes(path, MAX_BYTES, DataError)))
     except RecursionError as error:
         raise DataError(f"{path}: not COCO's JSON: nested too deeply") from error
     except ValueError as error:
         raise DataError(f"{path}: not JSON: {one_line(error)}") from error
     if not isinstance(document, dict):
-        raise DataError(f"{path}: holds a JSON {type(document).__name__}; expected an object")
+        raise DataError(f"{path}: is a JSON {type(document).__name__}; expected an object")
     return document
-
-
-MISSING = object()
-
-
-def _column(
-    where: str,
-    table: str,
-    entries: list[dict[str, Any]],
-    field: str,
-    valid: Callable[[Any], bool],
-    expected: str,
-    default: Any = MISSING,
-) -> list[Any]:
-    """One field of each entry. Raises: DataError for the first missing or invalid value."""
-    values = [entry.get(field, default) for entry in entries]
-    for index, value in enumerate(values):
-        if value is MISSING:
-            raise DataError(f'{where}: {table}[{index}] has no "{field}"; expected {expected}')
-        if not valid(value):
-            raise DataError(f"{where}: {table}[{index}] has {field} {_abridged(value)}; expected {expected}")
-    return values
 
 
 def _abridged(value: Any) -> str:
@@ -126,38 +147,6 @@ def _abridged(value: Any) -> str:
         return textwrap.shorten(json.dumps(value), 80)
     except RecursionError:
         return "lists in lists"
-
-
-def _unique_ids(where: str, table: str, entries: list[dict[str, Any]]) -> np.ndarray:
-    ids = np.array(_column(where, table, entries, "id", _is_integer, "an integer"), np.int64)
-    unique, counts = np.unique(ids, return_counts=True)
-    if len(unique) < len(ids):
-        again = counts.argmax()
-        singular = {"images": "image", "annotations": "annotation", "categories": "category"}[table]
-        raise DataError(
-            f'{where}: "{table}" has id {unique[again]} {counts[again]} times; ids must differ',
-            f"repeated-{singular}-id",
-            singular,
-            unique[counts > 1].tolist(),
-        )
-    return ids
-
-
-def _references(where: str, objects: list[dict[str, Any]], field: str, ids: np.ndarray, table: str) -> np.ndarray:
-    """For each annotation, the index of its `field` in the unique `ids`."""
-    named = np.array(_column(where, "annotations", objects, field, _is_integer, "an integer"), np.int64)
-    order = np.argsort(ids)
-    positions = order[np.searchsorted(ids, named, sorter=order).clip(max=len(ids) - 1)]
-    unknown = np.flatnonzero(ids[positions] != named).tolist()
-    if unknown:
-        first = unknown[0]
-        raise DataError(
-            f'{where}: annotation {objects[first]["id"]} has {field} {named[first]}; "{table}" has no such id',
-            f"unknown-{field.removesuffix('_id')}",
-            "annotation",
-            [objects[index]["id"] for index in unknown],
-        )
-    return positions
 
 
 def _is_integer(value: Any) -> bool:
