@@ -4,7 +4,7 @@ import ctypes
 import multiprocessing
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from retinanet.data.dataset import Sample
-from retinanet.data.sampler import AspectRatioBatchSampler
 from retinanet.data.transforms import pad
 from retinanet.data.views import EvalSamples, TrainSamples
 from retinanet.errors import DataError
@@ -41,15 +40,14 @@ class Batch:
     faults: list[str]
 
     def to(self, device: torch.device) -> "Batch":
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=True)
-
-        boxes, labels, crowd = ([move(t) for t in part] for part in (self.boxes, self.labels, self.crowd))
-        return Batch(move(self.images), move(self.sizes), boxes, labels, crowd, self.samples, self.faults)
+        return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        boxes, labels, crowd = ([t.pin_memory() for t in part] for part in (self.boxes, self.labels, self.crowd))
-        return Batch(self.images.pin_memory(), self.sizes.pin_memory(), boxes, labels, crowd, self.samples, self.faults)
+        return self._moved(Tensor.pin_memory)
+
+    def _moved(self, move: Callable[[Tensor], Tensor]) -> "Batch":
+        boxes, labels, crowd = ([move(t) for t in part] for part in (self.boxes, self.labels, self.crowd))
+        return Batch(move(self.images), move(self.sizes), boxes, labels, crowd, self.samples, self.faults)
 
 
 class Loader(DataLoader):
@@ -62,11 +60,22 @@ class Loader(DataLoader):
             raise DataError(str(error).rstrip().rpartition("retinanet.errors.DataError: ")[2]) from None
 
 
-def train_loader(
-    samples: TrainSamples, sampler: AspectRatioBatchSampler, workers: int, pin_memory: bool = False
+def batch_loader(
+    samples: TrainSamples | EvalSamples, keys: Iterable[list[Any]], workers: int, pin_memory: bool = False
 ) -> DataLoader:
-    """Batches in the order of `sampler`, loaded by `workers` processes (0: by this process)."""
-    return _loader(samples, workers, pin_memory, batch_sampler=sampler)
+    """Batches of the samples with the `keys` of each batch, loaded by `workers` processes (0: by this process)."""
+    # forked workers share the data set's memory; they never use the device
+    fork = workers and "fork" in multiprocessing.get_all_start_methods()
+    return Loader(
+        samples,  # type: ignore[arg-type]
+        batch_sampler=keys,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        multiprocessing_context="fork" if fork else None,
+        worker_init_fn=_set_up_worker,
+        generator=torch.Generator(),  # separate, so that the loader does not change the run's random state
+    )
 
 
 def eval_loader(samples: EvalSamples, batch_size: int, workers: int, pin_memory: bool = False) -> DataLoader:
@@ -74,39 +83,22 @@ def eval_loader(samples: EvalSamples, batch_size: int, workers: int, pin_memory:
     shapes = samples.dataset.sizes.astype(np.float64)
     order = np.argsort(shapes[:, 0] / np.maximum(shapes[:, 1], 1), kind="stable")
     batches = [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
-    return _loader(samples, workers, pin_memory, batch_sampler=batches)
+    return batch_loader(samples, batches, workers, pin_memory)
 
 
 def collate(items: Sequence[tuple[Sample, list[str]]]) -> Batch:
     """A batch with images padded to one size, a multiple of 32, in channels-last memory."""
     samples = [sample for sample, _ in items]
     images, sizes = pad([sample.image for sample in samples])
+    no_pixels = np.empty((0, 0, 3), np.uint8)  # a slice would keep the pixels alive
     return Batch(
         images=torch.from_numpy(images).permute(0, 3, 1, 2),
         sizes=torch.from_numpy(sizes),
         boxes=[torch.from_numpy(sample.boxes) for sample in samples],
         labels=[torch.from_numpy(sample.labels) for sample in samples],
         crowd=[torch.from_numpy(sample.crowd) for sample in samples],
-        samples=[_without_pixels(sample) for sample in samples],
+        samples=[replace(sample, image=no_pixels) for sample in samples],
         faults=[fault for _, faults in items for fault in faults],
-    )
-
-
-def _loader(
-    samples: TrainSamples | EvalSamples, workers: int, pin_memory: bool, batch_sampler: Iterable[list[Any]]
-) -> DataLoader:
-    # forked workers share the data set's memory; they never use the device
-    fork = workers and "fork" in multiprocessing.get_all_start_methods()
-    return Loader(
-        samples,  # type: ignore[arg-type]
-        batch_sampler=batch_sampler,
-        num_workers=workers,
-        collate_fn=collate,
-        pin_memory=pin_memory,
-        persistent_workers=False,
-        multiprocessing_context="fork" if fork else None,
-        worker_init_fn=_set_up_worker,
-        generator=torch.Generator(),  # separate, so that the loader does not change the run's random state
     )
 
 
@@ -119,7 +111,3 @@ def _set_up_worker(_: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # if the run ends while it receives a batch, the worker's sending thread would print a traceback
     sys.excepthook = lambda *_: None
-
-
-def _without_pixels(sample: Sample) -> Sample:
-    return replace(sample, image=np.empty((0, 0, 3), np.uint8))  # a slice would keep the pixels alive

@@ -4,7 +4,7 @@ import copy
 import time
 
 from retinanet.config.schema import loss_settings
-from retinanet.data.loader import train_loader
+from retinanet.data.loader import batch_loader
 from retinanet.devices import describe_device
 from retinanet.losses.criterion import Targets
 from retinanet.training.events import Plan
@@ -36,7 +36,7 @@ def make_plan(run: Run) -> Plan:
 def seconds_per_step(run: Run) -> float:
     """Time of one step after a warm-up step, measured on copies so that the run does not change."""
     run.sampler.epoch, run.sampler.start = run.state.epoch, 0
-    batch = next(iter(train_loader(run.train_samples(), run.sampler, 0))).to(run.device)
+    batch = next(iter(batch_loader(run.train_samples(), run.sampler, 0))).to(run.device)
     model, criterion = copy.deepcopy(run.model).train(), copy.copy(run.criterion)
     targets = Targets(batch.boxes, batch.labels, batch.crowd)
     seconds = 0.0

@@ -9,7 +9,7 @@ from pathlib import Path
 from retinanet.checkpoints import checkpoint
 from retinanet.checkpoints.checkpoint import BEST, MODEL
 from retinanet.config.schema import Config
-from retinanet.data.loader import train_loader
+from retinanet.data.loader import batch_loader
 from retinanet.data.transforms import Resizing
 from retinanet.evaluation.evaluate import evaluate
 from retinanet.inference.torch_model import TorchModel
@@ -74,7 +74,7 @@ def train_one_epoch(run: Run, stop: Callable[[], bool]) -> Iterator[Progress | N
         return
     run.model.train()
     sampler.epoch, sampler.start = state.epoch, state.batch
-    loader = train_loader(run.train_samples(), sampler, run.config.data.workers, run.device.type == "cuda")
+    loader = batch_loader(run.train_samples(), sampler, run.config.data.workers, run.device.type == "cuda")
     run.throughput.restart()
     batches: list[BatchMetrics] = []  # of the current optimizer step
     steps: list[StepMetrics] = []  # to report: at most one, while the next is computed

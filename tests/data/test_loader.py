@@ -10,7 +10,7 @@ import torch
 
 from retinanet.config.schema import AugmentConfig
 from retinanet.data.dataset import Dataset, Sample
-from retinanet.data.loader import collate, eval_loader, train_loader
+from retinanet.data.loader import batch_loader, collate, eval_loader
 from retinanet.data.sampler import AspectRatioBatchSampler
 from retinanet.data.shapes import open_shapes
 from retinanet.data.transforms import Resizing
@@ -158,7 +158,7 @@ def test_workers_change_nothing(val):
     def loaded(workers):
         order = AspectRatioBatchSampler(val.sizes, 4, seed=1)
         order.epoch, order.start = 3, 70  # the last five batches
-        return [content(b) for b in train_loader(TrainSamples(val, MANY_SIZES, AUGMENTED, seed=1), order, workers)]
+        return [content(b) for b in batch_loader(TrainSamples(val, MANY_SIZES, AUGMENTED, seed=1), order, workers)]
 
     alone = loaded(0)
     assert len(alone) == 5
@@ -191,7 +191,7 @@ def torn(dataset: Dataset, *broken: int) -> Dataset:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_unreadable_image_is_replaced_by_the_next_and_reported(val, workers):
     view = TrainSamples(torn(val, 3, 4, 299), [Resizing(64, 64)], AugmentConfig(flip=0), seed=0)
-    [batch] = train_loader(view, [[(0, 2), (0, 3), (0, 299)]], workers)
+    [batch] = batch_loader(view, [[(0, 2), (0, 3), (0, 299)]], workers)
     assert [s.image_id for s in batch.samples] == [2, 5, 0]
     assert torch.equal(batch.images[1], torch.from_numpy(view[0, 5][0].image).permute(2, 0, 1))
     assert len(batch.boxes[1]) == np.diff(val.first_object)[5]
@@ -202,7 +202,7 @@ def test_an_unreadable_image_is_replaced_by_the_next_and_reported(val, workers):
 def test_without_a_readable_image_training_ends_in_one_line(val, workers):
     view = TrainSamples(torn(val, *range(300)), [Resizing(64, 64)], AugmentConfig(), seed=0)
     with pytest.raises(DataError) as error:
-        list(train_loader(view, [[(0, 7)]], workers))
+        list(batch_loader(view, [[(0, 7)]], workers))
     first = "shapes-val-00007.png: cannot be read"
     assert str(error.value) == f"none of the 300 training images can be read; the first: {first}"
 
