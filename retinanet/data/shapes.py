@@ -1,4 +1,4 @@
-"""Shapes, an embedded data set: images painted from a seed, to train a detector without a download."""
+"""Shapes, an embedded data set: images painted from fixed seeds, to train a detector without a download."""
 
 import colorsys
 from collections.abc import Iterator
@@ -38,28 +38,27 @@ class Piece:
 
 @dataclass(kw_only=True)
 class Shapes(Dataset):
-    """A `Dataset` that paints its images; image i depends on `seed`, `split` and i alone."""
+    """A `Dataset` that paints its images; image i depends on `split` and i alone."""
 
     split: str
-    seed: int
 
     def image(self, index: int) -> np.ndarray:
         """Pixels of image `index`, (128, 128, 3) uint8 RGB."""
-        rng = _generator(self.split, self.seed, index)
+        rng = _generator(self.split, index)
         return paint(list(pieces(rng)), rng)
 
 
-def open_shapes(split: str, seed: int = 0) -> Dataset:
+def open_shapes(split: str) -> Dataset:
     """A data set of images of 128 x 128 px with 1 to 6 objects of 10 to 64 px in 6 classes.
 
-    split: "train", 1200 images; "val", "test", 300 each. Raises: DataError for another split, ValueError if seed < 0.
+    split: "train", 1200 images; "val", "test", 300 each. Raises: DataError for another split.
     """
     if split not in COUNTS:
         raise DataError(f"shapes has no split {split!r}, expected {', '.join(COUNTS)}")
     count = COUNTS[split]
     rows, starts = [], [0]
     for index in range(count):
-        for piece in pieces(_generator(split, seed, index)):
+        for piece in pieces(_generator(split, index)):
             if piece.label >= 0:
                 rows.append((piece.label, *piece.box, np.count_nonzero(piece.visible)))
         starts.append(len(rows))
@@ -79,7 +78,6 @@ def open_shapes(split: str, seed: int = 0) -> Dataset:
         crowd=np.zeros(len(rows), bool),
         annotation_ids=np.arange(1, len(rows) + 1, dtype=np.int64),
         split=split,
-        seed=seed,
     )
 
 
@@ -124,8 +122,8 @@ def paint(scene: list[Piece], rng: np.random.Generator) -> np.ndarray:
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
-def _generator(split: str, seed: int, index: int) -> np.random.Generator:
-    return np.random.default_rng((seed, list(COUNTS).index(split), index))
+def _generator(split: str, index: int) -> np.random.Generator:
+    return np.random.default_rng((0, list(COUNTS).index(split), index))
 
 
 def _polygon(corners: int, angle: float) -> np.ndarray:
