@@ -14,8 +14,6 @@ from retinanet.data.dataset import Sample
 CROP_TRIES = 10
 PAD_MULTIPLE = 32  # C5's stride
 
-ResizeMethod = Literal["opencv", "pil", "float", "float_opencv"]
-
 
 @dataclass(frozen=True)
 class Resizing:
@@ -28,7 +26,7 @@ class Resizing:
 
     short_side: int = DataConfig.short_side
     long_side: int = DataConfig.long_side
-    method: ResizeMethod = "opencv"
+    method: Literal["opencv", "pil", "float", "float_opencv"] = "opencv"
 
     @classmethod
     def from_config(cls, data: DataConfig) -> "Resizing":
@@ -47,21 +45,19 @@ def resize(sample: Sample, resizing: Resizing) -> Sample:
     new_height, new_width = resized_size((height, width), resizing)
     if (new_height, new_width) == (height, width):
         return sample
+    pixels = sample.image.astype(np.float32) if resizing.method.startswith("float") else sample.image
     match resizing.method:
-        case "opencv":
-            image = cv2.resize(sample.image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
+        case "opencv" | "float_opencv":
+            image = cv2.resize(pixels, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
         case "pil":
-            image = np.asarray(Image.fromarray(sample.image).resize((new_width, new_height), Image.Resampling.BILINEAR))
+            image = np.asarray(Image.fromarray(pixels).resize((new_width, new_height), Image.Resampling.BILINEAR))
         case "float":
             import torch
             import torch.nn.functional as F
 
-            pixels = torch.from_numpy(sample.image.astype(np.float32)).permute(2, 0, 1)[None]  # (1, 3, H, W)
-            scaled = F.interpolate(pixels, (new_height, new_width), mode="bilinear", align_corners=False)
+            tensor = torch.from_numpy(pixels).permute(2, 0, 1)[None]  # (1, 3, H, W)
+            scaled = F.interpolate(tensor, (new_height, new_width), mode="bilinear", align_corners=False)
             image = scaled[0].permute(1, 2, 0).numpy()
-        case "float_opencv":
-            image = sample.image.astype(np.float32)
-            image = cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
     ratios = np.array([new_width / width, new_height / height] * 2)
     return replace(sample, image=image, boxes=(sample.boxes * ratios).astype(np.float32))
 
@@ -155,17 +151,15 @@ def random_crop(sample: Sample, rng: np.random.Generator, smallest: float = 0.5,
     return sample
 
 
-def augment(
-    sample: Sample, rng: np.random.Generator, *, flip: float, vertical_flip: float, jitter: float, crop: float
-) -> Sample:
-    """Augment a sample. crop, flip, vertical_flip: probabilities. jitter: strength of `photometric`, 0 to 1."""
-    if rng.random() < crop:
+def augment(sample: Sample, rng: np.random.Generator, augmentation: AugmentConfig) -> Sample:
+    """Crop, flip and recolour a sample at random."""
+    if rng.random() < augmentation.crop:
         sample = random_crop(sample, rng)
-    if rng.random() < flip:
+    if rng.random() < augmentation.flip:
         sample = flip_horizontal(sample)
-    if rng.random() < vertical_flip:
+    if rng.random() < augmentation.vertical_flip:
         sample = flip_vertical(sample)
-    return photometric(sample, rng, jitter)
+    return photometric(sample, rng, augmentation.jitter)
 
 
 def _table(values: np.ndarray) -> np.ndarray:

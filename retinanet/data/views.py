@@ -23,10 +23,8 @@ class TrainSamples:
         epoch, index = key
         sample, faults = _readable(self.dataset, index)
         rng = np.random.default_rng([self.seed, epoch, index])
-        a = self.augmentation
         resizing = self.resizings[rng.choice(len(self.resizings))]
-        sample = augment(sample, rng, flip=a.flip, vertical_flip=a.vertical_flip, jitter=a.jitter, crop=a.crop)
-        return resize(sample, resizing), faults
+        return resize(augment(sample, rng, self.augmentation), resizing), faults
 
 
 class EvalSamples:

@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retinanet.config.schema import AugmentConfig
 from retinanet.data.dataset import Sample
 from retinanet.data.transforms import (
     Resizing,
@@ -74,7 +75,8 @@ def test_resize_moves_boxes_with_their_pixels(sample, short_side, long_side):
 
 @given(one_box(), seeds, st.booleans(), st.booleans(), st.booleans(), st.floats(0, 0.5))
 def test_augment_moves_boxes_with_their_pixels(sample, seed, flip, vertical_flip, crop, jitter):
-    out = augment(sample, np.random.default_rng(seed), flip=flip, vertical_flip=vertical_flip, jitter=jitter, crop=crop)
+    augmentation = AugmentConfig(flip=flip, vertical_flip=vertical_flip, jitter=jitter, crop=crop)
+    out = augment(sample, np.random.default_rng(seed), augmentation)
     check(out)
     np.testing.assert_array_equal(out.boxes[0], painted(out.image))
     assert out.image_id == 1 and out.original_size == sample.original_size
@@ -83,7 +85,8 @@ def test_augment_moves_boxes_with_their_pixels(sample, seed, flip, vertical_flip
 @given(one_box(), seeds)
 def test_the_generator_alone_decides(sample, seed):
     def once():
-        return augment(sample, np.random.default_rng(seed), flip=0.5, vertical_flip=0.5, jitter=1, crop=0.5)
+        augmentation = AugmentConfig(flip=0.5, vertical_flip=0.5, jitter=1, crop=0.5)
+        return augment(sample, np.random.default_rng(seed), augmentation)
 
     before = sample.image.copy()
     one, two = once(), once()
@@ -176,6 +179,7 @@ def test_a_crop_that_would_lose_the_only_object_is_not_made():
 
 
 def test_images_without_objects_pass_through_everything():
-    out = augment(blank(50, 60, []), np.random.default_rng(0), flip=1, vertical_flip=1, jitter=1, crop=1)
+    augmentation = AugmentConfig(flip=1, vertical_flip=1, jitter=1, crop=1)
+    out = augment(blank(50, 60, []), np.random.default_rng(0), augmentation)
     check(resize(out, Resizing(64, 100)))
     assert out.boxes.shape == (0, 4) and out.image.shape != (50, 60, 3)
