@@ -97,7 +97,7 @@ class Dataset:
         return len(self.image_ids)
 
     def take(self, indices: np.ndarray) -> "Dataset":
-        """The images `indices` (n,), which may repeat, with their objects, without notes."""
+        """The images `indices` (n,), which may repeat, with their objects; `notes` and `skipped` stay whole."""
         counts = np.diff(self.first_object)[indices]
         ends = np.cumsum(counts)
         rows = np.arange(counts.sum()) + np.repeat(self.first_object[indices] - (ends - counts), counts)
@@ -112,8 +112,6 @@ class Dataset:
             labels=self.labels[rows],
             crowd=self.crowd[rows],
             annotation_ids=self.annotation_ids[rows],
-            notes=[],
-            skipped=[],
         )
 
     def image(self, index: int) -> np.ndarray:

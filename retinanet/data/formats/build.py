@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -83,12 +83,6 @@ def build_dataset(raw: RawColumns, classes: Sequence[str] | None) -> Dataset:
 def header_sizes(folder: Path, files: Sequence[str]) -> np.ndarray:
     """(N, 2) int height and width of the images, EXIF applied. Raises: DataError if a header cannot be read."""
     return np.array([image_size(folder / file, max_pixels=MAX_PIXELS) for file in files], np.int64).reshape(-1, 2)
-
-
-def without_empty(dataset: Dataset) -> Dataset:
-    """The data set without images that have no objects."""
-    kept = np.flatnonzero(np.diff(dataset.first_object))
-    return replace(dataset.take(kept), notes=dataset.notes, skipped=dataset.skipped)
 
 
 def check_relative(file: str, where: str) -> None:

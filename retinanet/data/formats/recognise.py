@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from retinanet.config.schema import SplitConfig
 from retinanet.data.dataset import Dataset
-from retinanet.data.formats.build import RawColumns, build_dataset, without_empty
+from retinanet.data.formats.build import RawColumns, build_dataset
 from retinanet.data.formats.coco import read_coco
 from retinanet.data.formats.voc import read_voc
 from retinanet.data.formats.yolo import read_lines, read_yolo, split_sources
@@ -34,7 +36,7 @@ def open_split(
         raise DataError(f"{root}: a split needs images and annotations, or only a name")
     dataset = build_dataset(raw, classes)
     if skip_empty:
-        dataset = without_empty(dataset)
+        dataset = dataset.take(np.flatnonzero(np.diff(dataset.first_object)))
     if not len(dataset):
         name = split.name or split.annotations
         raise DataError(f"{root}: the split {name} has no images" + " with objects" * skip_empty)
