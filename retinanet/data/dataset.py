@@ -50,11 +50,10 @@ Fault = Literal["not-finite", "no-area", "outside"]
 
 @dataclass(frozen=True)
 class Skipped:
-    """The n objects skipped for one kind of fault in their boxes. annotation_ids, image_ids: (n,) int64. files: n."""
+    """The n objects skipped for one kind of fault. annotation_ids: (n,) int64. files: n, of their images."""
 
     fault: Fault
     annotation_ids: np.ndarray
-    image_ids: np.ndarray
     files: Strings
 
 

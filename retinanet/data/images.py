@@ -21,19 +21,16 @@ from retinanet.config.schema import MAX_PIXELS, DataConfig
 from retinanet.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-OF_SUFFIX = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".bmp": "BMP",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".gif": "GIF",
-    ".ppm": "PPM",
-    ".pgm": "PPM",
+FORMATS = {  # of files that are opened, with their suffixes; other formats may start programs: EPS starts Ghostscript
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm"),
 }
-FORMATS = tuple(dict.fromkeys(OF_SUFFIX.values()))  # other formats may start programs: EPS starts Ghostscript
+OF_SUFFIX = {suffix: kind for kind, suffixes in FORMATS.items() for suffix in suffixes}
 BAND_PIXELS = 2**20
 TEXT_START_BYTES = 60  # of a text file, quoted in the message
 
@@ -43,9 +40,8 @@ def read_image(
 ) -> np.ndarray:
     """Pixels of an image file, (H, W, 3) uint8 RGB; the high byte of 16 bits, the first of several frames.
 
-    Args:
-        annotated_size: (height, width) in the annotations; EXIF orientation is applied unless the stored size is equal.
-        max_pixels: limit for the size in the header, checked before decoding.
+    annotated_size: (height, width) in the annotations; EXIF orientation is applied unless the stored size is equal.
+    max_pixels: limit for the size in the header, checked before decoding.
     Raises: DataError if the file is incomplete, too large, or not of the annotated size in either orientation.
     """
     with _opened(path, max_pixels) as image:
@@ -131,7 +127,7 @@ def _opened(path: Path | str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Im
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe can block forever
             raise DataError(f"{path}: is a folder, a device or a pipe; expected an image file", "unreadable-image")
         # not by path: Pillow would map some files into memory, where Pillow 13 scrambles a TIFF with an orientation
-        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+        with open(path, "rb") as file, Image.open(file, formats=tuple(FORMATS)) as image:
             if image.width * image.height > max_pixels:
                 pixels = f"{image.width} x {image.height} = {image.width * image.height:,} pixels"
                 raise DataError(f"{path}: has {pixels}; data.max_pixels is {max_pixels:,}", "unreadable-image")

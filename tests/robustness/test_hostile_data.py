@@ -185,10 +185,8 @@ YOLO_FILES = [
     Case("YOLO: deep", text(YAML, "[" * 100_000), YOLO, "it is nested too deeply"),
     Case("YOLO: a list", text(YAML, "- a"), YOLO, "data.yaml: contains a list, expected a mapping with train, val and"),
     Case("YOLO: too large", sparse(YAML, 2_000_000), YOLO, "expected at most 1,000,000"),
-    Case(
-        "YOLO: names are lists", text(YAML, "train: images/train\nnames: [[a]]"), YOLO, "names holds lists or mappings"
-    ),
-    Case("YOLO: paths are lists", text(YAML, "train: [[a]]\nnames: [a]"), YOLO, "train holds lists or mappings"),
+    Case("YOLO: names are lists", text(YAML, "train: images/train\nnames: [[a]]"), YOLO, "names has lists or mappings"),
+    Case("YOLO: paths are lists", text(YAML, "train: [[a]]\nnames: [a]"), YOLO, "train has lists or mappings"),
     Case("YOLO: absent folder", text(YAML, f"train: {'x' * 5000}\nnames: [a]"), YOLO, "which does not exist"),
     Case("YOLO: class beyond", text(LABELS, "7 0.5 0.5 0.1 0.1"), YOLO, "has class 7; expected 0 to 0"),
     Case("YOLO: words", text(LABELS, "cell " * 100_000), YOLO, "line 1: could not convert string to float"),

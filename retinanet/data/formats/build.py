@@ -17,12 +17,10 @@ MAX_NAME = 4096  # characters of a path on Linux
 
 @dataclass(frozen=True)
 class RawColumns:
-    """N images and M objects of K classes, as annotated.
+    """N images and M objects of K classes, as annotated; other fields as in `Dataset`, of any integer type.
 
-    source: name of the annotations in notes. names, category_ids: K. folder: of `files`, N. image_ids: (N,).
-    sizes: (N, 2), height and width; `header_sizes` if not annotated. image_index: (M,), index of each object's image.
-    boxes: (M, 4) xywh pixels. areas: (M,) square pixels, NaN where not annotated. labels: (M,), index into `names`.
-    crowd: (M,) bool. annotation_ids: (M,).
+    source: name of the annotations in notes. names: K. sizes: `header_sizes` if not annotated.
+    image_index: (M,), index of each object's image. areas: NaN where not annotated. labels: (M,), index into `names`.
     """
 
     source: str
@@ -134,5 +132,5 @@ def _check_boxes(raw: RawColumns, chosen: np.ndarray) -> tuple[np.ndarray, list[
                 + (f"; {len(rest)} like it ({', '.join(ids)})." if rest else ".")
             )
             files = Strings(raw.files[index] for index in images.tolist())
-            skipped.append(Skipped(fault, raw.annotation_ids[rows], raw.image_ids[images], files))
+            skipped.append(Skipped(fault, raw.annotation_ids[rows], files))
     return chosen & finite & area & inside, notes, skipped

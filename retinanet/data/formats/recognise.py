@@ -66,17 +66,13 @@ def _read_named(root: Path, name: str) -> RawColumns:
     roboflow = root / name / "_annotations.coco.json"
     if roboflow.is_file():
         return read_coco(roboflow.parent, roboflow)
-    voc = root / "ImageSets" / "Main" / f"{name}.txt"
-    if voc.is_file():
+    if (root / "ImageSets" / "Main" / f"{name}.txt").is_file():
         return _read_paths(root, name, root / "JPEGImages", root / "Annotations")
     if sources := split_sources(root, name):
         return read_yolo(root, sources)
-    for images, labels in (
-        (root / "images" / name, root / "labels" / name),
-        (root / name / "images", root / name / "labels"),
-    ):
-        if images.is_dir() and labels.is_dir():
-            return read_yolo(root, [images], labels)
+    for images, labels in ((f"images/{name}", f"labels/{name}"), (f"{name}/images", f"{name}/labels")):
+        if (root / images).is_dir() and (root / labels).is_dir():
+            return read_yolo(root, [root / images], root / labels)
     raise DataError(
         f'{root}: no split "{name}"; looked for annotations/instances_{name}.json, {name}/_annotations.coco.json, '
         f"ImageSets/Main/{name}.txt, {name} in data.yaml, images/{name} with labels/{name}, "

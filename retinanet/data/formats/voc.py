@@ -35,7 +35,6 @@ def read_voc(images: Path, annotations: Path, stems: Sequence[str] | None = None
             raise DataError(f'{annotations / stem}.xml: no such file; the split names "{stem}"')
 
     split = [pages[stem] for stem in stems]
-    counts = [len(page.objects) for page in split]
     objects = [entry for page in split for entry in page.objects]
     corners = np.array([entry.corners for entry in objects], np.float64).reshape(-1, 4)
     files = [_image_of(images, annotations, stem, page.file) for stem, page in zip(stems, split, strict=True)]
@@ -53,7 +52,7 @@ def read_voc(images: Path, annotations: Path, stems: Sequence[str] | None = None
         image_ids=np.arange(1, len(split) + 1),
         sizes=np.array([page.size for page in split]) if annotated else header_sizes(images, files),
         sizes_annotated=annotated,
-        image_index=np.repeat(np.arange(len(split)), counts),
+        image_index=np.repeat(np.arange(len(split)), [len(page.objects) for page in split]),
         boxes=boxes,
         areas=np.full(len(objects), np.nan),
         labels=np.array([label_of[entry.name] for entry in objects], np.int64),
@@ -64,15 +63,13 @@ def read_voc(images: Path, annotations: Path, stems: Sequence[str] | None = None
 
 class _Object(NamedTuple):
     name: str
-    corners: list[float]
-    """xmin, ymin, xmax, ymax as written."""
+    corners: list[float]  # xmin, ymin, xmax, ymax as written
     difficult: bool
 
 
 class _Page(NamedTuple):
     file: str
-    size: tuple[int, int]
-    """Height and width; 0 where not written."""
+    size: tuple[int, int]  # height and width; 0 where not written
     objects: list[_Object]
 
 
@@ -83,9 +80,9 @@ class _NoDoctype(ElementTree.TreeBuilder):
 
 
 def _read_page(path: Path) -> _Page:
-    content = read_bytes(path, MAX_BYTES, DataError)
+    parser = ElementTree.XMLParser(target=_NoDoctype())
     try:
-        root = ElementTree.fromstring(content, ElementTree.XMLParser(target=_NoDoctype()))
+        root = ElementTree.fromstring(read_bytes(path, MAX_BYTES, DataError), parser)
     except (ValueError, LookupError, ElementTree.ParseError) as error:
         raise DataError(f"{path}: cannot be read as XML: {one_line(error)}") from error
     try:

@@ -33,17 +33,15 @@ def read_yolo(root: Path, sources: Sequence[Path], labels: Path | None = None) -
     names = _read_names(root, labels)
     images = [image for source in sources for image in _images_of(source)]
     folder = Path(os.path.commonpath([image.parent for image in images])) if images else Path()
-    image_index, indices, fractions = [], [], []
+    rows = []
     for i, image in enumerate(images):
         text = _label_path(image) if labels is None else labels / image.relative_to(sources[0])
-        for index, box in _read_labels(text.with_suffix(".txt"), len(names)):
-            image_index.append(i)
-            indices.append(index)
-            fractions.append(box)
+        rows.extend((i, *row) for row in _read_labels(text.with_suffix(".txt"), len(names)))
     files = [image.relative_to(folder).as_posix() for image in images]
     sizes = header_sizes(folder, files)
-    x1, y1, x2, y2 = np.array(fractions, np.float64).reshape(-1, 4).T
-    height, width = sizes[np.array(image_index, np.int64)].T
+    x1, y1, x2, y2 = np.array([row[2:] for row in rows], np.float64).reshape(-1, 4).T
+    image_index, classes = np.array([row[:2] for row in rows], np.int64).reshape(-1, 2).T
+    height, width = sizes[image_index].T
     with np.errstate(over="ignore", invalid="ignore"):  # boxes that are not finite are skipped later
         boxes = np.stack([x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height], axis=1)
     return RawColumns(
@@ -55,26 +53,26 @@ def read_yolo(root: Path, sources: Sequence[Path], labels: Path | None = None) -
         image_ids=np.arange(1, len(images) + 1),
         sizes=sizes,
         sizes_annotated=False,
-        image_index=np.array(image_index, np.int64),
+        image_index=image_index,
         boxes=boxes,
-        areas=np.full(len(image_index), np.nan),
-        labels=np.array(indices, np.int64),
-        crowd=np.zeros(len(image_index), bool),
-        annotation_ids=np.arange(1, len(image_index) + 1),
+        areas=np.full(len(rows), np.nan),
+        labels=classes,
+        crowd=np.zeros(len(rows), bool),
+        annotation_ids=np.arange(1, len(rows) + 1),
     )
 
 
 def _read_names(root: Path, labels: Path | None) -> list[str]:
     folders = [root] if labels in (None, root) else [root, labels]
     for folder in folders:
-        names = read_data_yaml(folder).get("names")
+        names = _read_data_yaml(folder).get("names")
         if isinstance(names, dict):
             if sorted(names) != sorted(map(str, range(len(names)))):
                 raise DataError(f"{folder / 'data.yaml'}: names has the keys {list(names)[:10]}; expected 0, 1, 2, ...")
             names = [names[str(index)] for index in range(len(names))]
         if isinstance(names, list) and names:
             if any(not isinstance(name, str) for name in names):
-                raise DataError(f"{folder / 'data.yaml'}: names holds lists or mappings; expected text")
+                raise DataError(f"{folder / 'data.yaml'}: names has lists or mappings; expected text")
             return names
         for file in (folder / "classes.txt", folder / "obj.names"):
             if file.is_file() and (lines := list(filter(None, read_lines(file)))):
@@ -83,7 +81,7 @@ def _read_names(root: Path, labels: Path | None) -> list[str]:
     raise DataError(f"{places}: no class names; put them into data.yaml (names: [...]), classes.txt or obj.names there")
 
 
-def read_data_yaml(root: Path) -> dict[str, Any]:
+def _read_data_yaml(root: Path) -> dict[str, Any]:
     """The mapping in root/data.yaml, each scalar as its text; empty without such a file."""
     path = root / "data.yaml"
     if not path.is_file():
@@ -99,12 +97,12 @@ def read_lines(file: Path) -> list[str]:
 
 def split_sources(root: Path, name: str) -> list[Path]:
     """Image folders or list files of a split in root/data.yaml, possibly none. Raises: DataError if one is missing."""
-    document = read_data_yaml(root)
+    document = _read_data_yaml(root)
     entries = document.get(name) or []
     sources = []
     for entry in [entries] if isinstance(entries, str) else entries:
         if not isinstance(entry, str):
-            raise DataError(f"{root / 'data.yaml'}: {name} holds lists or mappings; expected a path, or a list of them")
+            raise DataError(f"{root / 'data.yaml'}: {name} has lists or mappings; expected a path, or a list of them")
         # `path` may be from another machine, and Roboflow writes ../train/images for train/images
         bases = [root / str(document.get("path") or ""), root]
         candidates = [base / tail for base in bases for tail in (entry, entry.removeprefix("../"))]
@@ -135,8 +133,8 @@ def _label_path(image: Path) -> Path:
     return Path(*parts)
 
 
-def _read_labels(file: Path, n_classes: int) -> list[tuple[int, tuple[float, float, float, float]]]:
-    """Class index and (x1, y1, x2, y2) of each line, as fractions of the image; empty if the file is missing."""
+def _read_labels(file: Path, n_classes: int) -> list[tuple[int, float, float, float, float]]:
+    """Class index, x1, y1, x2, y2 of each line, as fractions of the image; empty if the file is missing."""
     if not os.path.isfile(file):
         return []
     objects = []
@@ -162,5 +160,5 @@ def _read_labels(file: Path, n_classes: int) -> list[tuple[int, tuple[float, flo
             raise DataError(
                 f"{where}: has class {index:g}; expected 0 to {n_classes - 1}, as there are {n_classes} names"
             )
-        objects.append((int(index), box))
+        objects.append((int(index), *box))
     return objects
