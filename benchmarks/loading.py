@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 
 from retinanet.data.dataset import blank_sample
 from retinanet.data.images import read_image
-from retinanet.data.transforms import Resizing, flip_horizontal, resize
+from retinanet.data.transforms import Resizing, flip, resize
 
 IMAGES = 32
 
@@ -31,7 +31,7 @@ def main() -> None:
 
     def ours() -> None:
         for file in files:
-            resize(flip_horizontal(replace(blank_sample(0, ""), image=read_image(file))), Resizing())
+            resize(flip(replace(blank_sample(0, ""), image=read_image(file)), axis=1), Resizing())
 
     def theirs() -> None:
         for file in files:

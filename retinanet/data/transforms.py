@@ -91,18 +91,12 @@ def pad(images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return together, sizes
 
 
-def flip_horizontal(sample: Sample) -> Sample:
-    """Mirror left and right."""
+def flip(sample: Sample, axis: Literal[0, 1]) -> Sample:
+    """Mirror top and bottom (axis 0 of the image), or left and right (axis 1)."""
     boxes = sample.boxes.copy()
-    boxes[:, [0, 2]] = sample.image.shape[1] - boxes[:, [2, 0]]
-    return replace(sample, image=cv2.flip(sample.image, 1), boxes=boxes)
-
-
-def flip_vertical(sample: Sample) -> Sample:
-    """Mirror top and bottom."""
-    boxes = sample.boxes.copy()
-    boxes[:, [1, 3]] = sample.image.shape[0] - boxes[:, [3, 1]]
-    return replace(sample, image=cv2.flip(sample.image, 0), boxes=boxes)
+    low, high = (0, 2) if axis == 1 else (1, 3)  # columns of xyxy
+    boxes[:, [low, high]] = sample.image.shape[axis] - boxes[:, [high, low]]
+    return replace(sample, image=cv2.flip(sample.image, axis), boxes=boxes)
 
 
 def photometric(sample: Sample, rng: np.random.Generator, strength: float) -> Sample:
@@ -156,9 +150,9 @@ def augment(sample: Sample, rng: np.random.Generator, augmentation: AugmentConfi
     if rng.random() < augmentation.crop:
         sample = random_crop(sample, rng)
     if rng.random() < augmentation.flip:
-        sample = flip_horizontal(sample)
+        sample = flip(sample, axis=1)
     if rng.random() < augmentation.vertical_flip:
-        sample = flip_vertical(sample)
+        sample = flip(sample, axis=0)
     return photometric(sample, rng, augmentation.jitter)
 
 

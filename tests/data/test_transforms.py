@@ -12,8 +12,7 @@ from retinanet.data.dataset import Sample
 from retinanet.data.transforms import (
     Resizing,
     augment,
-    flip_horizontal,
-    flip_vertical,
+    flip,
     photometric,
     random_crop,
     resize,
@@ -74,8 +73,8 @@ def test_resize_moves_boxes_with_their_pixels(sample, short_side, long_side):
 
 
 @given(one_box(), seeds, st.booleans(), st.booleans(), st.booleans(), st.floats(0, 0.5))
-def test_augment_moves_boxes_with_their_pixels(sample, seed, flip, vertical_flip, crop, jitter):
-    augmentation = AugmentConfig(flip=flip, vertical_flip=vertical_flip, jitter=jitter, crop=crop)
+def test_augment_moves_boxes_with_their_pixels(sample, seed, horizontal_flip, vertical_flip, crop, jitter):
+    augmentation = AugmentConfig(flip=horizontal_flip, vertical_flip=vertical_flip, jitter=jitter, crop=crop)
     out = augment(sample, np.random.default_rng(seed), augmentation)
     check(out)
     np.testing.assert_array_equal(out.boxes[0], painted(out.image))
@@ -110,10 +109,10 @@ def test_resize_obeys_the_long_side_and_leaves_a_fitting_image_alone():
 
 def test_flips_mirror_and_undo_themselves():
     sample = blank(10, 20, [[2, 1, 6, 4]])
-    np.testing.assert_array_equal(flip_horizontal(sample).boxes, [[14, 1, 18, 4]])
-    np.testing.assert_array_equal(flip_vertical(sample).boxes, [[2, 6, 6, 9]])
-    for flip in (flip_horizontal, flip_vertical):
-        twice = flip(flip(sample))
+    np.testing.assert_array_equal(flip(sample, axis=1).boxes, [[14, 1, 18, 4]])
+    np.testing.assert_array_equal(flip(sample, axis=0).boxes, [[2, 6, 6, 9]])
+    for axis in (0, 1):
+        twice = flip(flip(sample, axis), axis)
         np.testing.assert_array_equal(twice.image, sample.image)
         np.testing.assert_array_equal(twice.boxes, sample.boxes)
 
