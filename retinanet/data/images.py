@@ -34,9 +34,11 @@ OF_SUFFIX = {suffix: kind for kind, suffixes in FORMATS.items() for suffix in su
 BAND_PIXELS = 2**20
 TEXT_START_BYTES = 60  # of a text file, quoted in the message
 
+Size = tuple[int, int]  # height and width
+
 
 def read_image(
-    path: Path | str, annotated_size: tuple[int, int] | None = None, max_pixels: int = DataConfig.max_pixels
+    path: Path | str, annotated_size: Size | None = None, max_pixels: int = DataConfig.max_pixels
 ) -> np.ndarray:
     """Pixels of an image file, (H, W, 3) uint8 RGB; the high byte of 16 bits, the first of several frames.
 
@@ -52,14 +54,11 @@ def read_image(
         if annotated_size != stored:
             with suppress(Exception):  # a broken EXIF block says nothing about orientation
                 ImageOps.exif_transpose(image, in_place=True)
-            if annotated_size not in (None, (image.height, image.width)):
-                raise _wrong_size(path, stored, annotated_size)
+            _check_size(path, stored, (image.height, image.width), annotated_size)
         return _pixels(image)
 
 
-def image_size(
-    path: Path | str, annotated_size: tuple[int, int] | None = None, max_pixels: int = DataConfig.max_pixels
-) -> tuple[int, int]:
+def image_size(path: Path | str, annotated_size: Size | None = None, max_pixels: int = DataConfig.max_pixels) -> Size:
     """(height, width) of the result of `read_image`, from the file's header alone. Raises: as `read_image`."""
     with _opened(path, max_pixels) as image:
         stored = image.height, image.width
@@ -70,8 +69,7 @@ def image_size(
             # for TIFF, Pillow's size already includes the orientation
             turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
         size = stored[::-1] if turned else stored
-        if annotated_size not in (None, size):
-            raise _wrong_size(path, stored, annotated_size)
+        _check_size(path, stored, size, annotated_size)
         return size
 
 
@@ -92,8 +90,7 @@ def _pixels(image: Image.Image) -> np.ndarray:
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     rows = max(1, BAND_PIXELS // image.width)
     for top in range(0, image.height, rows):
-        whole = rows >= image.height
-        band = image if whole else image.crop((0, top, image.width, min(top + rows, image.height)))
+        band = image if rows >= image.height else image.crop((0, top, image.width, min(top + rows, image.height)))
         if image.mode.startswith("I"):  # Pillow's convert() would clip 16-bit values to 255
             pixels[top : top + rows] = (np.asarray(band).clip(0, 65535) >> 8)[:, :, None]
         else:
@@ -101,12 +98,10 @@ def _pixels(image: Image.Image) -> np.ndarray:
     return pixels
 
 
-def _wrong_size(path: Path | str, stored: tuple[int, int], annotated: tuple[int, int]) -> DataError:
-    return DataError(
-        f"{path}: is {stored[1]} x {stored[0]} pixels (width x height); "
-        f"its annotation says {annotated[1]} x {annotated[0]}",
-        "wrong-size",
-    )
+def _check_size(path: Path | str, stored: Size, upright: Size, annotated: Size | None) -> None:
+    if annotated is not None and annotated != upright:
+        pixels = f"{stored[1]} x {stored[0]} pixels (width x height)"
+        raise DataError(f"{path}: is {pixels}; its annotation says {annotated[1]} x {annotated[0]}", "wrong-size")
 
 
 @functools.cache
