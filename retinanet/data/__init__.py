@@ -15,8 +15,7 @@ def open_dataset(data: DataConfig, split: str) -> Dataset:
 
     Raises: ConfigError if data.train or data.val is not set; DataError if the split cannot be read.
     """
-    configured = {"train": data.train, "val": data.val}
-    part = configured.get(split, SplitConfig(name=split))
+    part = {"train": data.train, "val": data.val}.get(split, SplitConfig(name=split))
     if data.embedded == "shapes":
         return open_shapes(part.name if part and part.name else split)
     if part is None:

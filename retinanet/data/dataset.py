@@ -37,9 +37,6 @@ class Strings:
         self.ends = np.cumsum([len(string) for string in encoded], dtype=np.int64)
         self.bytes = np.frombuffer(b"".join(encoded), np.uint8)
 
-    def __len__(self) -> int:
-        return len(self.ends)
-
     def __getitem__(self, index: int) -> str:
         start = self.ends[index - 1] if index else 0
         return self.bytes[start : self.ends[index]].tobytes().decode("utf-8", "surrogateescape")

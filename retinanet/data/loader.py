@@ -80,8 +80,8 @@ def batch_loader(
 
 def eval_loader(samples: EvalSamples, batch_size: int, workers: int, pin_memory: bool = False) -> DataLoader:
     """Every image once; images of similar aspect ratio share a batch, to reduce padding."""
-    shapes = samples.dataset.sizes.astype(np.float64)
-    order = np.argsort(shapes[:, 0] / np.maximum(shapes[:, 1], 1), kind="stable")
+    height, width = samples.dataset.sizes.T
+    order = np.argsort(height / np.maximum(width, 1), kind="stable")
     batches = [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
     return batch_loader(samples, batches, workers, pin_memory)
 

@@ -49,7 +49,11 @@ def build_dataset(raw: RawColumns, classes: Sequence[str] | None) -> Dataset:
     if classes is not None:
         if len(set(classes)) < len(classes):
             raise DataError(f"{raw.source}: data.classes has a name twice: {', '.join(classes)}")
-        kept = [_index(raw.source, names, name) for name in classes]
+        if unknown := [name for name in classes if name not in names]:
+            nearest = difflib.get_close_matches(unknown[0], names, n=1, cutoff=0)  # none if there are no classes
+            hint = "".join(f'; the nearest is "{name}"' for name in nearest)
+            raise DataError(f'{raw.source}: has no class "{unknown[0]}"{hint}')
+        kept = [names.index(name) for name in classes]
         new_labels = np.full(len(names), -1)
         new_labels[kept] = np.arange(len(kept))
         labels = new_labels[labels]
@@ -90,14 +94,6 @@ def check_relative(file: str, where: str) -> None:
         raise DataError(
             f'{where} has the file name "{file:.200}"; expected a path inside the image folder, without ".."'
         )
-
-
-def _index(source: str, names: Sequence[str], name: str) -> int:
-    if name in names:
-        return names.index(name)
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0)
-    hint = f'; the nearest is "{nearest[0]}"' if nearest else ""
-    raise DataError(f'{source}: has no class "{name}"{hint}')
 
 
 def _check_boxes(raw: RawColumns, chosen: np.ndarray) -> tuple[np.ndarray, list[str], list[Skipped]]:

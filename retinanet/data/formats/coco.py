@@ -118,15 +118,17 @@ class _Table(NamedTuple):
 
 def _tables(annotations: Path) -> list[_Table]:
     """The lists of images, annotations and categories of a COCO file."""
-    document = _load(annotations)
-    tables = [_Table(annotations.name, name, document.get(name)) for name in ("images", "annotations", "categories")]
-    for file, name, entries in tables:
+    file, document = annotations.name, _load(annotations)
+    tables = []
+    for name in ("images", "annotations", "categories"):
+        entries = document.get(name)
         if not isinstance(entries, list):
             raise DataError(f'{file}: has no list "{name}"; expected COCO\'s images, annotations and categories')
         if not all(isinstance(entry, dict) for entry in entries):
             raise DataError(f'{file}: "{name}" has an entry that is not an object')
         if not entries and name != "annotations":
             raise DataError(f'{file}: "{name}" is empty')
+        tables.append(_Table(file, name, entries))
     return tables
 
 

@@ -19,11 +19,10 @@ def open_split(
 ) -> Dataset:
     """One split of the COCO, Pascal VOC or YOLO data set in the folder `root`.
 
-    Args:
-        split: `annotations` is a .json file for COCO, a folder of .xml files for VOC (restricted to the split `name` if
-            it is in ImageSets/Main), or a folder of .txt files for YOLO. Without images and annotations, the split
-            `name` is searched for in the usual layouts of the three formats.
-        classes: the names to keep, in their new order; None: all. skip_empty: drop images without objects.
+    split: its annotations are a .json file for COCO, a folder of .xml files for VOC (restricted to the split's name if
+    it is in ImageSets/Main), or a folder of .txt files for YOLO. Without images and annotations, the name is searched
+    for in the usual layouts of the three formats.
+    classes: the names to keep, in their new order; None: all. skip_empty: drop images without objects.
     Raises: DataError if no format is recognised, no image remains, or a file is invalid.
     """
     if not root.is_dir():
@@ -70,9 +69,9 @@ def _read_named(root: Path, name: str) -> RawColumns:
         return _read_paths(root, name, root / "JPEGImages", root / "Annotations")
     if sources := split_sources(root, name):
         return read_yolo(root, sources)
-    for images, labels in ((f"images/{name}", f"labels/{name}"), (f"{name}/images", f"{name}/labels")):
-        if (root / images).is_dir() and (root / labels).is_dir():
-            return read_yolo(root, [root / images], root / labels)
+    for pictures, labels in ((f"images/{name}", f"labels/{name}"), (f"{name}/images", f"{name}/labels")):
+        if (root / pictures).is_dir() and (root / labels).is_dir():
+            return read_yolo(root, [root / pictures], root / labels)
     raise DataError(
         f'{root}: no split "{name}"; looked for annotations/instances_{name}.json, {name}/_annotations.coco.json, '
         f"ImageSets/Main/{name}.txt, {name} in data.yaml, images/{name} with labels/{name}, "

@@ -23,17 +23,16 @@ def read_yolo(root: Path, sources: Sequence[Path], labels: Path | None = None) -
     A polygon, `class x1 y1 x2 y2 x3 y3 ...`, becomes its bounding box. An image without a text file has no objects. The
     category ids are YOLO's class indices.
 
-    Args:
-        root: folder with the class names, in data.yaml, classes.txt or obj.names; else they are in `labels`.
-        sources: folders of images, or text files that list images.
-        labels: folder of text files, with the subfolders of the only folder in `sources`; None: replace the last
-            `images` in each image's path by `labels`.
+    root: folder with the class names, in data.yaml, classes.txt or obj.names; else they are in `labels`.
+    sources: folders of images, or text files that list images.
+    labels: folder of text files, with the subfolders of the only folder in `sources`; None: the last `images` in each
+    image's path is replaced by `labels`.
     Raises: DataError without class names, for an invalid line, an unknown class index or an unreadable image header.
     """
     names = _read_names(root, labels)
     images = [image for source in sources for image in _images_of(source)]
     folder = Path(os.path.commonpath([image.parent for image in images])) if images else Path()
-    rows = []
+    rows: list[tuple[int, int, float, float, float, float]] = []
     for i, image in enumerate(images):
         text = _label_path(image) if labels is None else labels / image.relative_to(sources[0])
         rows.extend((i, *row) for row in _read_labels(text.with_suffix(".txt"), len(names)))
