@@ -8,7 +8,7 @@ from retinanet.config.schema import AnchorConfig
 from retinanet.data.dataset import Dataset
 from retinanet.data.transforms import Resizing
 from retinanet.dataset_analysis.anchor_coverage import best_anchors, resized_objects
-from retinanet.dataset_analysis.findings import FIRST, Finding, Level, Split, are, counted, have, part, unique
+from retinanet.dataset_analysis.findings import FIRST, Finding, Level, Split, agreeing, counted, part
 from retinanet.model.anchors import STRIDES, AnchorShapes
 
 BEYOND = 1.0  # pixels beyond the image's edge that are accepted as rounding
@@ -24,12 +24,11 @@ def in_annotations(split: Split) -> Iterator[Finding]:
     yield from _duplicates(split)
     data = split.data
     if len(crowds := np.flatnonzero(data.crowd)):
-        kind = "is a crowd" if len(crowds) == 1 else "are crowds"
-        text = f"{part(len(crowds), len(data.boxes), 'object')} {kind}, or marked as difficult"
+        text = f"{part(len(crowds), len(data.boxes), 'object', 'is a crowd')}, or marked as difficult"
         advice = "nothing to do: training ignores the anchors on them, and evaluation ignores detections there"
         yield split.objects(crowds, "info", "crowds", text, advice)
     if empty := np.flatnonzero(np.diff(data.first_object) == 0).tolist():
-        text = f"{part(len(empty), len(data), 'image')} {have(len(empty))} no objects"
+        text = f"{part(len(empty), len(data), 'image', 'has')} no objects"
         advice = (
             "nothing to do if they show no objects: training uses them as background; data.skip_empty leaves them out"
         )
@@ -41,11 +40,10 @@ def no_objects(split: Split) -> Iterator[Finding]:
     if data.crowd.all():
         crowds = ", only crowds" if len(data.crowd) else ""
         text = f"{split.name} has no objects{crowds} in {counted(len(data), 'image')}"
-        advice = {"train": "a detector cannot be trained", "val": "no AP can be measured"}[split.name]
         level: Level = "error" if split.name == "train" else "warning"
-        yield split.images(
-            range(len(data)), level, "no-objects", text, f"{advice}; check the annotations and data.classes"
-        )
+        effect = "a detector cannot be trained" if level == "error" else "no AP can be measured"
+        advice = f"{effect}; check the annotations and data.classes"
+        yield split.images(range(len(data)), level, "no-objects", text, advice)
 
 
 DROPPED = {
@@ -59,11 +57,10 @@ def _dropped(split: Split) -> Iterator[Finding]:
     for skipped in split.data.skipped:
         n = len(skipped.annotation_ids)
         ids = tuple(skipped.annotation_ids[:FIRST].tolist())
-        names = unique(skipped.files[index] for index in range(min(n, FIRST)))
-        text = f"{counted(n, 'box')} {have(n)} {DROPPED[skipped.fault]}; dropped"
+        files = tuple(dict.fromkeys(skipped.files[index] for index in range(min(n, FIRST))))
+        text = f"{counted(n, 'box')} {agreeing('has', n)} {DROPPED[skipped.fault]}; dropped"
         advice = "correct the annotations or delete them"
-        code = f"{skipped.fault}-box"
-        yield Finding("warning", code, split.name, n, "annotation", ids, names, text, advice)
+        yield Finding("warning", f"{skipped.fault}-box", split.name, n, "annotation", ids, files, text, advice)
 
 
 def _clipped(split: Split) -> Iterator[Finding]:
@@ -72,10 +69,8 @@ def _clipped(split: Split) -> Iterator[Finding]:
     height, width = data.sizes[data.image_index].T
     beyond = np.max([-x, -y, x + w - width, y + h - height], axis=0)
     if len(rows := np.flatnonzero(beyond > BEYOND)):
-        text = (
-            f"{part(len(rows), len(data.boxes), 'box')} {'reaches' if len(rows) == 1 else 'reach'} beyond the image, "
-            f"by up to {beyond.max():,.0f} px; clipped"
-        )
+        reach = part(len(rows), len(data.boxes), "box", "reaches")
+        text = f"{reach} beyond the image, by up to {beyond.max():,.0f} px; clipped"
         advice = "look at some: are the images resized, or the boxes corners instead of width and height?"
         yield split.objects(rows, "warning", "clipped-box", text, advice)
 
@@ -86,15 +81,14 @@ def _duplicates(split: Split) -> Iterator[Finding]:
     order = np.lexsort(columns.T)
     same = (columns[order[1:]] == columns[order[:-1]]).all(axis=1)
     if len(rows := np.sort(order[1:][same])):  # lexsort is stable: the first of each is no copy
-        text = f"{part(len(rows), len(data.boxes), 'box')} {are(len(rows))} listed twice: the same image, class and box"
+        text = f"{part(len(rows), len(data.boxes), 'box', 'is')} listed twice: the same image, class and box"
         advice = "delete the copies: evaluation counts each as a separate object"
         yield split.objects(rows, "warning", "duplicate-box", text, advice)
 
 
 def category_gaps(split: Split) -> Iterator[Finding]:
     ids = sorted(split.data.category_ids)
-    count = ids[-1] - ids[0] + 1 - len(ids)
-    if count:
+    if count := ids[-1] - ids[0] + 1 - len(ids):
         first: list[int] = []
         for low, high in zip(ids, ids[1:], strict=False):
             first.extend(range(low + 1, min(high, low + 1 + FIRST - len(first))))
@@ -109,33 +103,28 @@ def class_counts(data: Dataset) -> np.ndarray:
 
 
 def in_classes(train: Split, val: Dataset) -> Iterator[Finding]:
-    counts = class_counts(train.data)
+    counts, names = class_counts(train.data), train.data.classes
     if not counts.any():
         return
-    total = f"of {counted(len(counts), 'class')}"
+
+    def warning(chosen: np.ndarray, code: str, what: str, advice: str) -> Iterator[Finding]:
+        if len(labels := np.flatnonzero(chosen)):
+            first = ", ".join([names[label] for label in labels[:FIRST]] + ["..."] * (len(labels) > FIRST))
+            text = f"{len(labels)} of {counted(len(names), 'class')} {agreeing('has', len(labels))} {what}: {first}"
+            yield train.categories(labels, "warning", code, text, advice)
+
     absent = counts == 0
-    if val.classes == train.data.classes:
-        untrained = absent & (class_counts(val) > 0)
-        if len(labels := np.flatnonzero(untrained)):
-            first = train.class_names(labels)
-            text = f"{len(labels)} {total} {have(len(labels))} objects in val but none in train: {first}"
-            advice = "their AP will be 0: add examples to train, or leave the classes out with data.classes"
-            yield train.categories(labels, "warning", "untrained-class", text, advice)
-            absent &= ~untrained
-    if len(labels := np.flatnonzero(absent)):
-        text = f"{len(labels)} {total} {have(len(labels))} no object in train: {train.class_names(labels)}"
-        advice = "add examples, or leave the classes out with data.classes"
-        yield train.categories(labels, "warning", "empty-class", text, advice)
-    if len(labels := np.flatnonzero((counts > 0) & (counts < FEW))):
-        text = (
-            f"{len(labels)} {total} {have(len(labels))} fewer than {FEW} objects in train: {train.class_names(labels)}"
-        )
-        advice = "their AP will be low; add examples"
-        yield train.categories(labels, "warning", "few-objects", text, advice)
+    untrained = absent & (class_counts(val) > 0) if val.classes == names else np.zeros_like(absent)
+    advice = "their AP will be 0: add examples to train, or leave the classes out with data.classes"
+    yield from warning(untrained, "untrained-class", "objects in val but none in train", advice)
+    advice = "add examples, or leave the classes out with data.classes"
+    yield from warning(absent & ~untrained, "empty-class", "no object in train", advice)
+    few, advice = (counts > 0) & (counts < FEW), "their AP will be low; add examples"
+    yield from warning(few, "few-objects", f"fewer than {FEW} objects in train", advice)
     smallest, largest = np.where(counts > 0, counts, counts.max() + 1).argmin(), counts.argmax()
     if counts[largest] > IMBALANCE * counts[smallest]:
-        names = [f"{train.data.classes[label]} ({counts[label]:,})" for label in (largest, smallest)]
-        text = f"{names[0]} has {counts[largest] / counts[smallest]:,.0f} times the objects of {names[1]}"
+        most, fewest = (f"{names[label]} ({counts[label]:,})" for label in (largest, smallest))
+        text = f"{most} has {counts[largest] / counts[smallest]:,.0f} times the objects of {fewest}"
         advice = "look at the AP per class: the mean hides that of rare classes"
         yield train.categories(np.array([largest, smallest]), "info", "imbalance", text, advice)
 
@@ -149,19 +138,15 @@ def after_resize(train: Split, resizings: Sequence[Resizing], anchors: AnchorCon
     iou, _ = best_anchors(objects.boxes, objects.image_sizes, AnchorShapes.from_config(anchors))
     unreached = rows[(iou < anchors.background_iou).reshape(len(resizings), -1).all(axis=0)]
     if len(unreached) and not anchors.force_best:
-        text = (
-            f"{part(len(unreached), len(rows), 'object')} {have(len(unreached))} no anchor of IoU >= "
-            f"{anchors.background_iou:g} after the resize{sides}"
-        )
+        none = f"{part(len(unreached), len(rows), 'object', 'has')} no anchor"
+        text = f"{none} of IoU >= {anchors.background_iou:g} after the resize{sides}"
         advice = "training ignores them; set a larger data.short_side, or use retina anchors CONFIG --optimize"
         yield train.objects(unreached, "warning", "unreached-object", text, advice)
 
     x1, y1, x2, y2 = objects.boxes.T
     tiny = rows[((x2 - x1) * (y2 - y1) < TINY**2).reshape(len(resizings), -1).all(axis=0)]
     if len(tiny):
-        text = (
-            f"{part(len(tiny), len(rows), 'object')} {are(len(tiny))} smaller than {TINY} x {TINY} px after the "
-            f"resize{sides}"
-        )
+        smaller = f"{part(len(tiny), len(rows), 'object', 'is')} smaller than {TINY} x {TINY} px"
+        text = f"{smaller} after the resize{sides}"
         advice = "they are smaller than a cell of the finest level; use a larger data.short_side"
         yield train.objects(tiny, "warning", "tiny-object", text, advice)

@@ -1,6 +1,6 @@
 """A finding of a data check: what it is, where, how often, and what to do."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,13 @@ from retinanet.data.dataset import Dataset
 Level = Literal["error", "warning", "info"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "info")
 FIRST = 5  # number of ids that a finding lists
+PLURALS = {
+    "is": "are",
+    "has": "have",
+    "reaches": "reach",
+    "is a crowd": "are crowds",
+    "has several frames": "have several frames each",
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class Split:
         first = rows[:FIRST]
         images = np.searchsorted(self.data.first_object, first, side="right") - 1
         ids = tuple(self.data.annotation_ids[first].tolist())
-        names = unique(self.data.files[index] for index in images.tolist())
+        names = tuple(dict.fromkeys(self.data.files[index] for index in images.tolist()))
         return Finding(level, code, self.name, len(rows), "annotation", ids, names, text, advice)
 
     def images(self, indices: Sequence[int], level: Level, code: str, text: str, advice: str) -> Finding:
@@ -59,20 +66,10 @@ class Split:
         ids = tuple(self.data.category_ids[label] for label in labels[:FIRST].tolist())
         return Finding(level, code, self.name, len(labels), "category", ids, (), text, advice)
 
-    def class_names(self, labels: np.ndarray) -> str:
-        """The names of the first few of `labels`, in one line."""
-        names = [self.data.classes[label] for label in labels[:FIRST].tolist()]
-        return ", ".join(names) + ", ..." * (len(labels) > FIRST)
 
-
-def unique(names: Iterator[str]) -> tuple[str, ...]:
-    """The names without repetitions, in their order."""
-    return tuple(dict.fromkeys(names))
-
-
-def part(count: int, total: int, what: str) -> str:
-    """A text such as "3 of 120 objects (2.5 %)"."""
-    return f"{count:,} of {counted(total, what)} ({100 * count / total:.2g} %)"
+def part(count: int, total: int, what: str, verb: str) -> str:
+    """A text such as "1 of 50 boxes (2 %) has" or "3 of 50 boxes (6 %) have". verb: in the singular."""
+    return f"{count:,} of {counted(total, what)} ({100 * count / total:.2g} %) {agreeing(verb, count)}"
 
 
 def counted(count: int, what: str) -> str:
@@ -81,9 +78,6 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what if count == 1 else plural}"
 
 
-def are(count: int) -> str:
-    return "is" if count == 1 else "are"
-
-
-def have(count: int) -> str:
-    return "has" if count == 1 else "have"
+def agreeing(verb: str, count: int) -> str:
+    """The verb in the singular, or in the plural for a count other than 1."""
+    return verb if count == 1 else PLURALS.get(verb, verb)

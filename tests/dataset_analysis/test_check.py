@@ -466,7 +466,8 @@ def test_every_image_is_looked_at_whatever_the_threads(root: Path):
     dataset = open_dataset(config_of(root).data, "train")
     for workers in (0, 3):
         told: list[int] = []
-        assert list(scan_files(dataset, range(1, 40), True, workers, told.append).unusable) == [3]
+        scans = scan_files(dataset, range(1, 40), True, workers, told.append)
+        assert [index for index, (error, _, _) in scans.items() if error] == [3]
         assert told == [39]
 
 
