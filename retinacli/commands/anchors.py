@@ -39,7 +39,7 @@ def anchors_command(
     from retinanet.data import open_dataset
     from retinanet.dataset_analysis.anchor_coverage import data_coverage
     from retinanet.dataset_analysis.anchor_picture import anchor_picture
-    from retinanet.dataset_analysis.anchor_search import search_config
+    from retinanet.dataset_analysis.anchor_search import search_anchors
     from retinanet.io.pictures import write_picture
 
     settings = load_config(config, set_ or []) if config else override(Config(), set_ or [])
@@ -51,7 +51,7 @@ def anchors_command(
         objects, coverage = data_coverage(settings, dataset)
         if optimize:
             with counter("sets of anchors") as progress:
-                better = search_config(settings, objects, per_cell, seed, progress)
+                better = search_anchors(objects, settings.anchors, per_cell, seed, progress=progress)
     if vis is not None:
         picture = anchor_picture(settings, dataset, vis)
         write_picture(picture.canvas, output)

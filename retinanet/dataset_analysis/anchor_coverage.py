@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retinanet.config.schema import Config
+from retinanet.config.schema import AnchorConfig, Config
 from retinanet.data.dataset import Dataset
 from retinanet.data.transforms import Resizing, padded, resized_size, training_resizings
 from retinanet.errors import DataError
@@ -30,13 +30,12 @@ class Objects:
     """M objects resized as in training; in multi-scale training, each object occurs once per short side.
 
     boxes: (M, 4) float64 xyxy pixels of the resized image. image_sizes: (M, 2) int64, its height and width.
-    indices: (M,) int64, of the objects in the data set's columns. images: (M,) int64, of their images.
+    indices: (M,) int64, of the objects in the data set's columns.
     """
 
     boxes: np.ndarray
     image_sizes: np.ndarray
     indices: np.ndarray
-    images: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,8 @@ class Coverage:
 
 def data_coverage(config: Config, dataset: Dataset) -> tuple[Objects, Coverage]:
     """Resized objects of `dataset` and their coverage by the anchors of `config`. Raises: DataError without objects."""
-    a = config.anchors
     objects = resized_objects(dataset, training_resizings(config.data, config.train.augment))
-    return objects, coverage(dataset, objects, AnchorShapes.from_config(a), a.foreground_iou, a.background_iou)
+    return objects, coverage(dataset, objects, config.anchors)
 
 
 def resized_objects(dataset: Dataset, resizings: Sequence[Resizing]) -> Objects:
@@ -109,8 +107,7 @@ def resized_objects(dataset: Dataset, resizings: Sequence[Resizing]) -> Objects:
         ratios = (new / dataset.sizes)[images][:, [1, 0, 1, 0]]
         resized.append((boxes * ratios).astype(np.float32).astype(np.float64))
         sizes.append(new[images])
-    times = len(resizings)
-    return Objects(np.concatenate(resized), np.concatenate(sizes), np.tile(kept, times), np.tile(images, times))
+    return Objects(np.concatenate(resized), np.concatenate(sizes), np.tile(kept, len(resizings)))
 
 
 def level_cells(image_sizes: np.ndarray, stride: int) -> np.ndarray:
@@ -124,7 +121,7 @@ def anchor_sides(shapes: AnchorShapes) -> np.ndarray:
     return cells[..., 2:] - cells[..., :2]
 
 
-def nearest_cells(boxes: np.ndarray, image_sizes: np.ndarray, whole_pixels: bool = False) -> np.ndarray:
+def nearest_cells(boxes: np.ndarray, image_sizes: np.ndarray, whole_pixels: bool) -> np.ndarray:
     """Distances of the edges of `boxes` from the centre of the nearest cell of each level.
 
     boxes: (M, 4) xyxy pixels. image_sizes: (M, 2), (height, width) of their images. whole_pixels: see `AnchorShapes`.
@@ -171,43 +168,26 @@ def best_anchors(boxes: np.ndarray, image_sizes: np.ndarray, shapes: AnchorShape
     return iou, level
 
 
-def coverage(
-    dataset: Dataset,
-    objects: Objects,
-    shapes: AnchorShapes,
-    foreground_iou: float = 0.5,
-    background_iou: float = 0.4,
-) -> Coverage:
+def coverage(dataset: Dataset, objects: Objects, anchors: AnchorConfig) -> Coverage:
     """The coverage of the `objects` of `dataset`, even if `match` assigns their best anchors to other objects."""
-    iou, level = best_anchors(objects.boxes, objects.image_sizes, shapes)
+    iou, level = best_anchors(objects.boxes, objects.image_sizes, AnchorShapes.from_config(anchors))
     labels, areas = dataset.labels[objects.indices], dataset.areas[objects.indices]
 
     def share(name: str, chosen: np.ndarray) -> Share:
         values = iou[chosen]
-        covered = int(np.count_nonzero(values >= foreground_iou))
-        missed = int(np.count_nonzero(values < background_iou))
+        covered = int(np.count_nonzero(values >= anchors.foreground_iou))
+        missed = int(np.count_nonzero(values < anchors.background_iou))
         mean = float(values.mean()) if len(values) else None
         return Share(name, len(values), covered, len(values) - covered - missed, missed, mean)
 
-    worst, listed = [], set()
-    for row in np.argsort(iou, kind="stable").tolist():
-        index = int(objects.indices[row])
-        if index in listed:
-            continue
-        listed.add(index)
+    order = np.argsort(iou, kind="stable")
+    _, first = np.unique(objects.indices[order], return_index=True)  # where each object has its lowest IoU
+    worst, images = [], dataset.image_index
+    for row in order[np.sort(first)[:WORST]].tolist():
+        index = objects.indices[row]
+        file, label = dataset.files[int(images[index])], dataset.classes[labels[row]]
         x1, y1, x2, y2 = objects.boxes[row].tolist()
-        worst.append(
-            WorstObject(
-                file=dataset.files[int(objects.images[row])],
-                annotation_id=int(dataset.annotation_ids[index]),
-                label=dataset.classes[labels[row]],
-                width=x2 - x1,
-                height=y2 - y1,
-                iou=float(iou[row]),
-            )
-        )
-        if len(worst) == WORST:
-            break
+        worst.append(WorstObject(file, int(dataset.annotation_ids[index]), label, x2 - x1, y2 - y1, float(iou[row])))
     return Coverage(
         all=share("all", np.ones(len(iou), bool)),
         per_level=[share(name, level == index) for index, name in enumerate(LEVELS)],

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from retinanet.config.schema import Config
+from retinanet.config.schema import AnchorConfig, Config
 from retinanet.data.dataset import Dataset, blank_sample
 from retinanet.data.images import read_image
 from retinanet.data.transforms import padded, resize, training_resizings
@@ -89,14 +89,11 @@ def anchor_picture(config: Config, dataset: Dataset | None, file: Path) -> Pictu
     else:
         image = read_image(file, max_pixels=config.data.max_pixels)
         sample, source = replace(blank_sample(0, str(file)), image=image), str(file)
-    a = config.anchors
-    shapes = AnchorShapes.from_config(a)
     resizings = training_resizings(config.data, config.train.augment)
     sample = resize(sample, max(resizings, key=lambda resizing: resizing.short_side))
-    panels = [cells_panel(sample.image, shapes)]
+    panels = [cells_panel(sample.image, AnchorShapes.from_config(config.anchors))]
     if index is not None:
-        matching = (a.foreground_iou, a.background_iou, a.force_best)
-        panels.append(matches_panel(sample.image, sample.boxes, sample.crowd, shapes, *matching))
+        panels.append(matches_panel(sample.image, sample.boxes, sample.crowd, config.anchors))
     return Picture(beside(panels), source, index is not None)
 
 
@@ -104,8 +101,8 @@ def find_image(dataset: Dataset, file: Path) -> int | None:
     """Index of the image at the path `file`, else of the only one with its name, or None. Raises: DataError."""
     names = [dataset.files[index] for index in range(len(dataset))]
     where, folder = Path(os.path.realpath(file)), Path(os.path.realpath(dataset.folder))
-    paths = [file.as_posix(), *([where.relative_to(folder).as_posix()] if where.is_relative_to(folder) else [])]
-    for path in reversed(paths):
+    in_folder = where.relative_to(folder) if where.is_relative_to(folder) else file
+    for path in (in_folder.as_posix(), file.as_posix()):
         if path in names:
             return names.index(path)
     same = [index for index, name in enumerate(names) if name.rpartition("/")[2] == file.name]
@@ -144,28 +141,18 @@ def cells_panel(image: np.ndarray, shapes: AnchorShapes) -> Panel:
     return Panel(view.canvas, legend)
 
 
-def matches_panel(
-    image: np.ndarray,
-    boxes: np.ndarray,
-    crowd: np.ndarray,
-    shapes: AnchorShapes,
-    foreground_iou: float = 0.5,
-    background_iou: float = 0.4,
-    force_best: bool = False,
-) -> Panel:
+def matches_panel(image: np.ndarray, boxes: np.ndarray, crowd: np.ndarray, config: AnchorConfig) -> Panel:
     """Each object in thick lines and the anchors that training matches to it in thin ones, coloured by its outcome.
 
-    Matched: at least one anchor is matched to the object. Only in the ignore band: none is, but one has
-    IoU >= `background_iou`. Not covered: neither. A tag shows the best IoU and the number of matched anchors.
+    Matched: at least one anchor is matched to the object. Only in the ignore band: none is, but one has an IoU of at
+    least background_iou. Not covered: neither. A tag shows the best IoU and the number of matched anchors.
 
-    Args:
-        image: (H, W, 3) uint8 RGB, resized as for training. boxes: (M, 4) xyxy pixels. crowd: (M,) bool.
-        the others: see `match`.
+    image: (H, W, 3) uint8 RGB, resized as for training. boxes: (M, 4) float32 xyxy pixels. crowd: (M,) bool.
     """
     height, width = image.shape[:2]
+    shapes, high, low = AnchorShapes.from_config(config), config.foreground_iou, config.background_iou
     anchors = torch.cat(image_anchors((padded(height), padded(width)), shapes))
-    gt_boxes = torch.as_tensor(boxes, dtype=torch.float32)
-    matched = match(anchors, gt_boxes, torch.as_tensor(crowd), foreground_iou, background_iou, force_best).numpy()
+    matched = match(anchors, torch.as_tensor(boxes), torch.as_tensor(crowd), high, low, config.force_best).numpy()
     image_sizes = np.tile([height, width], (len(boxes), 1))
     best, _ = best_anchors(boxes.astype(np.float64), image_sizes, shapes)
     view = _View(image, (-width / 16, -height / 16, width * 17 / 16, height * 17 / 16), whitened=0.25)
@@ -173,7 +160,7 @@ def matches_panel(
     outcomes, tags = [], []
     for index, iou in enumerate(best):
         count = int((matched == index).sum())
-        outcome = CROWD if crowd[index] else MATCHED if count else IGNORED if iou >= background_iou else MISSED
+        outcome = CROWD if crowd[index] else MATCHED if count else IGNORED if iou >= low else MISSED
         outcomes.append(outcome)
         tags.append("" if crowd[index] else f"{iou:.2f} x{count}" if count else f"{iou:.2f}")
         for box in anchors[torch.as_tensor(matched == index)].numpy():
@@ -189,9 +176,9 @@ def matches_panel(
             x, y, _, _ = view.corners(box)
             draw_tag(view.canvas, (x, y - 3), tag, outcome, TAG_LETTER)
     meanings = {
-        MATCHED: f"matched: IoU >= {foreground_iou:g} (tag: best IoU x matched anchors)",
-        IGNORED: f"only in the ignore band: IoU {background_iou:g} to {foreground_iou:g}, or its anchors match others",
-        MISSED: f"not covered: IoU < {background_iou:g}",
+        MATCHED: f"matched: IoU >= {high:g} (tag: best IoU x matched anchors)",
+        IGNORED: f"only in the ignore band: IoU {low:g} to {high:g}, or its anchors match others",
+        MISSED: f"not covered: IoU < {low:g}",
         CROWD: "crowd: matched to no anchor",
     }
     counts = {colour: outcomes.count(colour) for colour in meanings}
@@ -201,8 +188,7 @@ def matches_panel(
 def beside(panels: Sequence[Panel]) -> np.ndarray:
     """The panels side by side, each above its legend: (H, W, 3) uint8 RGB."""
     lines = max(len(panel.legend) for panel in panels)
-    step = round(1.5 * LEGEND_LETTER)
-    font = cv2.FontFace(FONT)
+    step, font = round(1.5 * LEGEND_LETTER), cv2.FontFace(FONT)
     parts = []
     for panel in panels:
         texts = [cv2.getTextSize((0, 0), text, (0, 0), font, LEGEND_LETTER)[2] for _, text in panel.legend]

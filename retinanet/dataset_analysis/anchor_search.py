@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import count
+from operator import itemgetter
 
 import numpy as np
 
-from retinanet.config.schema import Config
+from retinanet.config.schema import AnchorConfig
 from retinanet.dataset_analysis.anchor_coverage import Objects, anchor_sides, best_anchors, level_ious, nearest_cells
 from retinanet.model.anchors import STRIDES, AnchorShapes
 
@@ -41,82 +43,74 @@ class SearchResult:
     after: Figures
 
 
-def search_config(
-    config: Config,
-    objects: Objects,
-    per_cell: int | None = None,
-    seed: int = 0,
-    progress: Callable[[int, int], object] = lambda done, total: None,
-) -> SearchResult:
-    """`search_anchors` from the anchors of `config`, for the objects that `data_coverage` returns."""
-    start, foreground_iou = AnchorShapes.from_config(config.anchors), config.anchors.foreground_iou
-    return search_anchors(objects.boxes, objects.image_sizes, start, per_cell, foreground_iou, seed, progress=progress)
-
-
 def search_anchors(
-    boxes: np.ndarray,
-    image_sizes: np.ndarray,
-    start: AnchorShapes,
+    objects: Objects,
+    config: AnchorConfig,
     per_cell: int | None = None,
-    foreground_iou: float = 0.5,
     seed: int = 0,
     tries: int = TRIES,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> SearchResult:
     """Random hill climbing that maximises the sum of coverage and mean best IoU.
 
-    With as many anchors per cell as `start`, neither value decreases. Half of the tries climb from `start` and from
-    each split of `per_cell` into scales and ratios, the other half from the best result. The search is deterministic.
+    With as many anchors per cell as in `config`, neither value decreases. Half of the tries climb from the anchors of
+    `config` and from each split of `per_cell` into scales and ratios, the other half from the best result. The search
+    is deterministic.
 
     Args:
-        boxes: (M, 4) xyxy pixels of the resized images, M > 0. image_sizes: (M, 2), their heights and widths.
-        per_cell: anchors per cell; None: as many as `start` has.
+        objects: at least one. config: the anchors to start from, and foreground_iou.
+        per_cell: anchors per cell; None: as many as in `config`.
         tries: number of candidates; fewer for more than 9 anchors per cell, so that the time stays the same.
         progress: receives the numbers of candidates so far and in all.
     """
+    start = AnchorShapes.from_config(config)
     per_cell = per_cell or start.per_cell
-    before = figures(boxes, image_sizes, start, foreground_iou)
+    same_number = per_cell == start.per_cell
+    before = figures(objects, start, config.foreground_iou)
     rng = np.random.default_rng(seed)
-    chosen = rng.permutation(len(boxes))[:SAMPLE]
-    distances = nearest_cells(boxes[chosen], image_sizes[chosen], start.whole_pixels).astype(np.float32)
-    done = 0
+    chosen = rng.permutation(len(objects.boxes))[:SAMPLE]
+    boxes, image_sizes = objects.boxes[chosen], objects.image_sizes[chosen]
+    distances = nearest_cells(boxes, image_sizes, start.whole_pixels).astype(np.float32)
+    tries = tries * 9 // max(9, per_cell)
+    numbers = count(1)
 
     def sampled(anchors: AnchorShapes) -> tuple[float, float]:
         iou = level_ious(distances, anchor_sides(anchors).astype(np.float32)).max(axis=0)
-        return float((iou >= foreground_iou).mean()), float(iou.mean(dtype=np.float64))
+        return float((iou >= config.foreground_iou).mean()), float(iou.mean(dtype=np.float64))
 
-    lowest = sampled(start) if per_cell == start.per_cell else (0.0, 0.0)
+    lowest = sampled(start) if same_number else (0.0, 0.0)
 
     def score(anchors: AnchorShapes) -> float:
         """Coverage plus mean IoU; plus 2 if both exceed those of `start`, below 0 if either is lower."""
-        nonlocal done
-        done += 1
-        progress(min(done, tries), tries)
+        progress(min(next(numbers), tries), tries)
         share, mean = sampled(anchors)
         shortfall = max(0.0, lowest[0] - share) + max(0.0, lowest[1] - mean)
         return -shortfall if shortfall else share + mean + 2 * (share > lowest[0] and mean > lowest[1])
 
-    tries = tries * 9 // max(9, per_cell)
-    starts = [start] if per_cell == start.per_cell else []
-    allowed = _bounds(start)
-    others = _other_starts(boxes[chosen], start, per_cell)
-    starts += list(filter(allowed, others)) or others
+    limits = np.maximum(_extent(start), (-NARROWEST, WIDEST, STEEPEST))
+
+    def allowed(anchors: AnchorShapes) -> bool:
+        ascending = all(a < b for a, b in zip(anchors.sizes, anchors.sizes[1:], strict=False))
+        return ascending and bool((_extent(anchors) <= limits).all())
+
+    others = _other_starts(boxes, start, per_cell)
+    starts = [start] * same_number + (list(filter(allowed, others)) or others)
     tries_per_climb = tries // 2 // (CLIMBS_PER_START * len(starts))
     trail = [
         step for first in starts * CLIMBS_PER_START for step in _climb(first, score, allowed, tries_per_climb, rng)
     ]
-    _, winner = max(trail, key=_by_score)
+    _, winner = max(trail, key=itemgetter(0))
     trail += _climb(winner, score, allowed, tries // 2, rng)
-    for _, anchors in sorted(trail, key=_by_score, reverse=True)[:FINALISTS]:
-        after = figures(boxes, image_sizes, anchors, foreground_iou)
-        if per_cell != start.per_cell or (after.coverage >= before.coverage and after.mean_iou >= before.mean_iou):
+    for _, anchors in sorted(trail, key=itemgetter(0), reverse=True)[:FINALISTS]:
+        after = figures(objects, anchors, config.foreground_iou)
+        if not same_number or (after.coverage >= before.coverage and after.mean_iou >= before.mean_iou):
             return SearchResult(anchors, before, after)
     return SearchResult(start, before, before)
 
 
-def figures(boxes: np.ndarray, image_sizes: np.ndarray, anchors: AnchorShapes, foreground_iou: float) -> Figures:
-    """Coverage and mean IoU of `boxes` (M, 4), M > 0, in images of `image_sizes` (M, 2), height and width."""
-    iou, _ = best_anchors(boxes, image_sizes, anchors)
+def figures(objects: Objects, anchors: AnchorShapes, foreground_iou: float) -> Figures:
+    """How well `anchors` overlap `objects`, of which there is at least one."""
+    iou, _ = best_anchors(objects.boxes, objects.image_sizes, anchors)
     return Figures(float((iou >= foreground_iou).mean()), float(iou.mean()), anchors.per_cell)
 
 
@@ -167,28 +161,12 @@ def _other_starts(boxes: np.ndarray, start: AnchorShapes, per_cell: int) -> list
     return sets
 
 
-def _bounds(start: AnchorShapes) -> Callable[[AnchorShapes], bool]:
-    """A function that says whether anchors are within the bounds above, widened to include `start`."""
-
-    def extent(anchors: AnchorShapes) -> tuple[float, float, float]:
-        relative = np.divide(anchors.sizes, STRIDES)
-        narrowest, widest = relative.min() * min(anchors.scales), relative.max() * max(anchors.scales)
-        return narrowest, widest, max(max(anchors.ratios), 1 / min(anchors.ratios))
-
-    narrowest, widest, steepest = extent(start)
-    low, high, steep = min(NARROWEST, narrowest), max(WIDEST, widest), max(STEEPEST, steepest)
-
-    def allowed(anchors: AnchorShapes) -> bool:
-        narrowest, widest, steepest = extent(anchors)
-        ascending = all(a < b for a, b in zip(anchors.sizes, anchors.sizes[1:], strict=False))
-        return narrowest >= low and widest <= high and steepest <= steep and ascending
-
-    return allowed
+def _extent(anchors: AnchorShapes) -> np.ndarray:
+    """(3,): the smallest side, negative, and the largest side, both in strides; the most extreme height / width."""
+    relative = np.divide(anchors.sizes, STRIDES)
+    steepest = max(max(anchors.ratios), 1 / min(anchors.ratios))
+    return np.array([-relative.min() * min(anchors.scales), relative.max() * max(anchors.scales), steepest])
 
 
 def _rounded(values: np.ndarray) -> tuple[float, ...]:
     return tuple(float(f"{value:.3g}") for value in values)
-
-
-def _by_score(step: tuple[float, AnchorShapes]) -> float:
-    return step[0]

@@ -19,7 +19,7 @@ from retinanet.data.shapes import open_shapes
 from retinanet.dataset_analysis.anchor_coverage import data_coverage
 from retinanet.dataset_analysis.anchor_picture import LEVEL_COLOURS, find_image, matches_panel
 from retinanet.errors import DataError
-from retinanet.model.anchors import AnchorShapes, make_anchors
+from retinanet.model.anchors import make_anchors
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_verdicts():
     image = np.full((128, 128, 3), 128, np.uint8)
     boxes = np.array([[48, 48, 80, 80], [53.5, 53.5, 74.5, 74.5], [10, 100, 14, 104], [0, 0, 90, 90]], np.float32)
     crowd = np.array([False, False, False, True])
-    legend = matches_panel(image, boxes, crowd, AnchorShapes(scales=(1,), ratios=(1,))).legend
+    legend = matches_panel(image, boxes, crowd, AnchorConfig(scales=(1,), ratios=(1,))).legend
     assert [text.split(":")[0] for _, text in legend] == [
         "1 matched",
         "1 only in the ignore band",

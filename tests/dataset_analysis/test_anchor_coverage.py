@@ -10,6 +10,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import _default_anchorgen
 from torchvision.ops import box_iou
 
+from retinanet.config.schema import AnchorConfig
 from retinanet.data.dataset import Dataset, Strings
 from retinanet.data.loader import collate
 from retinanet.data.shapes import open_shapes
@@ -26,7 +27,8 @@ from retinanet.errors import DataError
 from retinanet.model.anchors import PAPER_SHAPES, STRIDES, AnchorShapes, make_anchors
 from retinanet.model.retinanet import FPN
 
-SQUARES = AnchorShapes(scales=(1,), ratios=(1,))
+CONFIG = AnchorConfig(scales=(1,), ratios=(1,))
+SQUARES = AnchorShapes.from_config(CONFIG)
 
 
 def one_image(size: tuple[int, int], boxes: list[list[float]], crowd: list[bool] | None = None) -> Dataset:
@@ -166,7 +168,7 @@ def test_objects_are_those_of_the_loader():
     half, count = len(objects.boxes) // 2, int(dataset.first_object[20])
     loaded = torch.cat([batch.boxes[0] for batch in batches]).double().numpy()
     np.testing.assert_array_equal(objects.boxes[half : half + count], loaded)
-    owners = objects.images[half : half + count]
+    owners = dataset.image_index[objects.indices[half : half + count]]
     sizes = torch.cat([batch.sizes for batch in batches]).numpy()
     np.testing.assert_array_equal(objects.image_sizes[half : half + count], sizes[owners])
     np.testing.assert_array_equal(objects.indices[:half], objects.indices[half:])
@@ -175,7 +177,7 @@ def test_objects_are_those_of_the_loader():
 def test_rows_by_hand():
     boxes = [[48, 48, 32, 32], [52, 48, 32, 32], [64, 64, 10, 10], [50, 50, 21, 21], [0, 0, 128, 128], [0, 0, 90, 90]]
     dataset = one_image((128, 128), boxes, crowd=[False] * 5 + [True])
-    found = coverage(dataset, resized_objects(dataset, [Resizing(128, 128)]), SQUARES)
+    found = coverage(dataset, resized_objects(dataset, [Resizing(128, 128)]), CONFIG)
     # IoU 1; 28 / 36; at most 10^2 / 32^2; (21 px inside 32) 441 / 1024 = 0.43; 1 at P5; crowds are left out
     assert (found.all.objects, found.all.covered, found.all.ignored, found.all.missed) == (5, 3, 1, 1)
     assert found.share == 0.6
@@ -192,21 +194,21 @@ def test_rows_by_hand():
 
 def test_sizes_are_of_the_original_pixels_and_shapes_of_the_resized_ones():
     dataset = one_image((64, 64), [[0, 0, 31, 31]])  # small as COCO counts, 124 px after the resize
-    found = coverage(dataset, resized_objects(dataset, [Resizing(256, 256)]), PAPER_SHAPES)
+    found = coverage(dataset, resized_objects(dataset, [Resizing(256, 256)]), AnchorConfig())
     assert [share.objects for share in found.per_size] == [1, 0, 0]
     assert found.worst[0].width == pytest.approx(124)
 
 
 def test_each_short_side_counts_and_the_worst_names_an_object_once():
     dataset = one_image((64, 64), [[16, 16, 32, 32]])
-    found = coverage(dataset, resized_objects(dataset, [Resizing(64, 256), Resizing(16, 256)]), SQUARES)
+    found = coverage(dataset, resized_objects(dataset, [Resizing(64, 256), Resizing(16, 256)]), CONFIG)
     assert (found.all.objects, found.all.covered, found.all.missed) == (2, 1, 1)
     assert len(found.worst) == 1 and found.worst[0].width == 8
 
 
 def test_groups_add_up_to_all():
     dataset = open_shapes("val")
-    found = coverage(dataset, resized_objects(dataset, [Resizing(128, 128)]), PAPER_SHAPES)
+    found = coverage(dataset, resized_objects(dataset, [Resizing(128, 128)]), AnchorConfig())
     for group in (found.per_level, found.per_size, found.per_class):
         for field in ("objects", "covered", "ignored", "missed"):
             assert sum(getattr(share, field) for share in group) == getattr(found.all, field)
