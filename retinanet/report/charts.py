@@ -24,7 +24,7 @@ MAX_NAMED = 100  # classes whose names can be read along a matrix
 def bar_chart(
     names: Sequence[str], values: Sequence[float], texts: Sequence[str], axis_label: str, alt: str, grey: int = 0
 ) -> Markup:
-    """Horizontal bars, the first on top, with `texts` at their ends; the last `grey` of them are grey."""
+    """Horizontal bars, the first on top, with `texts` at their ends; the last `grey` bars are grey."""
     figure = new_figure(5, 0.6 + 0.27 * len(names))
     axes = figure.subplots()
     colours = [BLUE] * (len(names) - grey) + ["0.75"] * grey
@@ -135,7 +135,7 @@ def _plain(name: str) -> str:
 
 
 def _svg(figure: "Figure", alt: str) -> Markup:
-    """The figure without what would affect the rest of its page: styles and repeated ids.
+    """The figure without its styles and repeated ids, which would affect the rest of the page.
 
     alt: text for readers who do not see the figure; it also makes the ids of each figure's clip paths unique.
     """

@@ -27,7 +27,7 @@ ERROR_MEANINGS = {
     "wrong class and badly located": "IoU 0.1 to 0.5 with an object of another class",
     "duplicate": "overlaps an object that a detection with a higher score matches",
     "background": "IoU below 0.1 with every object",
-    "missed": "an object without a detection of these kinds",
+    "missed": "an object with neither a correct detection nor one of the kinds above",
     "all false positives": "all wrong detections together",
     "all false negatives": "all missed objects together",
 }
@@ -90,7 +90,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("retinanet", "report"),
         autoescape=True,
-        finalize=_spell_out,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -99,8 +99,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _spell_out(value: object) -> object:
-    """Names come from users' files, and escaping leaves their control characters as they are."""
+def _shown(value: object) -> object:
+    """A dash for None, and printable text, since names come from users' files and may have control characters."""
     if isinstance(value, Markup):
         return value
     return "\u2013" if value is None else printable(value)
@@ -120,15 +120,9 @@ def _charts(
 ) -> dict[str, Markup | dict[str, Markup]]:
     """SVG by name; "curves" has one for each IoU."""
     lost = [each.AP50_lost for each in diagnosis.tide]
+    kinds, texts = [each.kind for each in diagnosis.tide], [f"{value:.4f}" for value in lost]
     charts: dict[str, Markup | dict[str, Markup]] = {
-        "errors": bar_chart(
-            [each.kind for each in diagnosis.tide],
-            lost,
-            [f"{value:.4f}" for value in lost],
-            "AP50 lost",
-            "AP50 lost by each kind of error",
-            grey=2,
-        ),
+        "errors": bar_chart(kinds, lost, texts, "AP50 lost", "AP50 lost by each kind of error", grey=2),
         "curves": {
             iou: precision_recall_chart(
                 diagnosis.recall, diagnosis.curves[iou], names, f"precision against recall at IoU {iou}"
