@@ -102,18 +102,13 @@ def score(dataset: Dataset, results: np.ndarray) -> Scores:
     """The COCO metrics of `results` (D, 7) on `dataset`, equal to pycocotools' to the last bit."""
     evaluation = coco_eval(dataset, results)
     assert evaluation.eval is not None
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (IoU, recall, K) at all areas, 100 detections
-    counts = np.bincount(dataset.labels[~dataset.crowd], minlength=len(dataset.classes))
+    # (IoU, recall, K) at all areas, 100 detections; -1 everywhere for a class without objects, and so is its mean
+    precision = evaluation.eval["precision"][:, :, hotcoco_index(dataset), 0, -1]
+    counts = np.bincount(dataset.labels[~dataset.crowd], minlength=len(dataset.classes)).tolist()
     per_class = [
-        ClassResult(
-            label=name,
-            category_id=category_id,
-            AP=_mean(precision[:, :, index]),
-            AP50=_mean(precision[:1, :, index]),
-            objects=int(count),
-        )
-        for name, category_id, count, index in zip(
-            dataset.classes, dataset.category_ids, counts, hotcoco_index(dataset), strict=True
+        ClassResult(label, category_id, float(curves.ravel().mean()), float(curves[0].mean()), objects)
+        for label, category_id, curves, objects in zip(
+            dataset.classes, dataset.category_ids, np.moveaxis(precision, 2, 0), counts, strict=True
         )
     ]
     return Scores({name: float(value) for name, value in zip(METRICS, evaluation.stats, strict=True)}, per_class)
@@ -131,8 +126,3 @@ def matched_objects(evaluation: COCOeval, detections: int) -> np.ndarray:
     pairs = np.array(list(diagnostics["dt_match"].items()), np.int64).reshape(-1, 2)
     matched[pairs[:, 0] - 1] = pairs[:, 1] - 1
     return matched
-
-
-def _mean(precision: np.ndarray) -> float:
-    known = precision[precision > -1]
-    return float(known.mean()) if len(known) else -1.0
