@@ -83,8 +83,9 @@ def diagnose(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float])
     precision = evaluation.eval["precision"][:, :, hotcoco_index(dataset), 0, -1]
     precision = np.where(precision < 0, np.nan, precision)
     matched = matched_objects(evaluation, len(results))
+    tide = evaluation.tide_errors(pos_thr=IOU, bg_thr=BACKGROUND_IOU)
     return Diagnosis(
-        tide=_tide(evaluation.tide_errors(pos_thr=IOU, bg_thr=BACKGROUND_IOU)),
+        tide=[TideError(kind, tide["counts"].get(short), tide["delta_ap"][short]) for short, kind in TIDE.items()],
         # hotcoco would count detections on crowds as false positives
         confusion=_confusion(dataset, above_thresholds(dataset, results[matched != NOT_COUNTED], thresholds)),
         calibration=_calibration(dataset, results, matched),
@@ -98,10 +99,6 @@ def above_thresholds(dataset: Dataset, results: np.ndarray, thresholds: Sequence
     return results[results[:, 5] > np.asarray(thresholds)[labels_of(dataset, results)]]
 
 
-def _tide(errors: dict) -> list[TideError]:
-    return [TideError(kind, errors["counts"].get(short), errors["delta_ap"][short]) for short, kind in TIDE.items()]
-
-
 def _confusion(dataset: Dataset, results: np.ndarray) -> np.ndarray:
     matrix = coco_eval(dataset, results).confusion_matrix(iou_thr=IOU)["matrix"].astype(np.int64)
     order = np.append(hotcoco_index(dataset), len(dataset.classes))
@@ -111,20 +108,17 @@ def _confusion(dataset: Dataset, results: np.ndarray) -> np.ndarray:
 def _calibration(dataset: Dataset, results: np.ndarray, matched: np.ndarray) -> Calibration:
     counted = matched != NOT_COUNTED
     scores, correct = results[counted, 5], matched[counted] != FALSE_POSITIVE
-    labels = labels_of(dataset, results)[counted]
+    labels = labels_of(dataset, results[counted])
+    per_class = np.full(len(dataset.classes), np.nan)
+    for label in np.unique(labels):
+        per_class[label], _ = metrics.calibration_error(scores[labels == label], correct[labels == label], BINS)
     error, largest = metrics.calibration_error(scores, correct, BINS)
     bins = metrics.calibration_curve(scores, correct, BINS)
     counts = np.array([bin["count"] for bin in bins])
-    per_class = [
-        metrics.calibration_error(scores[labels == label], correct[labels == label], BINS)[0]
-        if (labels == label).any()
-        else np.nan
-        for label in range(len(dataset.classes))
-    ]
     return Calibration(
         expected_error=error,
         largest_error=largest,
-        per_class=np.array(per_class),
+        per_class=per_class,
         counts=counts,
         scores=np.where(counts > 0, [bin["avg_confidence"] for bin in bins], np.nan),
         precision=np.where(counts > 0, [bin["avg_accuracy"] for bin in bins], np.nan),
