@@ -1,6 +1,6 @@
 """Runs a detector on a data set and computes the 12 COCO metrics and AP per class."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,11 +9,10 @@ import numpy as np
 import torch
 
 from retinanet.config.schema import DetectConfig
-from retinanet.data.dataset import Dataset, Sample
+from retinanet.data.dataset import Dataset
 from retinanet.data.loader import eval_loader
 from retinanet.data.transforms import Resizing
 from retinanet.data.views import EvalSamples
-from retinanet.detections import NO_DETECTIONS, Detections
 from retinanet.evaluation.coco_metrics import METRICS, ClassResult, score
 from retinanet.evaluation.detector_and_data import OWN_VAL_SPLIT, DataSource, checkpoint_and_data, exported_and_data
 from retinanet.evaluation.missed_objects import MissedObjects, MissedObjectsObserver
@@ -74,13 +73,22 @@ def evaluate(
     progress: called after each image with (images done, all images).
     """
     observer = MissedObjectsObserver(dataset, settings.score_threshold) if extras.missed_objects else None
-    rows, notes = [np.zeros((0, 7))], []
-    by_image = detections(model, dataset, resizing, settings, batch_size, workers, observer)
-    for done, (sample, detected, fault) in enumerate(by_image, 1):
-        rows.append(coco_rows(detected, sample.image_id, dataset.category_ids))
-        if fault is not None:
-            notes.append(f"{fault}; its objects count as missed")
-        progress(done, len(dataset))
+    model = model.copy_for_evaluation()
+    rows, notes, done = [np.zeros((0, 7))], [], 0
+    for batch in eval_loader(EvalSamples(dataset, resizing), batch_size, workers, pin_memory=model.on_gpu):
+        detections = model.detect(
+            batch.images.permute(0, 2, 3, 1).numpy(),
+            batch.sizes.numpy(),
+            [sample.original_size for sample in batch.samples],
+            settings,
+            observer=partial(observer.observe, batch.samples) if observer else None,
+        )
+        notes += [f"{fault}; its objects count as missed" for fault in batch.faults]
+        for sample, detected in zip(batch.samples, detections, strict=True):
+            if sample.original_size != (0, 0):  # readable
+                rows.append(coco_rows(detected, sample.image_id, dataset.category_ids))
+            done += 1
+            progress(done, len(dataset))
     results = np.concatenate(rows)
     scores = score(dataset, results)
     return Evaluation(
@@ -119,29 +127,3 @@ def evaluate_checkpoint(
     resizing = model.resizing(Resizing.from_config(config.data))
     result = evaluate(model, dataset, resizing, config.detect, batch_size, config.data.workers, progress, extras)
     return replace(result, notes=(*dataset.notes, *result.notes))
-
-
-def detections(
-    model: TorchModel | ExportedModel,
-    dataset: Dataset,
-    resizing: Resizing,
-    settings: DetectConfig,
-    batch_size: int = 1,
-    workers: int = 0,
-    observer: MissedObjectsObserver | None = None,
-) -> Iterator[tuple[Sample, Detections, str | None]]:
-    """Each image of `dataset` without pixels, in another order, its detections, and a message if it is unreadable."""
-    view = EvalSamples(dataset, resizing)
-    model = model.copy_for_evaluation()
-    for batch in eval_loader(view, batch_size, workers, pin_memory=model.on_gpu):
-        of_batch = model.detect(
-            batch.images.permute(0, 2, 3, 1).numpy(),
-            batch.sizes.numpy(),
-            [sample.original_size for sample in batch.samples],
-            settings,
-            observer=partial(observer.observe, batch.samples) if observer else None,
-        )
-        faults = iter(batch.faults)
-        for sample, detected in zip(batch.samples, of_batch, strict=True):
-            readable = sample.original_size != (0, 0)
-            yield (sample, detected, None) if readable else (sample, NO_DETECTIONS, next(faults))
