@@ -98,7 +98,7 @@ def evaluate(
         scores.metrics,
         scores.per_class,
         tuple(notes),
-        observer.summary(results, lambda rows: score(dataset, rows).metrics["AP50"]) if observer else None,
+        observer.summary(results) if observer else None,
         dict(zip(METRICS, pycocotools_stats(dataset, results), strict=True)) if extras.reference else None,
     )
 

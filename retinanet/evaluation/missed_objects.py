@@ -1,6 +1,6 @@
 """Why objects were missed: the detection stage that removed the last fitting box of each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from retinanet.data.dataset import Dataset, Sample
 from retinanet.detections import Detections
-from retinanet.evaluation.coco_metrics import DETECTIONS, IOU, ignored
+from retinanet.evaluation.coco_metrics import DETECTIONS, IOU, ignored, score
 from retinanet.model.boxes import clip, decode
 from retinanet.model.postprocess import Stages, to_original
 from retinanet.model.retinanet import Predictions
@@ -104,8 +104,8 @@ class MissedObjectsObserver:
             elif len(missed := self._missed(objects, passed.detections)):
                 self._explain(missed, predictions, i, size, sample.original_size, passed)
 
-    def summary(self, results: np.ndarray, ap50: Callable[[np.ndarray], float]) -> MissedObjects:
-        """All missed objects. results: (D, 7), all detections. ap50: computes AP50 of results."""
+    def summary(self, results: np.ndarray) -> MissedObjects:
+        """All missed objects. results: (D, 7), all detections."""
         data = self.dataset
         image_index = data.image_index
         by_stage = []
@@ -115,8 +115,8 @@ class MissedObjectsObserver:
             added = np.column_stack([data.image_ids[image_index[rows]], data.boxes[rows], self.scores[rows], ids])
             areas = data.areas[rows]
             small, large = int((areas < SMALL).sum()), int((areas > MEDIUM).sum())
-            value = ap50(np.concatenate([results, added]))
-            by_stage.append(StageCount(stage, len(rows), small, len(rows) - small - large, large, value))
+            ap50 = score(data, np.concatenate([results, added])).metrics["AP50"]
+            by_stage.append(StageCount(stage, len(rows), small, len(rows) - small - large, large, ap50))
         missed = np.bincount(image_index[self.stages != NOT_MISSED], minlength=len(data))
         objects = np.bincount(image_index[self.counted], minlength=len(data))
         worst = [

@@ -56,7 +56,7 @@ def observe(
     observer = MissedObjectsObserver(truth, score_threshold)
     observer.observe([replace(blank_sample(0, "0.jpg"), original_size=original)], image, [size], [found])
     rows = coco_rows(found.detections, 0, truth.category_ids)
-    summary = observer.summary(rows, lambda results: score(truth, results).metrics["AP50"])
+    summary = observer.summary(rows)
     return [None if stage == NOT_MISSED else STAGES[stage] for stage in summary.stages], summary
 
 
@@ -289,7 +289,7 @@ def test_it_is_the_plain_definition_and_adds_up_to_what_pycocotools_misses(seed,
         )
         observer.observe(samples[part], some, [SIZE] * len(samples[part]), found[part])
     rows = np.concatenate([coco_rows(f.detections, i, truth.category_ids) for i, f in enumerate(found) if i != 5])
-    summary = observer.summary(rows, lambda results: score(truth, results).metrics["AP50"])
+    summary = observer.summary(rows)
 
     unmatched: set[int] = set()
     for item in pycocotools_evaluation(truth, rows).evalImgs:
