@@ -22,8 +22,8 @@ from retinanet.config.schema import DataConfig, DetectConfig, SplitConfig
 from retinanet.data.formats.recognise import open_split
 from retinanet.data.transforms import Resizing
 from retinanet.evaluation import evaluate as evaluation
-from retinanet.evaluation.coco_metrics import METRICS, score
-from retinanet.evaluation.pycocotools_metrics import pycocotools_stats
+from retinanet.evaluation.coco_metrics import score
+from retinanet.evaluation.pycocotools_metrics import reference_metrics
 from retinanet.inference import torch_model
 from retinanet.model.retinanet import RetinaNet
 
@@ -64,7 +64,7 @@ def scoring() -> None:
         metrics = score(truth, rows).metrics
         times.append(now() - start)
     begin = time.perf_counter()
-    theirs = dict(zip(METRICS, pycocotools_stats(truth, rows), strict=True))
+    theirs = reference_metrics(truth, rows)
     theirs_wall = time.perf_counter() - begin
     assert metrics == theirs
     ours_wall, ours_processor = np.median(times[1:], axis=0)

@@ -157,7 +157,7 @@ def evaluate_weights(
 ) -> "Evaluation":
     """Evaluate one detector. data: used in place of `inputs.data`."""
     from retinanet.evaluation.detector_and_data import DataSource
-    from retinanet.evaluation.evaluate import Extras, evaluate_checkpoint
+    from retinanet.evaluation.evaluate import evaluate_checkpoint
 
     device = options.device_for(weights, inputs.device)
     precision = options.precision_for(weights, inputs.engine_precision)
@@ -168,7 +168,8 @@ def evaluate_weights(
         device,
         precision,
         progress,
-        Extras(funnel, reference),
+        funnel,
+        reference,
     )
 
 

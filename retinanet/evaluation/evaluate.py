@@ -13,10 +13,10 @@ from retinanet.data.dataset import Dataset
 from retinanet.data.loader import eval_loader
 from retinanet.data.transforms import Resizing
 from retinanet.data.views import EvalSamples
-from retinanet.evaluation.coco_metrics import METRICS, ClassResult, score
+from retinanet.evaluation.coco_metrics import ClassResult, score
 from retinanet.evaluation.detector_and_data import OWN_VAL_SPLIT, DataSource, checkpoint_and_data, exported_and_data
 from retinanet.evaluation.missed_objects import MissedObjects, MissedObjectsObserver
-from retinanet.evaluation.pycocotools_metrics import pycocotools_stats
+from retinanet.evaluation.pycocotools_metrics import reference_metrics
 from retinanet.inference.exported_model import ExportedModel, Precision, check_engine, is_exported
 from retinanet.inference.results import coco_rows
 from retinanet.inference.torch_model import TorchModel
@@ -28,7 +28,7 @@ class Evaluation:
 
     results: (D, 7) float64, columns image_id, x, y, w, h, score, category_id. metrics, per_class: see `Scores`.
     notes: messages, one line each, such as an unreadable image.
-    missed_objects, reference: None unless enabled in `Extras`; `reference` is pycocotools' `metrics`.
+    missed_objects: None unless requested. reference: the metrics by pycocotools; None unless requested.
     """
 
     dataset: Dataset
@@ -41,20 +41,6 @@ class Evaluation:
     reference: dict[str, float] | None = None
 
 
-@dataclass(frozen=True)
-class Extras:
-    """Optional parts of `evaluate`.
-
-    missed_objects: analyse why objects were missed; not for exported models. reference: also run pycocotools.
-    """
-
-    missed_objects: bool = False
-    reference: bool = False
-
-
-NO_EXTRAS = Extras()
-
-
 def evaluate(
     model: TorchModel | ExportedModel,
     dataset: Dataset,
@@ -63,7 +49,7 @@ def evaluate(
     batch_size: int = 1,
     workers: int = 0,
     progress: Callable[[int, int], object] = lambda done, total: None,
-    extras: Extras = NO_EXTRAS,
+    missed_objects: bool = False,
 ) -> Evaluation:
     """Detect objects in every image of `dataset` and compute the 12 COCO metrics.
 
@@ -71,8 +57,9 @@ def evaluate(
 
     batch_size: above 1, padding changes the last digits of scores. workers: processes that load images.
     progress: called after each image with (images done, all images).
+    missed_objects: whether to analyse why objects were missed; not for exported models.
     """
-    observer = MissedObjectsObserver(dataset, settings.score_threshold) if extras.missed_objects else None
+    observer = MissedObjectsObserver(dataset, settings.score_threshold) if missed_objects else None
     model = model.copy_for_evaluation()
     rows, notes, done = [np.zeros((0, 7))], [], 0
     for batch in eval_loader(EvalSamples(dataset, resizing), batch_size, workers, pin_memory=model.on_gpu):
@@ -91,16 +78,8 @@ def evaluate(
             progress(done, len(dataset))
     results = np.concatenate(rows)
     scores = score(dataset, results)
-    return Evaluation(
-        dataset,
-        settings,
-        results,
-        scores.metrics,
-        scores.per_class,
-        tuple(notes),
-        observer.summary(results) if observer else None,
-        dict(zip(METRICS, pycocotools_stats(dataset, results), strict=True)) if extras.reference else None,
-    )
+    missed = observer.summary(results) if observer else None
+    return Evaluation(dataset, settings, results, scores.metrics, scores.per_class, tuple(notes), missed)
 
 
 def evaluate_checkpoint(
@@ -110,11 +89,13 @@ def evaluate_checkpoint(
     device: torch.device | str = "cpu",
     precision: Precision = "fp32",
     progress: Callable[[int, int], object] = lambda done, total: None,
-    extras: Extras = NO_EXTRAS,
+    missed_objects: bool = False,
+    reference: bool = False,
 ) -> Evaluation:
     """Evaluate the detector of a checkpoint, of a run's folder or of an exported file, with the settings of its config.
 
-    device: "cpu" for an exported model. precision: of an exported model; see `open_exported`. Others: see `evaluate`.
+    device: "cpu" for an exported model. precision: of an exported model; see `open_exported`.
+    reference: whether pycocotools computes the metrics, too. Others: see `evaluate`.
     Raises: CheckpointError, ConfigError; DataError, also if the detector lacks a category of the data.
     """
     model: TorchModel | ExportedModel
@@ -125,5 +106,7 @@ def evaluate_checkpoint(
         network, config, dataset = checkpoint_and_data(path, source, device)
         model = TorchModel(network)
     resizing = model.resizing(Resizing.from_config(config.data))
-    result = evaluate(model, dataset, resizing, config.detect, batch_size, config.data.workers, progress, extras)
-    return replace(result, notes=(*dataset.notes, *result.notes))
+    settings = config.detect, batch_size, config.data.workers
+    result = evaluate(model, dataset, resizing, *settings, progress, missed_objects)
+    pycocotools = reference_metrics(dataset, result.results) if reference else None
+    return replace(result, notes=(*dataset.notes, *result.notes), reference=pycocotools)

@@ -133,11 +133,11 @@ def test_a_reference_that_differs_is_reported(tiny_run: Path, monkeypatch, capsy
     from retinanet.evaluation import evaluate as evaluation
     from retinanet.evaluation import pycocotools_metrics as reference
 
-    def other(*arguments) -> list[float]:
-        stats = reference.pycocotools_stats(*arguments)
-        return [stats[0], stats[1] + 0.5, *stats[2:]]
+    def other(*arguments) -> dict[str, float]:
+        metrics = reference.reference_metrics(*arguments)
+        return metrics | {"AP50": metrics["AP50"] + 0.5}
 
-    monkeypatch.setattr(evaluation, "pycocotools_stats", other)
+    monkeypatch.setattr(evaluation, "reference_metrics", other)
     monkeypatch.setattr("sys.argv", ["retina", "eval", str(tiny_run), "--reference", *json_])
     with pytest.raises(SystemExit) as stopped:
         main()

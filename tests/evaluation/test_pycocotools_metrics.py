@@ -9,13 +9,13 @@ from helpers.scoring_cases import dataset, jittered, large_case, random_case
 from retinanet.config.schema import SplitConfig
 from retinanet.data.dataset import Dataset
 from retinanet.data.formats.recognise import open_split
-from retinanet.evaluation.coco_metrics import METRICS, score
-from retinanet.evaluation.pycocotools_metrics import pycocotools_stats
+from retinanet.evaluation.coco_metrics import score
+from retinanet.evaluation.pycocotools_metrics import reference_metrics
 
 
 def assert_equal(truth: Dataset, rows: np.ndarray) -> dict[str, float]:
     metrics = score(truth, rows).metrics
-    assert metrics == dict(zip(METRICS, pycocotools_stats(truth, rows), strict=True))
+    assert metrics == reference_metrics(truth, rows)
     return metrics
 
 
