@@ -52,7 +52,7 @@ class Criterion:
     background_iou: float = 0.4
     force_best: bool = False
     normalizer: Literal["image", "exponential"] = "image"
-    running_normalizer: float | Tensor = 100.0  # at the first step; detectron2
+    running_normalizer: float | Tensor = 100.0  # at the first step (detectron2); a plain number from a checkpoint
 
     def __call__(self, predictions: Predictions, targets: Targets) -> dict[str, Tensor]:
         """The losses of a batch: {"cls": scalar, "box": scalar}. Updates the running normaliser."""
@@ -69,7 +69,10 @@ class Criterion:
         """Like `__call__`, for anchors that are already matched. matched: (B, R) from `match_anchors`."""
         normalizer = None
         if self.normalizer == "exponential":
-            normalizer = self.running_normalizer = next_running_normalizer(self.running_normalizer, matched)
+            # detectron2: running mean (momentum 0.9) of the foreground anchors per batch, at least 1
+            exact = highest_precision_dtype(matched.device)
+            before = torch.as_tensor(self.running_normalizer, dtype=exact, device=matched.device)
+            normalizer = self.running_normalizer = 0.9 * before + 0.1 * (matched >= 0).sum().clamp(min=1).to(exact)
         parts = self.classification, self.mining, self.box, self.beta
         return detection_loss(predictions, matched, targets, *parts, normalizer)
 
@@ -118,7 +121,7 @@ def detection_loss(
     Args:
         predictions: of B images, R anchors over all levels. matched: (B, R) from `match`.
         box, beta: the parameters `kind` and `beta` of `box_loss`.
-        normalizer: divides the sum over all images instead of the foreground counts; see `next_running_normalizer`.
+        normalizer: divides the sum over all images instead of the foreground counts; see `Criterion`.
     Returns: {"cls": scalar, "box": scalar}.
     """
     logits, deltas = torch.cat(predictions.logits, dim=1), torch.cat(predictions.deltas, dim=1)  # (B, R, K), (B, R, 4)
@@ -156,13 +159,3 @@ def box_loss(deltas: Tensor, anchors: Tensor, gt_boxes: Tensor, kind: BoxLoss, b
         return generalized_box_iou_loss(decode(deltas, anchors), gt_boxes)
     targets = encode(gt_boxes, anchors)
     return F.smooth_l1_loss(deltas, targets, beta=beta if kind == "smooth_l1" else 0.0, reduction="none").sum(dim=1)
-
-
-def next_running_normalizer(before: float | Tensor, matched: Tensor) -> Tensor:
-    """detectron2's loss normaliser: running mean (momentum 0.9) of the foreground anchors per batch, at least 1.
-
-    before: value at the previous step. matched: (B, R) from `match`. Returns: a scalar on the device of `matched`.
-    """
-    exact = highest_precision_dtype(matched.device)
-    before = torch.as_tensor(before, dtype=exact, device=matched.device)  # a checkpoint holds a plain number
-    return 0.9 * before + 0.1 * (matched >= 0).sum().clamp(min=1).to(exact)
