@@ -38,7 +38,6 @@ def match(
     best_iou = anchors.new_zeros(len(anchors))
     best = torch.zeros(len(anchors), dtype=torch.int64, device=anchors.device)
     in_crowd = torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
-    forced = torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
     highest = anchors.new_zeros(len(gt_boxes))
     areas, any_crowd = area(anchors), _may_have_crowd(crowd)
     for part, near, shared in _intersections(anchors, gt_boxes):
@@ -48,19 +47,17 @@ def match(
             in_crowd[part] = ((shared >= CROWD_SHARE * areas[part]) & is_crowd).any(dim=0)
             iou.masked_fill_(is_crowd, -1)
         value, index = iou.max(dim=0)
-        better = value > 0
-        best_iou[part] = torch.where(better, value, 0)
-        best[part] = torch.where(better, near[index], 0)
+        best_iou[part] = torch.where(value > 0, value, 0)
+        best[part] = near[index]
         if force_best:
             highest[near] = torch.maximum(highest[near], iou.amax(dim=1))
+    foreground = (best_iou >= foreground_iou) & (best_iou > 0)
     if force_best:
         for part, near, shared in _intersections(anchors, gt_boxes):
             iou = _iou(shared, areas[part], gt_boxes[near])
-            forced[part] = ((iou == highest[near, None]) & (highest[near, None] > 0)).any(dim=0)
-    matched = torch.where(best_iou < background_iou, BACKGROUND, IGNORE)
-    matched = torch.where(in_crowd, IGNORE, matched)
-    foreground = ((best_iou >= foreground_iou) & (best_iou > 0)) | forced
-    return torch.where(foreground, best, matched)
+            foreground[part] |= ((iou == highest[near, None]) & (highest[near, None] > 0)).any(dim=0)
+    background = (best_iou < background_iou) & ~in_crowd
+    return torch.where(foreground, best, torch.where(background, BACKGROUND, IGNORE))
 
 
 def _intersections(anchors: Tensor, gt_boxes: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
