@@ -4,7 +4,7 @@ Loss and gradient share their exponentials, so both are computed in the forward 
 all classes are wrong, so the formula is first evaluated as if all were, then corrected at each row's label.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ LABEL_CHUNKS = 16  # chunks whose label columns are evaluated together; all at o
 def weighted_sum(logits: Tensor, labels: Tensor, alpha: Alpha, formula: Formula) -> Tensor:
     """The sum of alpha_t times the loss, as `retinanet.losses.focal.sigmoid_focal_loss`; alpha None: no weights."""
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    right = torch.as_tensor(1.0 if alpha is None else alpha, dtype=dtype)  # () or (K,)
+    right = torch.as_tensor(1.0 if alpha is None else alpha, dtype=dtype)  # weight of a right class, () or (K,)
     right = right.to(logits.device, non_blocking=True)
     wrong = right if alpha is None else 1 - right
     if torch.is_grad_enabled() and logits.requires_grad:
@@ -57,14 +57,12 @@ class _WeightedSum(torch.autograd.Function):
 def _sum_chunks(
     logits: Tensor, labels: Tensor, right: Tensor, wrong: Tensor, formula: Formula, gradient: Tensor | None
 ) -> Tensor:
-    """Returns the sum (...) and writes its derivative into `gradient` (..., N, K). Never waits for a GPU.
-
-    right, wrong: weights of the right class and of wrong classes, () or (K,).
-    """
+    """Returns the sum (...) and writes its derivative into `gradient` (..., N, K). Never waits for a GPU."""
     rows, label = logits.flatten(0, -2), labels.reshape(-1, 1)  # (N, K) and (N, 1) from here on
     sums = torch.empty(len(rows), dtype=right.dtype, device=rows.device)
     step = max(1, (CPU_CHUNK if rows.device.type == "cpu" else GPU_CHUNK) // max(1, rows.shape[1]))
-    for part in _slices(len(rows), LABEL_CHUNKS * step):
+    for start in range(0, len(rows), LABEL_CHUNKS * step):
+        part = slice(start, start + LABEL_CHUNKS * step)
         into = None if gradient is None else gradient.flatten(0, -2)[part]
         sums[part] = _sum_rows(rows[part], label[part], right, wrong, formula, step, into)
     return sums.view(labels.shape).sum(dim=-1)
@@ -77,7 +75,8 @@ def _sum_rows(
     kept, index = label != IGNORE, label.clamp(min=0)
     right_loss, wrong_loss, slopes = _at_labels(rows, label, right, wrong, formula, gradient is not None)
     sums = torch.empty(len(rows), dtype=right.dtype, device=rows.device)
-    for part in _slices(len(rows), step):
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
         loss, slope = formula(rows[part].to(right.dtype))  # (n, K), as if no class were right
         if gradient is not None and slopes is not None:
             torch.mul(slope(), kept[part] * wrong, out=gradient[part]).scatter_(1, index[part], slopes[part])
@@ -104,7 +103,3 @@ def _at_labels(
     if derivative:
         slopes = torch.where(foreground, -right * right_slope(), wrong * wrong_slope()) * (label != IGNORE)
     return torch.where(foreground, right * right_loss, 0), torch.where(foreground, 0, wrong_loss), slopes
-
-
-def _slices(length: int, step: int) -> Iterator[slice]:
-    return (slice(start, start + step) for start in range(0, length, step))
