@@ -83,12 +83,10 @@ def data_config(metadata: Metadata, data: str | None, overrides: Sequence[str]) 
 
 def known_labels(metadata: Metadata, dataset: Dataset, path: str | Path) -> list[int]:
     """The detector's label of each class of `dataset`. Raises: DataError, naming `path`, if it lacks a class."""
-    known = {
-        category: label for label, category in enumerate(zip(metadata.category_ids, metadata.classes, strict=True))
-    }
+    ours, theirs = (list(zip(each.category_ids, each.classes, strict=True)) for each in (metadata, dataset))
+    known = {category: label for label, category in enumerate(ours)}
     try:
-        return [known[category] for category in zip(dataset.category_ids, dataset.classes, strict=True)]
+        return [known[category] for category in theirs]
     except KeyError:
-        theirs = ", ".join(f"{name} ({i})" for i, name in zip(dataset.category_ids, dataset.classes, strict=True))
-        ours = ", ".join(f"{name} ({i})" for i, name in zip(metadata.category_ids, metadata.classes, strict=True))
-        raise DataError(f"the data has the categories {theirs[:200]}; {path} was trained on {ours[:200]}") from None
+        trained, given = (", ".join(f"{name} ({i})" for i, name in each)[:200] for each in (ours, theirs))
+        raise DataError(f"the data has the categories {given}; {path} was trained on {trained}") from None
