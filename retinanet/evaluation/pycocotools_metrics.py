@@ -17,31 +17,26 @@ def reference_metrics(dataset: Dataset, results: np.ndarray) -> dict[str, float]
     results: (D, 7) float64, columns image_id, x, y, w, h, score, category_id.
     """
     sizes, image_ids = dataset.sizes.tolist(), dataset.image_ids.tolist()
-    object_image_ids = dataset.image_ids[dataset.image_index].tolist()
-    # new annotation ids from 1, since pycocotools treats a match with annotation 0 as no match
-    objects = zip(
-        object_image_ids, dataset.labels, dataset.boxes.tolist(), dataset.areas.tolist(), dataset.crowd, strict=True
-    )
-    ground_truth, detections = COCO(), COCO()
+    objects = dataset.image_index, dataset.labels, dataset.boxes.tolist(), dataset.areas.tolist(), dataset.crowd
+    ground_truth = COCO()
     ground_truth.dataset = {
         "images": [{"id": i, "height": h, "width": w} for i, (h, w) in zip(image_ids, sizes, strict=True)],
         "categories": [{"id": i, "name": name} for i, name in zip(dataset.category_ids, dataset.classes, strict=True)],
         "annotations": [
             {
-                "id": number,
-                "image_id": image_id,
+                "id": number,  # from 1, since pycocotools treats a match with annotation 0 as no match
+                "image_id": image_ids[index],
                 "category_id": dataset.category_ids[label],
                 "bbox": box,
                 "area": area,
                 "iscrowd": int(crowd),
             }
-            for number, (image_id, label, box, area, crowd) in enumerate(objects, 1)
+            for number, (index, label, box, area, crowd) in enumerate(zip(*objects, strict=True), 1)
         ],
     }
     with contextlib.redirect_stdout(io.StringIO()):
         ground_truth.createIndex()
-        if len(results):  # loadRes fails on an empty array
-            detections = ground_truth.loadRes(results)
+        detections = ground_truth.loadRes(results) if len(results) else COCO()  # loadRes fails on an empty array
         evaluation = COCOeval(ground_truth, detections, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
