@@ -23,33 +23,17 @@ EPSILON = 1e-5  # of our batch norms
 BACKBONES = {6: "resnet50", 23: "resnet101", 36: "resnet152"}  # by the number of bottlenecks of C4
 BGR_MEAN = (103.53, 116.28, 123.675)  # detectron2's default, on the scale 0 to 255
 
-TORCHVISION = (
-    (r"backbone\.body\.(.+)", r"trunk.body.\1"),
+NAMES = (  # of torchvision's and detectron2's tensors, as patterns, and ours
+    (r"backbone\.(?:body|bottom_up\.stem)\.(.+)", r"trunk.body.\1"),
+    *((rf"backbone\.bottom_up\.res{i + 1}\.(.+)", rf"trunk.body.layer{i}.\1") for i in (1, 2, 3, 4)),
     (r"backbone\.fpn\.inner_blocks\.(\d)(?:\.0)?\.(\w+)", r"fpn.lateral.\1.\2"),
     (r"backbone\.fpn\.layer_blocks\.(\d)(?:\.0)?\.(\w+)", r"fpn.output.\1.\2"),
-    (r"backbone\.fpn\.extra_blocks\.(p6|p7)\.(\w+)", r"fpn.\1.\2"),
-    (r"head\.classification_head\.cls_logits\.(\w+)", r"cls_subnet.predict.\1"),
-    (r"head\.regression_head\.bbox_reg\.(\w+)", r"box_subnet.predict.\1"),
-    (r"head\.classification_head\.conv\.([\d.]+)\.(\w+)", r"cls_subnet.tower.\1.\2"),
-    (r"head\.regression_head\.conv\.([\d.]+)\.(\w+)", r"box_subnet.tower.\1.\2"),
-)
-DETECTRON2 = (
-    (r"backbone\.bottom_up\.stem\.(.+)", r"trunk.body.\1"),
-    (r"backbone\.bottom_up\.res2\.(.+)", r"trunk.body.layer1.\1"),
-    (r"backbone\.bottom_up\.res3\.(.+)", r"trunk.body.layer2.\1"),
-    (r"backbone\.bottom_up\.res4\.(.+)", r"trunk.body.layer3.\1"),
-    (r"backbone\.bottom_up\.res5\.(.+)", r"trunk.body.layer4.\1"),
-    (r"backbone\.fpn_lateral3\.(\w+)", r"fpn.lateral.0.\1"),
-    (r"backbone\.fpn_lateral4\.(\w+)", r"fpn.lateral.1.\1"),
-    (r"backbone\.fpn_lateral5\.(\w+)", r"fpn.lateral.2.\1"),
-    (r"backbone\.fpn_output3\.(\w+)", r"fpn.output.0.\1"),
-    (r"backbone\.fpn_output4\.(\w+)", r"fpn.output.1.\1"),
-    (r"backbone\.fpn_output5\.(\w+)", r"fpn.output.2.\1"),
-    (r"backbone\.top_block\.(p6|p7)\.(\w+)", r"fpn.\1.\2"),
-    (r"head\.cls_score\.(\w+)", r"cls_subnet.predict.\1"),
-    (r"head\.bbox_pred\.(\w+)", r"box_subnet.predict.\1"),
-    (r"head\.cls_subnet\.(\d)\.(\w+)", r"cls_subnet.tower.\1.\2"),
-    (r"head\.bbox_subnet\.(\d)\.(\w+)", r"box_subnet.tower.\1.\2"),
+    *((rf"backbone\.fpn_(lateral|output){level}\.(\w+)", rf"fpn.\1.{level - 3}.\2") for level in (3, 4, 5)),
+    (r"backbone\.(?:fpn\.extra_blocks|top_block)\.(p6|p7)\.(\w+)", r"fpn.\1.\2"),
+    (r"head\.(?:classification_head\.cls_logits|cls_score)\.(\w+)", r"cls_subnet.predict.\1"),
+    (r"head\.(?:regression_head\.bbox_reg|bbox_pred)\.(\w+)", r"box_subnet.predict.\1"),
+    (r"head\.(?:classification_head\.conv|cls_subnet)\.([\d.]+)\.(\w+)", r"cls_subnet.tower.\1.\2"),
+    (r"head\.(?:regression_head\.conv|bbox_subnet)\.([\d.]+)\.(\w+)", r"box_subnet.tower.\1.\2"),
 )
 DETECTRON2_NORMS = (
     (r"\.conv(\d)\.norm\.", r".bn\1."),
@@ -82,77 +66,64 @@ def import_weights(path: str | Path, zero_epsilon: bool | None = None) -> tuple[
     except Exception as error:  # tensors of any shape and type can raise anything
         raise CheckpointError(f"{path}: is not a supported RetinaNet: {one_line(error)}") from None
     names = ", ".join(list(state)[:3])[:200]
-    raise CheckpointError(f"{path}: is neither torchvision's RetinaNet nor detectron2's; it holds {names}, ...")
+    raise CheckpointError(f"{path}: is neither torchvision's RetinaNet nor detectron2's; it contains {names}, ...")
 
 
-def from_torchvision(state: Mapping[str, Tensor], zero_epsilon: bool) -> tuple[dict[str, Tensor], dict[str, Any], int]:
-    """Our tensors, our config as a dict, and the number of classes."""
+def from_torchvision(state: Mapping[str, Tensor], zero_epsilon: bool) -> tuple[dict[str, Tensor], str, dict[str, Any]]:
+    """Our tensors, the name of the preset, and further keys of the config's section `model`."""
     v2 = any(re.fullmatch(r"head\.classification_head\.conv\.\d\.1\.weight", name) for name in state)
     tensors = {}
-    for name, tensor in _renamed(state, TORCHVISION).items():
+    for name, tensor in _renamed(state).items():
         index = re.fullmatch(r"(cls_subnet|box_subnet)\.tower\.(\d)\.([01])\.(\w+)", name)
         if index:  # torchvision has blocks of convolution, normalisation (only V2) and ReLU; we have one sequence
             subnet, block, part, kind = index.groups()
             name = f"{subnet}.tower.{int(block) * (3 if v2 else 2) + int(part)}.{kind}"
+        if ".predict." in name:  # from 3 ratios x 3 scales x columns to our 3 scales x 3 ratios x columns
+            shape = tensor.shape
+            tensor = tensor.reshape(3, 3, len(tensor) // 9, *shape[1:]).transpose(0, 1).reshape(shape)
         tensors[name] = tensor
     for name in [name for name in tensors if v2 and re.fullmatch(r"\w+\.tower\.[0369]\.weight", name)]:
         tensors[name.replace("weight", "bias")] = torch.zeros(len(tensors[name]))  # ours have one even before GN
-    classes = len(tensors["cls_subnet.predict.bias"]) // 9
-    for subnet, columns in (("cls_subnet", classes), ("box_subnet", 4)):
-        for kind in ("weight", "bias"):
-            tensors[f"{subnet}.predict.{kind}"] = _scale_major(tensors[f"{subnet}.predict.{kind}"], columns)
     if zero_epsilon:
         # w / sqrt(v) = w' / sqrt(v + eps)
         for name in [name for name in tensors if name.endswith("running_var")]:
             variance, scale = tensors[name], name.replace("running_var", "weight")
             tensors[scale] = tensors[scale] * torch.sqrt((variance + EPSILON) / variance)
-    return tensors, _config("torchvision_v2" if v2 else "torchvision", {}, tensors), classes
+    return tensors, "torchvision_v2" if v2 else "torchvision", {}
 
 
-def from_detectron2(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any], int]:
-    """Our tensors, our config as a dict, and the number of classes."""
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(NOT_WEIGHTS)}
-    tensors = {}
-    for name, tensor in _renamed(state, DETECTRON2).items():
-        if name.startswith("trunk."):
-            for pattern, ours in DETECTRON2_NORMS:
-                name = re.sub(pattern, ours, name)
-        tensors[name] = tensor
+def from_detectron2(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str, dict[str, Any]]:
+    """See `from_torchvision`."""
+    tensors = _renamed(state)
     tensors["trunk.body.conv1.weight"] = tensors["trunk.body.conv1.weight"].flip(1)  # BGR
-    statistics = {"pixel_mean": BGR_MEAN[::-1], "pixel_std": (1.0, 1.0, 1.0), "stride_in_1x1": True}
-    return tensors, _config("detectron2", statistics, tensors), len(tensors["cls_subnet.predict.bias"]) // 9
+    return tensors, "detectron2", {"pixel_mean": BGR_MEAN[::-1], "pixel_std": (1.0, 1.0, 1.0), "stride_in_1x1": True}
 
 
-def _renamed(state: Mapping[str, Tensor], rules: tuple[tuple[str, str], ...]) -> dict[str, Tensor]:
+def _renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     renamed = {}
     for name, tensor in state.items():
-        ours = next((re.sub(pattern, new, name) for pattern, new in rules if re.fullmatch(pattern, name)), None)
+        if name.startswith(NOT_WEIGHTS):
+            continue
+        ours = next((match.expand(new) for pattern, new in NAMES if (match := re.fullmatch(pattern, name))), None)
         if ours is None:
             raise ValueError(f"unexpected tensor {name}")
+        for pattern, new in DETECTRON2_NORMS:
+            ours = re.sub(pattern, new, ours)
         renamed[ours] = tensor
     return renamed
 
 
-def _scale_major(predict: Tensor, columns: int) -> Tensor:
-    """Reorder rows from torchvision's 3 ratios x 3 scales x columns to our 3 scales x 3 ratios x columns."""
-    return predict.reshape(3, 3, columns, *predict.shape[1:]).transpose(0, 1).reshape(predict.shape)
-
-
-def _config(preset: str, model: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def _make(tensors: dict[str, Tensor], preset: str, keys: dict[str, Any], source: str) -> tuple[RetinaNet, Metadata]:
     blocks = {name.split(".")[3] for name in tensors if name.startswith("trunk.body.layer3.")}
     if len(blocks) not in BACKBONES:
         raise ValueError(
             f"C4 has {len(blocks)} blocks, expected {', '.join(map(str, BACKBONES))}, for 50, 101 or 152 layers"
         )
-    config = {section: dict(values) for section, values in PRESETS[preset].items()}
-    config["model"] = config.get("model", {}) | {"backbone": BACKBONES[len(blocks)]} | model
-    return config
-
-
-def _make(tensors: dict[str, Tensor], values: dict[str, Any], classes: int, source: str) -> tuple[RetinaNet, Metadata]:
+    classes = len(tensors["cls_subnet.predict.bias"]) // 9
     if not classes:
         raise ValueError("it has no classes")
-    config = config_from_dict(values, source)
+    values = PRESETS[preset].get("model", {}) | {"backbone": BACKBONES[len(blocks)]} | keys
+    config = config_from_dict(PRESETS[preset] | {"model": values}, source)
     model = make_model(config.model, config.anchors, classes, pretrained=False)
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     fresh = [name for name in missing if not name.endswith("num_batches_tracked")]  # frozen batch norms have no counter

@@ -208,7 +208,7 @@ def test_a_file_that_would_run_code_is_refused_and_nothing_runs(tmp_path, make):
     [
         (
             {"a.weight": np.zeros(2), "b": np.zeros(1)},
-            "is neither torchvision's RetinaNet nor detectron2's; it holds a.weight, b",
+            "is neither torchvision's RetinaNet nor detectron2's; it contains a.weight, b",
         ),
         ([1, 2], "holds list, expected named tensors"),
         ({"model": {"head.cls_score.weight": np.zeros(2)}}, "is not a supported RetinaNet: "),
