@@ -43,7 +43,7 @@ def resolve(path: str | Path) -> Path:
         for name in (BEST, LAST):
             if (path / name).is_file():
                 return path / name
-        raise CheckpointError(f"{path}: holds no {BEST} or {LAST}; expected the folder of a retina run")
+        raise CheckpointError(f"{path}: has no {BEST} or {LAST}; expected the folder of a retina run")
     if not os.path.isfile(path):
         raise CheckpointError(f"{path}: no such file or folder; expected a checkpoint or the folder of a retina run")
     return path
@@ -73,7 +73,7 @@ def read_checked_metadata(path: str | Path) -> Metadata:
     The check allocates no weights, since a hostile config may describe a model of any size. Raises: CheckpointError.
     """
     file = resolve(path)
-    metadata = from_record(_record(file), file)
+    metadata = read_metadata(file)
     with safetensors.safe_open(file, framework="pt") as opened:
         held = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
     held = model_tensors(held)
@@ -99,9 +99,8 @@ def load_model(path: str | Path) -> tuple[RetinaNet, Metadata]:
     """
     file = resolve(path)
     metadata = read_checked_metadata(file)
-    tensors = model_tensors(read_tensors(file))
     model = _make(metadata)
-    model.load_state_dict(tensors)
+    model.load_state_dict(model_tensors(read_tensors(file)))
     return model.eval(), metadata
 
 

@@ -51,18 +51,14 @@ def foreign_tensors(path: Path, content: bytes) -> dict[str, Tensor]:
             held = _Arrays(io.BytesIO(content), encoding="latin1").load()
         while isinstance(held, Mapping) and isinstance(held.get("model"), Mapping):
             held = held["model"]
-        state = _named_tensors(held) if isinstance(held, Mapping) else None
-        _check_claim(sum(tensor.numel() * tensor.element_size() for tensor in (state or {}).values()), content)
+        if not isinstance(held, Mapping):
+            raise ValueError(f"it contains {type(held).__name__}, expected named tensors")
+        arrays = {name: value for name, value in held.items() if isinstance(value, (np.ndarray, Tensor))}
+        state = {name: torch.as_tensor(value) for name, value in arrays.items() if isinstance(name, str)}
+        _check_claim(sum(tensor.numel() * tensor.element_size() for tensor in state.values()), content)
     except Exception as error:  # a damaged or hostile file can raise anything
         raise CheckpointError(f"{path}: cannot be read as weights: {one_line(error)}") from None
-    if state is None:
-        raise CheckpointError(f"{path}: holds {type(held).__name__}, expected named tensors")
     return state
-
-
-def _named_tensors(held: Mapping[Any, Any]) -> dict[str, Tensor]:
-    arrays = {name: value for name, value in held.items() if isinstance(value, (np.ndarray, Tensor))}
-    return {name: torch.as_tensor(value) for name, value in arrays.items() if isinstance(name, str)}
 
 
 def _check_claim(claimed: int, content: bytes) -> None:

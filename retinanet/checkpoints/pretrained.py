@@ -16,27 +16,19 @@ PUBLISHED = {"coco": "RetinaNet_ResNet50_FPN_Weights", "coco_v2": "RetinaNet_Res
 def open_model(name: str | Path) -> tuple[RetinaNet, Metadata]:
     """The model of a checkpoint or of a run's folder, or one of PUBLISHED if no file has its name, in evaluation mode.
 
-    Raises: CheckpointError.
+    A model of PUBLISHED is torchvision's, from torch's cache or the web. Raises: CheckpointError.
     """
-    if str(name) in PUBLISHED and not Path(name).exists():
-        return published(str(name))
-    return load_model(name)
-
-
-def published(name: str) -> tuple[RetinaNet, Metadata]:
-    """torchvision's COCO model `name`, one of PUBLISHED, from torch's cache or the web.
-
-    Raises: CheckpointError if it is neither cached nor reachable, or if its checksum is wrong.
-    """
+    name = str(name)
+    if name not in PUBLISHED or Path(name).exists():
+        return load_model(name)
     from torchvision.models import get_weight
 
-    weights = get_weight(f"{PUBLISHED[name]}.COCO_V1")
-    file = cached(weights.url)
+    url = get_weight(f"{PUBLISHED[name]}.COCO_V1").url
     try:
-        fetch(weights.url)
+        file = fetch(url)
     except Exception as error:  # no network, no disk space or a wrong hash raise unrelated types
         raise CheckpointError(
-            f"the published weights {name} are not available ({one_line(error)}); put {file.name} into {file.parent}, "
-            "or name another checkpoint with -w"
+            f"the published weights {name} are not available ({one_line(error)}); put {cached(url).name} into "
+            f"{cached(url).parent}, or name another checkpoint with -w"
         ) from None
     return import_weights(file, zero_epsilon=name == "coco")

@@ -108,7 +108,7 @@ def test_a_runs_folder_stands_for_its_best_then_its_last(file, tmp_path):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"none: no such file or folder; expected a checkpoint or the folder"):
         checkpoint.load_model(tmp_path / "none")
-    with pytest.raises(CheckpointError, match=r"holds no best\.safetensors or last\.safetensors; expected the folder"):
+    with pytest.raises(CheckpointError, match=r"has no best\.safetensors or last\.safetensors; expected the folder"):
         checkpoint.load_model(tmp_path)
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from retinanet.checkpoints.checkpoint import read_metadata
 from retinanet.checkpoints.convert import import_weights
+from retinanet.checkpoints.pretrained import open_model
 from retinanet.errors import CheckpointError
 from retinanet.inference.detector import Detector, load
 from retinanet.inference.torch_model import TorchModel
@@ -175,10 +176,8 @@ def test_older_names_of_torchvision(v1, tmp_path):
 
 
 def test_the_published_first_version_has_an_epsilon_of_zero(cache, v1):
-    from retinanet.checkpoints import pretrained as weights
-
     plain, _ = import_weights(v1)
-    published, metadata = weights.published("coco")
+    published, metadata = open_model("coco")
     ours, theirs = plain.trunk.body.bn1, published.trunk.body.bn1
     torch.testing.assert_close(theirs.weight / ours.weight, torch.sqrt((ours.running_var + 1e-5) / ours.running_var))
     assert len(metadata.classes) == 91 and metadata.classes[1] == "person" and metadata.category_ids[90] == 90
@@ -210,7 +209,7 @@ def test_a_file_that_would_run_code_is_refused_and_nothing_runs(tmp_path, make):
             {"a.weight": np.zeros(2), "b": np.zeros(1)},
             "is neither torchvision's RetinaNet nor detectron2's; it contains a.weight, b",
         ),
-        ([1, 2], "holds list, expected named tensors"),
+        ([1, 2], "cannot be read as weights: it contains list, expected named tensors"),
         ({"model": {"head.cls_score.weight": np.zeros(2)}}, "is not a supported RetinaNet: "),
         (
             {"head.cls_score.weight": np.zeros(2), "proposal_generator.x": np.zeros(2)},
