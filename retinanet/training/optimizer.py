@@ -1,10 +1,11 @@
 """The optimizer, its learning-rate schedule, and the moving average of the weights."""
 
+import copy
 import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from retinanet.config.schema import TrainConfig
 
@@ -58,23 +59,21 @@ class WeightAverage:
     """Exponential moving average of a model's weights and buffers.
 
     After n updates the decay is min(decay, (1 + n) / (10 + n)), so that the initial weights are forgotten quickly.
+
+    model: a copy with the averages. tensors: the averages, which `model` shares.
     """
 
     def __init__(self, model: nn.Module, decay: float):
-        self.decay = decay
-        self.updates = 0
-        self.tensors = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        self.decay, self.updates = decay, 0
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        self.tensors = self.model.state_dict()
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        averaged: list[Tensor] = []
-        current: list[Tensor] = []
-        for name, tensor in model.state_dict().items():
-            if tensor.is_floating_point():
-                averaged.append(self.tensors[name])
-                current.append(tensor.detach())
-            else:
-                self.tensors[name].copy_(tensor)
-        torch._foreach_lerp_(averaged, current, 1 - decay)
+        current = model.state_dict()
+        floating = [name for name, tensor in current.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_([self.tensors[name] for name in floating], [current[name] for name in floating], 1 - decay)
+        for name in current.keys() - floating:
+            self.tensors[name].copy_(current[name])

@@ -96,9 +96,7 @@ def unpack(
         model.load_state_dict(checkpoint.strip_prefix(tensors, MODEL))
         updates = progress.pop("average_updates", None)
         if average is not None:
-            averaged = checkpoint.strip_prefix(tensors, AVERAGE)
-            for name, tensor in average.tensors.items():
-                tensor.copy_(averaged[name])
+            average.model.load_state_dict(checkpoint.strip_prefix(tensors, AVERAGE))
             average.updates = updates
         _load_optimizer(optimizer, checkpoint.strip_prefix(tensors, OPTIMIZER))
         scaler.load_state_dict(progress.pop("scaler"))

@@ -1,6 +1,5 @@
 """The training loop: start a run, train and evaluate epoch by epoch, report each event."""
 
-import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -120,10 +119,7 @@ def validate(run: Run, stop: Callable[[], bool]) -> Iterator[Note | Validation]:
     """Evaluate the averaged weights, if any, on data.val, and save the best. Raises: StopRequested."""
     assert run.val is not None
     state, data = run.state, run.config.data
-    model = run.model
-    if run.average is not None:
-        model = copy.deepcopy(run.model)
-        model.load_state_dict(run.average.tensors)
+    model = run.model if run.average is None else run.average.model
 
     def progress(done: int, total: int) -> None:
         if stop():
