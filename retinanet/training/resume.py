@@ -6,17 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from retinanet.checkpoints import checkpoint
 from retinanet.checkpoints.checkpoint import AVERAGE, LAST, MODEL, OPTIMIZER, PREVIOUS
 from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.parsing import changes
-from retinanet.config.schema import Config
 from retinanet.data.dataset import Dataset
 from retinanet.errors import CheckpointError
-from retinanet.losses.criterion import Criterion
-from retinanet.training.optimizer import WeightAverage
+from retinanet.training.run import Run, RunState
 
 RANDOM, DEVICES = "random.torch", "random.cuda."  # tensor names of the random states
 
@@ -24,28 +22,6 @@ MAY_CHANGE_ON_RESUME = (  # keys that do not affect the weights at a given step
     *("train.epochs", "train.steps", "train.patience", "train.eval_every", "train.log_every", "train.checkpoint_every"),
     *("train.device", "train.init", "model.pretrained", "data.workers", "data.root"),
 )
-
-
-@dataclass
-class RunState:
-    """Progress of a run, saved in the checkpoint under the same names.
-
-    epoch, batch: finished epochs, and finished batches of the next epoch. step: finished optimizer steps.
-    last, best, best_epoch: AP of the last and of the best evaluation, and the epoch of the best, counted from 1.
-    stale: evaluations since the best. log_bytes: length of metrics.jsonl.
-    replaced: how often an image could not be read. data: `dataset_fingerprint` of data.train.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    last: float | None = None
-    best: float | None = None
-    best_epoch: int | None = None
-    stale: int = 0
-    log_bytes: int = 0
-    replaced: int = 0
-    data: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,21 +34,17 @@ class LoadedCheckpoint:
     faults: list[str]
 
 
-def pack(
-    model: nn.Module,
-    criterion: Criterion,
-    optimizer: torch.optim.Optimizer,
-    average: WeightAverage | None,
-    scaler: torch.amp.GradScaler,
-    state: RunState,
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def pack(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The state of a run as tensors and progress for a checkpoint."""
-    tensors = {MODEL + name: tensor for name, tensor in model.state_dict().items()}
-    progress = vars(state) | {"normalizer": float(criterion.running_normalizer), "scaler": scaler.state_dict()}
-    if average is not None:
-        tensors |= {AVERAGE + name: tensor for name, tensor in average.tensors.items()}
-        progress["average_updates"] = average.updates
-    for index, values in optimizer.state_dict()["state"].items():
+    tensors = {MODEL + name: tensor for name, tensor in run.model.state_dict().items()}
+    progress = vars(run.state) | {
+        "normalizer": float(run.criterion.running_normalizer),
+        "scaler": run.scaler.state_dict(),
+    }
+    if run.average is not None:
+        tensors |= {AVERAGE + name: tensor for name, tensor in run.average.tensors.items()}
+        progress["average_updates"] = run.average.updates
+    for index, values in run.optimizer.state_dict()["state"].items():
         for name, value in values.items():
             if value is not None:
                 tensors[f"{OPTIMIZER}{index}.{name}"] = torch.as_tensor(value)
@@ -82,33 +54,41 @@ def pack(
     return tensors, progress
 
 
-def unpack(
-    saved: LoadedCheckpoint,
-    model: nn.Module,
-    criterion: Criterion,
-    optimizer: torch.optim.Optimizer,
-    average: WeightAverage | None,
-    scaler: torch.amp.GradScaler,
-) -> RunState:
+def restore(run: Run, force: bool) -> None:
+    """Put a run into the state of the newest checkpoint in its folder; adds messages to `run.notes`.
+
+    Without a checkpoint, the run stays as it is. force: accept changes that affect the weights.
+    Raises: CheckpointError if all checkpoints are damaged, or if the run would not be the same.
+    """
+    saved = newest_checkpoint(run.folder.path)
+    if saved is None:
+        run.notes.append(f"{run.folder.path}: has no checkpoint yet; the run starts from the beginning")
+        return
+    run.notes += [f"warning: {fault}; the run continues from {saved.file.name}" for fault in saved.faults]
+    run.notes += check_resumable(saved, run, force)
+    unpack(saved, run)
+    run.folder.saved_step = run.state.step
+
+
+def unpack(saved: LoadedCheckpoint, run: Run) -> None:
     """Restore the parts of a run and the random states. Raises: CheckpointError if the checkpoint does not fit."""
     tensors, progress = saved.tensors, dict(saved.metadata.progress)
     try:
-        model.load_state_dict(checkpoint.strip_prefix(tensors, MODEL))
+        run.model.load_state_dict(checkpoint.strip_prefix(tensors, MODEL))
         updates = progress.pop("average_updates", None)
-        if average is not None:
-            average.model.load_state_dict(checkpoint.strip_prefix(tensors, AVERAGE))
-            average.updates = updates
-        _load_optimizer(optimizer, checkpoint.strip_prefix(tensors, OPTIMIZER))
-        scaler.load_state_dict(progress.pop("scaler"))
-        criterion.running_normalizer = progress.pop("normalizer", criterion.running_normalizer)
-        state = RunState(**progress)
+        if run.average is not None:
+            run.average.model.load_state_dict(checkpoint.strip_prefix(tensors, AVERAGE))
+            run.average.updates = updates
+        _load_optimizer(run.optimizer, checkpoint.strip_prefix(tensors, OPTIMIZER))
+        run.scaler.load_state_dict(progress.pop("scaler"))
+        run.criterion.running_normalizer = progress.pop("normalizer", run.criterion.running_normalizer)
+        run.state = RunState(**progress | {"data": run.state.data})
         torch.set_rng_state(tensors[RANDOM])
         for index in range(torch.cuda.device_count() if f"{DEVICES}0" in tensors else 0):
             torch.cuda.set_rng_state(tensors[f"{DEVICES}{index}"], index)
     except (RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
         line = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{saved.file}: does not fit the config of this run: {line}") from None
-    return state
 
 
 def newest_checkpoint(folder: Path) -> LoadedCheckpoint | None:
@@ -142,28 +122,22 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
-def check_resumable(
-    saved: LoadedCheckpoint, config: Config, classes: tuple[str, ...], data: str, force: bool
-) -> list[str]:
-    """A line about what has changed since the checkpoint, if anything has.
-
-    classes, data: the classes and `dataset_fingerprint` of data.train. force: accept changes that affect the weights.
-    Raises: CheckpointError if the run would not be the same.
-    """
-    before = saved.metadata.classes
+def check_resumable(saved: LoadedCheckpoint, run: Run, force: bool) -> list[str]:
+    """A line about what has changed since the checkpoint, if anything has. Raises and `force`: see `restore`."""
+    before, classes = saved.metadata.classes, run.dataset.classes
     if before != classes:
         raise CheckpointError(f"{saved.file}: was trained on the classes {list(before)}, the data has {list(classes)}")
-    differ = changes(saved.metadata.config, config)
+    differ = changes(saved.metadata.config, run.config)
     forbidden = [text for key, text in differ.items() if key not in MAY_CHANGE_ON_RESUME]
-    if saved.metadata.progress.get("data") not in ("", None, data):
+    allowed = [text for key, text in differ.items() if key in MAY_CHANGE_ON_RESUME]
+    if saved.metadata.progress.get("data") not in ("", None, run.state.data):
         forbidden.append("the images or objects of data.train have changed")
     if forbidden and not force:
         raise CheckpointError(
             f"{saved.file.parent}: --resume would not continue the same run: {'; '.join(forbidden[:5])}; "
             "use --force to continue anyway, or -o for a new run in another folder"
         )
-    allowed = [text for key, text in differ.items() if key in MAY_CHANGE_ON_RESUME]
-    return [f"changed since the checkpoint: {'; '.join(forbidden + allowed)}"] if forbidden or allowed else []
+    return [f"changed since the checkpoint: {'; '.join(forbidden + allowed)}"] if differ or forbidden else []
 
 
 def dataset_fingerprint(dataset: Dataset) -> str:

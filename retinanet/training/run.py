@@ -15,9 +15,30 @@ from retinanet.data.views import TrainSamples
 from retinanet.losses.criterion import Criterion
 from retinanet.model.retinanet import RetinaNet
 from retinanet.training.optimizer import WeightAverage
-from retinanet.training.resume import RunState
 from retinanet.training.run_folder import RunFolder
 from retinanet.training.step_metrics import Throughput
+
+
+@dataclass
+class RunState:
+    """Progress of a run, saved in the checkpoint under the same names.
+
+    epoch, batch: finished epochs, and finished batches of the next epoch. step: finished optimizer steps.
+    last, best, best_epoch: AP of the last and of the best evaluation, and the epoch of the best, counted from 1.
+    stale: evaluations since the best. log_bytes: length of metrics.jsonl.
+    replaced: how often an image could not be read. data: `dataset_fingerprint` of data.train.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    last: float | None = None
+    best: float | None = None
+    best_epoch: int | None = None
+    stale: int = 0
+    log_bytes: int = 0
+    replaced: int = 0
+    data: str = ""
 
 
 @dataclass

@@ -3,7 +3,6 @@
 import json
 import os
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ def check_new(output: Path) -> None:
         FolderLock(output).release()
     if output.is_dir() and any(output.iterdir()):
         raise CheckpointError(
-            f"{output}: exists and is not empty; use --resume to continue it, or -o to name another folder"
+            f"{output}: exists and is not empty; use --resume to continue it, or choose another folder with -o"
         )
     if output.exists() and not output.is_dir():
         raise CheckpointError(f"{output}: is a file, expected a folder that does not exist yet")
@@ -38,42 +37,19 @@ def check_new(output: Path) -> None:
 
 
 def check_started(output: Path) -> None:
-    """Raises: CheckpointError if `output` holds no run to resume."""
+    """Raises: CheckpointError if `output` has no run to resume."""
     if not holds_checkpoint(output) and not (output / CONFIG).is_file():
-        raise CheckpointError(f"{output}: holds no {LAST} to resume from; leave out --resume to start a new run")
+        raise CheckpointError(f"{output}: has no {LAST} to resume from; leave out --resume to start a new run")
 
 
 def holds_checkpoint(output: Path) -> bool:
     return any((output / name).is_file() for name in (LAST, PREVIOUS))
 
 
-def lock_folder(path: Path, resume: bool) -> FolderLock:
-    """Create and lock the folder of a run, and remove incomplete files of a killed process.
-
-    Raises: CheckpointError if another process writes to it; TrainingError if it cannot be written.
-    """
-    lock = None
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = FolderLock(path)
-        for half_written in left_behind(path):
-            half_written.unlink()
-    except OSError as error:
-        if lock is not None:
-            with suppress(OSError):  # nothing can be removed from the folder
-                lock.release()
-        raise TrainingError(f"{path}: cannot be written: {error.strerror}") from None
-    if not resume and any(found.name != LOCK_NAME for found in path.iterdir()):
-        lock.release()
-        raise CheckpointError(f"{path}: another run has just started in it; use -o to name another folder")
-    return lock
-
-
 class Log:
     """metrics.jsonl, truncated to its first `keep` bytes. missing: how many bytes it was shorter than `keep`."""
 
     def __init__(self, path: Path, keep: int):
-        self.path = path
         self.file = path.open("ab", buffering=0)  # so that closing cannot fail
         size = self.file.seek(0, os.SEEK_END)
         self.missing = max(0, keep - size)
@@ -84,7 +60,7 @@ class Log:
         """Raises: OSError."""
         line = (json.dumps({"kind": kind, **values}) + "\n").encode()
         if self.file.write(line) < len(line):
-            raise OSError(None, "the disk is full", str(self.path))
+            raise OSError(None, "the disk is full", self.file.name)
 
     def sync(self) -> int:
         """Flush all lines to the disk. Returns: the length in bytes. Raises: OSError."""
@@ -93,19 +69,36 @@ class Log:
 
 
 class RunFolder:
-    """The locked folder of a run. Writes config.yaml and opens the log.
+    """The folder of a run, created and locked until `close`; incomplete files of a killed process are removed.
 
-    lock: from `lock_folder`; `close` releases it. saved_step: step of the newest checkpoint, or None. log_bytes: length
-        of the log at that step.
-    Raises: OSError.
+    every: train.checkpoint_every. saved_step: step of the newest checkpoint, or None.
+    Raises: CheckpointError if another process writes to it; TrainingError if it cannot be written.
     """
 
-    def __init__(self, path: Path, lock: FolderLock, config: Config, saved_step: int | None, log_bytes: int):
-        self.path, self.lock = path, lock
-        write_text(path / CONFIG, yaml.safe_dump(config_to_dict(config), sort_keys=False))
-        self.number, self.unit = checkpoint_interval(config.train.checkpoint_every)
-        self.saved_step, self.saved_at = saved_step, time.monotonic()
-        self.log = Log(path / LOG, log_bytes)
+    def __init__(self, path: Path, resume: bool, every: str):
+        self.path = path
+        self.number, self.unit = checkpoint_interval(every)
+        self.saved_step: int | None = None
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self.lock = FolderLock(path)
+            try:
+                for half_written in left_behind(path):
+                    half_written.unlink()
+            except OSError:
+                self.lock.release()
+                raise
+        except OSError as error:
+            raise TrainingError(f"{path}: cannot be written: {error.strerror}") from None
+        if not resume and any(found.name != LOCK_NAME for found in path.iterdir()):
+            self.lock.release()
+            raise CheckpointError(f"{path}: another run has just started in it; choose another folder with -o")
+
+    def begin(self, config: Config, log_bytes: int) -> None:
+        """Write config.yaml and open the log. log_bytes: its length at `saved_step`. Raises: OSError."""
+        write_text(self.path / CONFIG, yaml.safe_dump(config_to_dict(config), sort_keys=False))
+        self.saved_at = time.monotonic()
+        self.log = Log(self.path / LOG, log_bytes)
 
     def is_due(self, step: int) -> bool:
         """Whether train.checkpoint_every requires a checkpoint after this step."""

@@ -16,9 +16,9 @@ from retinanet.losses.criterion import make_criterion
 from retinanet.model.retinanet import RetinaNet, make_model
 from retinanet.training.compilation import compile_network
 from retinanet.training.optimizer import WeightAverage, make_optimizer
-from retinanet.training.resume import RunState, check_resumable, dataset_fingerprint, newest_checkpoint, unpack
-from retinanet.training.run import Run
-from retinanet.training.run_folder import RunFolder, check_new, check_started, holds_checkpoint, lock_folder
+from retinanet.training.resume import dataset_fingerprint, restore
+from retinanet.training.run import Run, RunState
+from retinanet.training.run_folder import RunFolder, check_new, check_started, holds_checkpoint
 
 
 def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
@@ -44,27 +44,19 @@ def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
     average = WeightAverage(model, t.ema) if t.ema else None
     scaler = torch.amp.GradScaler(device.type, enabled=t.precision == "fp16")
     sampler = AspectRatioBatchSampler(dataset.sizes, t.batch_size, t.seed)
-    state = RunState()
-    lock = lock_folder(output, resume)
+    folder = RunFolder(output, resume, t.checkpoint_every)
+    state = RunState(data=dataset_fingerprint(dataset))
+    run = Run(config, device, dataset, val, model, criterion, optimizer, average, scaler, sampler, folder, state, notes)
     try:
-        data = dataset_fingerprint(dataset)
-        saved = newest_checkpoint(output) if resume else None
-        if saved is not None:
-            notes.extend(f"warning: {fault}; the run continues from {saved.file.name}" for fault in saved.faults)
-            notes.extend(check_resumable(saved, config, dataset.classes, data, force))
-            state = unpack(saved, model, criterion, optimizer, average, scaler)
-        elif resume:
-            notes.append(f"{output}: holds no checkpoint yet; the run starts from the beginning")
-        state.data = data
-        folder = RunFolder(output, lock, config, None if saved is None else state.step, state.log_bytes)
+        if resume:
+            restore(run, force)
+        folder.begin(config, run.state.log_bytes)
     except BaseException:
-        lock.release()
+        folder.lock.release()
         raise
     if folder.log.missing:
-        notes.append(f"warning: {folder.log.path}: its last lines are missing; the run continues without them")
-    return Run(
-        config, device, dataset, val, model, criterion, optimizer, average, scaler, sampler, folder, state, notes
-    )
+        notes.append(f"warning: {folder.log.file.name}: its last lines are missing; the run continues without them")
+    return run
 
 
 def open_train_and_val(config: Config, notes: list[str]) -> tuple[Dataset, Dataset | None]:

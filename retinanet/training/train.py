@@ -158,7 +158,7 @@ def end_epoch(run: Run) -> None:
 def save_checkpoint(run: Run) -> None:
     """Save everything needed to resume. Raises: DivergenceError if a weight is not finite."""
     run.state.log_bytes = run.folder.log.sync()
-    tensors, progress = pack(run.model, run.criterion, run.optimizer, run.average, run.scaler, run.state)
+    tensors, progress = pack(run)
     run.folder.save(tensors, run.metadata(progress), run.state.step)
 
 

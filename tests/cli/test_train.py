@@ -189,11 +189,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (
             "data: shapes",
             ["-o", "full"],
-            "full: exists and is not empty; use --resume to continue it, or -o to name another folder",
+            "full: exists and is not empty; use --resume to continue it, or choose another folder with -o",
         ),
         ("data: shapes", ["-o", "file"], "file: is a file, expected a folder that does not exist yet"),
         ("data: shapes", ["-o", "/proc/retina"], "/proc/retina: cannot be written: "),
-        ("data: shapes", ["-o", "new", "--resume"], "new: holds no last.safetensors to resume from"),
+        ("data: shapes", ["-o", "new", "--resume"], "new: has no last.safetensors to resume from"),
         ("data: shapes\ntrain: {init: gone}", [], "gone: no such file or folder; expected a checkpoint or the folder"),
     ],
 )

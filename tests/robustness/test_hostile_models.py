@@ -270,7 +270,9 @@ FOREIGN = [
     foreign("a memo of 60 GB", text("bad.pkl", b"\x80\x02Nr\xff\xff\xff\xff."), "it contains NoneType", "bad.pkl"),
     foreign("text of 16 EB", text("bad.pkl", b"\x80\x04\x8d" + b"\xff" * 7 + b"\x7f."), READ, "bad.pkl"),
     foreign("numbers of 2 GB", text("bad.pkl", b"\x80\x02\x8b\xff\xff\xff\x7f."), READ, "bad.pkl"),
-    foreign("a frame of 1 EB", text("bad.pkl", b"\x80\x04\x95" + b"\0" * 7 + b"\x10N."), "it contains NoneType", "bad.pkl"),
+    foreign(
+        "a frame of 1 EB", text("bad.pkl", b"\x80\x04\x95" + b"\0" * 7 + b"\x10N."), "it contains NoneType", "bad.pkl"
+    ),
     foreign("a packed archive", text("bad.pth", zipped(zipfile.ZIP_DEFLATED)), "it claims 67,108,868 bytes in a file"),
     foreign("an archive of another kind", text("bad.pth", zipped(zipfile.ZIP_STORED)), READ),
     foreign("a start of an archive", text("bad.pth", b"PK\x03\x04" + b"\0" * 100), READ),

@@ -22,7 +22,7 @@ from retinanet.config_file import load_config
 from retinanet.errors import CheckpointError, DivergenceError, TrainingError
 from retinanet.training import run_folder
 from retinanet.training.events import Done, Event, Note, Progress, Stopped, Validation
-from retinanet.training.run_folder import LOG, RunFolder, lock_folder
+from retinanet.training.run_folder import LOG, RunFolder
 from retinanet.training.step import optimizer_step
 from retinanet.training.train import train
 
@@ -138,8 +138,8 @@ def test_another_run_is_not_resumed_without_force(plain: Config, tmp_path: Path,
 def test_checkpoints_are_due_by_the_clock_or_by_steps(plain: Config, tmp_path: Path, monkeypatch, interval, saved):
     now = 0.0
     monkeypatch.setattr(run_folder.time, "monotonic", lambda: now)
-    config = replace(plain, train=replace(plain.train, checkpoint_every=interval))
-    folder = RunFolder(tmp_path / "run", lock_folder(tmp_path / "run", resume=False), config, None, 0)
+    folder = RunFolder(tmp_path / "run", resume=False, every=interval)
+    folder.begin(plain, log_bytes=0)
     due = []
     for step in range(1, 71):
         now += 3  # seconds a step
@@ -171,7 +171,7 @@ def test_two_runs_cannot_write_one_folder(plain: Config, tmp_path: Path, in_proc
 def test_a_folder_that_cannot_be_cleared_is_not_left_locked(tmp_path: Path):
     (tmp_path / ".tmpAbC123").mkdir()  # in the place of a half-written file
     with pytest.raises(TrainingError, match="cannot be written"):
-        lock_folder(tmp_path, resume=True)
+        RunFolder(tmp_path, resume=True, every="1 steps")
     assert [path.name for path in tmp_path.iterdir()] == [".tmpAbC123"]
 
 
