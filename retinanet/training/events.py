@@ -1,6 +1,6 @@
 """The events that a training run reports."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +89,3 @@ class Stopped:
 
 
 Event = Plan | Progress | Validation | Note | Done | Stopped
-
-
-def step_record(progress: Progress) -> dict[str, Any]:
-    """The values of a step in metrics.jsonl."""
-    values = asdict(progress)
-    for name in ("epochs", "steps", "logged", "last_ap", "best_ap", "seconds_left"):
-        del values[name]
-    return values

@@ -14,12 +14,13 @@ from retinanet.devices import peak_memory
 from retinanet.losses.criterion import Criterion, Targets
 from retinanet.model.retinanet import Predictions, RetinaNet
 from retinanet.training.compilation import compiling
-from retinanet.training.events import Note, Progress, step_record
+from retinanet.training.events import Note, Progress
 from retinanet.training.optimizer import learning_rate, lr_factor
 from retinanet.training.run import Run
-from retinanet.training.step_metrics import BatchMetrics, StepMetrics
+from retinanet.training.step_metrics import BOX, CLS, BatchMetrics, StepMetrics
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+IN_LOG = ("epoch", "step", "cls", "box", "lr", "images_per_second", "memory", "foreground")  # of `Progress`
 
 
 def forward(model: RetinaNet, batch: Batch, train: TrainConfig) -> Predictions:
@@ -40,7 +41,8 @@ def compute_losses(run: Run, batch: Batch) -> tuple[dict[str, Tensor], BatchMetr
         expected = expected_first_loss(run.criterion, predictions, matched, targets, run.config.model.prior)
     losses = run.criterion.losses(predictions, matched, targets)
     levels = matched.split([len(level) for level in predictions.anchors], dim=1)
-    return losses, BatchMetrics.of(losses, expected, levels, batch)
+    numbers = losses["cls"], losses["box"], expected, *((level >= 0).sum() for level in levels)
+    return losses, BatchMetrics(torch.stack([number.detach().float() for number in numbers]), batch.samples)
 
 
 def expected_first_loss(
@@ -81,25 +83,17 @@ def optimizer_step(run: Run, batches: list[BatchMetrics]) -> StepMetrics:
     if run.average is not None:
         run.average.update(run.model)
     rate = run.throughput.rate(sum(len(batch.samples) for batch in batches))
-    return StepMetrics.of(batches, state.epoch + 1, state.step, lr, rate)
+    return StepMetrics(batches, state.epoch + 1, state.step, lr, rate)
 
 
 def report_step(run: Run, step: StepMetrics) -> Iterator[Progress | Note]:
     """Log and report the numbers of a step. Raises: DivergenceError if a loss is not finite."""
     step.wait()
-    step.check_finite()
     if step.step == 1:
         yield Note(step.compare_first_loss(fresh=run.config.train.init is None))
-    progress = step_progress(run, step)
-    if progress.logged:
-        run.folder.log.write("step", step_record(progress))
-    yield progress
-
-
-def step_progress(run: Run, step: StepMetrics) -> Progress:
     t = run.config.train
-    cls, box = step.losses()
-    return Progress(
+    cls, box = step.numbers[:, [CLS, BOX]].mean(dim=0).tolist()  # each the mean over the batches
+    progress = Progress(
         epoch=step.epoch,
         epochs=run.epochs,
         step=step.step,
@@ -115,3 +109,6 @@ def step_progress(run: Run, step: StepMetrics) -> Progress:
         last_ap=run.state.last,
         best_ap=run.state.best,
     )
+    if progress.logged:
+        run.folder.log.write("step", {name: getattr(progress, name) for name in IN_LOG})
+    yield progress

@@ -2,14 +2,12 @@
 
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from retinanet.data.dataset import Sample
-from retinanet.data.loader import Batch
 from retinanet.errors import DivergenceError
 
 FIRST_LOSS_RANGE = (0.5, 1.5)  # times the expected value; a first loss outside this range causes a warning
@@ -18,7 +16,7 @@ CLS, BOX, EXPECTED, FOREGROUND = 0, 1, 2, slice(3, None)  # columns of `BatchMet
 
 @dataclass(frozen=True)
 class BatchMetrics:
-    """The numbers of a batch, still on the device, with its samples and boxes.
+    """The numbers of a batch, still on the device, and its samples.
 
     numbers: (8,) float32: losses at CLS and BOX; the classification loss of untrained subnets at EXPECTED, nan after
         the first step; the number of foreground anchors on each level P3..P7 at FOREGROUND.
@@ -26,66 +24,41 @@ class BatchMetrics:
 
     numbers: Tensor
     samples: list[Sample]
-    boxes: list[Tensor]
-
-    @classmethod
-    def of(cls, losses: dict[str, Tensor], expected: Tensor, matched: Sequence[Tensor], batch: Batch) -> "BatchMetrics":
-        """losses: {"cls", "box"}. expected: a scalar. matched: (B, R_l) for each level P3..P7, from `match`."""
-        values = losses["cls"], losses["box"], expected, *((level >= 0).sum() for level in matched)
-        return cls(torch.stack([value.detach().float() for value in values]), batch.samples, batch.boxes)
 
 
-@dataclass(frozen=True)
 class StepMetrics:
-    """The numbers of an optimizer step; call `wait` before reading them.
+    """The numbers (N, 8) of an optimizer step of N batches; call `wait` before reading them.
 
-    rate: images per second. numbers: (N, 8), of the N batches. arrived: the end of the copy; None on a CPU.
+    rate: images per second.
     """
 
-    epoch: int
-    step: int
-    lr: float
-    rate: float
-    batches: list[BatchMetrics]
-    numbers: Tensor
-    arrived: torch.cuda.Event | None
-
-    @classmethod
-    def of(cls, batches: list[BatchMetrics], epoch: int, step: int, lr: float, rate: float) -> "StepMetrics":
-        """Start copying the numbers from the device."""
-        together = torch.stack([batch.numbers for batch in batches])
-        numbers = together.to("cpu", non_blocking=together.is_cuda)  # into pinned memory
-        arrived = torch.cuda.current_stream(together.device).record_event() if together.is_cuda else None
-        return cls(epoch, step, lr, rate, batches, numbers, arrived)
+    def __init__(self, batches: list[BatchMetrics], epoch: int, step: int, lr: float, rate: float):
+        self.epoch, self.step, self.lr, self.rate = epoch, step, lr, rate
+        self.samples = [batch.samples for batch in batches]
+        numbers = torch.stack([batch.numbers for batch in batches])
+        self.numbers = numbers.to("cpu", non_blocking=numbers.is_cuda)  # into pinned memory
+        self.arrived = torch.cuda.current_stream(numbers.device).record_event() if numbers.is_cuda else None
 
     def wait(self) -> None:
-        """Wait until the numbers have arrived."""
+        """Wait until the numbers have arrived. Raises: DivergenceError if a loss is not finite."""
         if self.arrived is not None:
             self.arrived.synchronize()
-
-    def losses(self) -> tuple[float, float]:
-        """Classification and box loss, each the mean over the batches."""
-        cls, box = self.numbers[:, [CLS, BOX]].mean(dim=0).tolist()
-        return cls, box
-
-    def foreground(self) -> tuple[int, ...]:
-        """Number of foreground anchors on each level P3..P7, in all batches."""
-        return tuple(map(int, self.numbers[:, FOREGROUND].sum(dim=0).tolist()))
-
-    def check_finite(self) -> None:
-        """Raises: DivergenceError if a loss is not finite."""
-        for batch, (cls, box) in zip(self.batches, self.numbers[:, [CLS, BOX]].tolist(), strict=True):
+        for samples, (cls, box) in zip(self.samples, self.numbers[:, [CLS, BOX]].tolist(), strict=True):
             if math.isfinite(cls + box):
                 continue
             images = "; ".join(
-                f"image {sample.image_id} ({sample.file}) with boxes {boxes.round(decimals=1).tolist()[:5]}"
-                for sample, boxes in zip(batch.samples, batch.boxes, strict=True)
+                f"image {sample.image_id} ({sample.file}) with boxes {sample.boxes.round(1).tolist()[:5]}"
+                for sample in samples
             )
             raise DivergenceError(
                 f"step {self.step}: the loss is not finite (cls {cls}, box {box}) for {images}; "
                 "try a lower train.lr or train.clip_norm=10; the last checkpoint is intact",
                 self.step,
             )
+
+    def foreground(self) -> tuple[int, ...]:
+        """Number of foreground anchors on each level P3..P7, in all batches."""
+        return tuple(map(int, self.numbers[:, FOREGROUND].sum(dim=0).tolist()))
 
     def compare_first_loss(self, fresh: bool) -> str:
         """A line about the first classification loss, a warning if it is unusual for `fresh` (untrained) subnets."""
