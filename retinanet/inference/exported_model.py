@@ -1,12 +1,12 @@
 """Exported models, run by ONNX Runtime or OpenVINO without torch; `retinanet.export.export` describes their files."""
 
-import functools
 import importlib
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,20 +30,19 @@ Precision = Literal["fp32", "bf16"]
 
 
 class ExportedModel:
-    """An exported file with decoding and NMS inside, run on the CPU, with the methods of `TorchModel`."""
+    """An exported file with decoding and NMS inside, run on the CPU, with the methods of `TorchModel`.
+
+    run: runs the graph on the arrays of INPUTS, by name, and returns those of OUTPUTS.
+    """
 
     STAGES = ("network, decode + NMS",)  # the file is one graph
     on_gpu = False
 
-    def __init__(self, metadata: Metadata, file: Path):
-        self.file = file
+    def __init__(self, metadata: Metadata, file: Path, run: Callable[[dict[str, np.ndarray]], list[np.ndarray]]):
+        self.file, self.run = file, run
         self.dtype = np.float32 if metadata.config.data.resize == "float" else np.uint8  # of `images`
         self.classes = len(metadata.classes)
         self.kept = np.arange(self.classes)  # label in the file of each class to detect
-
-    def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """Run the graph on INPUTS. Returns: OUTPUTS."""
-        raise NotImplementedError
 
     def resizing(self, configured: Resizing) -> Resizing:
         """`configured`, without torch."""
@@ -120,15 +119,15 @@ class ExportedModel:
         """Within the context, `detect` calls `mark` before it runs the graph."""
         run = self.run
 
-        def marked_run(inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        def marked_run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
             mark()
             return run(inputs)
 
-        self.run = marked_run  # type: ignore[method-assign]
+        self.run = marked_run
         try:
             yield
         finally:
-            del self.run
+            self.run = run
 
     def synchronize(self) -> None:
         """Does nothing: `run` is synchronous."""
@@ -140,29 +139,6 @@ class ExportedModel:
     def describe_machine(self) -> str:
         """Description of the CPU."""
         return f"cpu, {os.cpu_count()} cores, {platform.machine()}"
-
-
-class OnnxModel(ExportedModel):
-    """A model that ONNX Runtime runs."""
-
-    def __init__(self, metadata: Metadata, file: Path, session: Any):
-        super().__init__(metadata, file)
-        self.session = session
-
-    def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        return self.session.run(list(OUTPUTS), dict(inputs))
-
-
-class OpenVinoModel(ExportedModel):
-    """A model that OpenVINO runs."""
-
-    def __init__(self, metadata: Metadata, file: Path, compiled: Any):
-        super().__init__(metadata, file)
-        self.request = compiled.create_infer_request()
-
-    def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        results = self.request.infer(dict(inputs), share_inputs=True)
-        return [np.array(results[name]) for name in OUTPUTS]
 
 
 def is_exported(path: str | Path) -> bool:
@@ -202,7 +178,7 @@ def require(package: str, extra: Literal["onnx", "openvino"]) -> Any:
         raise ConfigError(f'{package} is not installed; pip install "retina-detector[{extra}]"') from None
 
 
-@functools.cache
+@cache
 def openvino_core() -> Any:
     """The only `openvino.Core` of this process. Raises: ConfigError if OpenVINO is not installed.
 
@@ -216,18 +192,16 @@ def _open_onnx(file: Path) -> tuple[ExportedModel, Metadata]:
     runtime = require("onnxruntime", "onnx")
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # fatal only: other errors are raised
+    check_size(file, MAX_BYTES, CheckpointError)
     try:
-        check_size(file, MAX_BYTES, CheckpointError)
         session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         record = session.get_modelmeta().custom_metadata_map
         names = {entry.name for entry in (*session.get_inputs(), *session.get_overridable_initializers())}
         results = {entry.name for entry in session.get_outputs()}
-    except CheckpointError:
-        raise
     except Exception as error:  # the runtime's errors have no common base
         raise CheckpointError(f"{file}: is not a readable ONNX file: {one_line(error)}") from None
     metadata = _checked_metadata(record, file, names, results)
-    return OnnxModel(metadata, file, session), metadata
+    return ExportedModel(metadata, file, partial(session.run, list(OUTPUTS))), metadata
 
 
 def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Metadata]:
@@ -247,9 +221,15 @@ def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Met
         }
         names, results = ({name for end in ends for name in end.names} for ends in (model.inputs, model.outputs))
         metadata = _checked_metadata(record, file, names, results)
-        return OpenVinoModel(metadata, file, core.compile_model(model, "CPU", hint)), metadata
+        request = core.compile_model(model, "CPU", hint).create_infer_request()
     except RuntimeError as error:
         raise CheckpointError(f"{file}: is not a readable OpenVINO model: {one_line(error)}") from None
+
+    def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        results = request.infer(inputs, share_inputs=True)
+        return [np.array(results[name]) for name in OUTPUTS]
+
+    return ExportedModel(metadata, file, run), metadata
 
 
 def _checked_metadata(record: Mapping[str, str], file: Path, inputs: set[str], outputs: set[str]) -> Metadata:

@@ -53,7 +53,7 @@ def test_an_observer_gets_every_stage_and_changes_no_detection(model: TorchModel
 
 
 def test_an_exported_model_refuses_an_observer(images):
-    exported = ExportedModel(METADATA, Path("model.onnx"))
+    exported = ExportedModel(METADATA, Path("model.onnx"), run=lambda inputs: [])
     inputs = Detector(exported, METADATA).prepare(images)
     with pytest.raises(ValueError, match="gives no logits"):
         exported.detect(*inputs, CONFIG.detect, observer=print)
