@@ -150,12 +150,12 @@ def check_engine(path: str | Path, device: Any, precision: Precision) -> None:
     """Raises: ConfigError if the detector of `path` cannot run on `device` in `precision`."""
     if is_exported(path) and str(device) != "cpu":
         raise ConfigError(f"{path}: an exported model runs on the cpu, not on {device}")
-    if not is_exported(path) and precision != "fp32":
+    if precision != "fp32" and Path(path).suffix.lower() != OPENVINO:
         raise ConfigError(f"precision {precision} is for models of OpenVINO (.xml), not for {path}")
 
 
 def open_exported(path: str | Path, precision: Precision = "fp32") -> tuple[ExportedModel, Metadata]:
-    """Open a file that `retina export` wrote. precision: of the arithmetic; bf16 only with OpenVINO.
+    """Open a file that `retina export` wrote. precision: of the arithmetic; see `check_engine`.
 
     Raises: CheckpointError if the file cannot be read or another program wrote it; ConfigError if its runtime is not
         installed.
@@ -163,11 +163,7 @@ def open_exported(path: str | Path, precision: Precision = "fp32") -> tuple[Expo
     file = Path(path)
     if not file.is_file():
         raise CheckpointError(f"{file}: no such file; expected a model that retina export wrote")
-    if file.suffix.lower() == ONNX:
-        if precision != "fp32":
-            raise ConfigError(f"precision {precision} is for models of OpenVINO (.xml); {file} is ONNX Runtime's")
-        return _open_onnx(file)
-    return _open_openvino(file, precision)
+    return _open_onnx(file) if file.suffix.lower() == ONNX else _open_openvino(file, precision)
 
 
 def require(package: str, extra: Literal["onnx", "openvino"]) -> Any:
