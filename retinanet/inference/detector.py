@@ -13,6 +13,7 @@ from retinanet.data.images import read_image
 from retinanet.data.transforms import Resizing, pad, resize
 from retinanet.detections import ABOVE_ALL_SCORES, Detections
 from retinanet.inference.exported_model import ExportedModel, Precision, check_engine, is_exported, open_exported
+from retinanet.inference.threshold_file import load_thresholds
 
 if TYPE_CHECKING:
     import torch
@@ -26,10 +27,9 @@ class Detector:
     thresholds: (K,) in 0..1, the score that detections of each class must exceed; None: `settings.score_threshold`.
     """
 
-    def __init__(
-        self, model: "TorchModel | ExportedModel", metadata: Metadata, thresholds: Sequence[float] | None = None
-    ):
-        self.model, self.thresholds = model, thresholds
+    def __init__(self, model: "TorchModel | ExportedModel", metadata: Metadata):
+        self.model = model
+        self.thresholds: Sequence[float] | None = None
         self.classes, self.category_ids = metadata.classes, metadata.category_ids
         self.backbone = metadata.config.model.backbone
         self.data, self.settings = metadata.config.data, metadata.config.detect
@@ -84,17 +84,14 @@ def load(
         from retinanet.inference.torch_model import open_for_inference
 
         model, metadata = open_for_inference(path, device)
-    settings = metadata.config.detect
+    detector = Detector(model, metadata)
     if score_threshold is not None:
-        settings = replace(settings, score_threshold=score_threshold)
+        detector.settings = replace(detector.settings, score_threshold=score_threshold)
     if max_detections is not None:
-        settings = replace(settings, max_detections=max_detections)
-    class_thresholds = None
+        detector.settings = replace(detector.settings, max_detections=max_detections)
     if thresholds is not None:
-        from retinanet.inference.threshold_file import load_thresholds
-
-        class_thresholds = load_thresholds(thresholds, metadata.classes, metadata.category_ids)
-    return Detector(model, replace(metadata, config=replace(metadata.config, detect=settings)), class_thresholds)
+        detector.thresholds = load_thresholds(thresholds, metadata.classes, metadata.category_ids)
+    return detector
 
 
 def _sample(image: np.ndarray) -> Sample:
