@@ -4,6 +4,7 @@ import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -34,17 +35,12 @@ def predict(
     detector: Detector, files: Iterable[Path], batch_size: int = 1, labels: Sequence[int] | None = None
 ) -> Iterator[Prediction]:
     """Detect objects in each of `files`, in order. labels: the only classes to report; None: all."""
-    group: list[Prediction] = []
-    for file in files:
-        try:
-            image = detector.read(file)
-            group.append(Prediction(file, size=image.shape[:2], image=image))
-        except DataError as error:
-            group.append(Prediction(file, fault=str(error)))
-        if len(group) == batch_size:
-            yield from _detect(detector, group, labels)
-            group = []
-    yield from _detect(detector, group, labels)
+    remaining = iter(files)
+    while group := [_read(detector, file) for file in islice(remaining, batch_size)]:
+        images = [item.image for item in group if item.image is not None]
+        detections = iter(detector.predict_batch(images, labels) if images else [])
+        for item in group:
+            yield item if item.image is None else replace(item, detections=next(detections))
 
 
 def annotate(predictions: Iterable[Prediction], names: Sequence[Path], classes: Sequence[str]) -> Iterator[Prediction]:
@@ -71,8 +67,7 @@ def find_images(sources: Sequence[str]) -> list[Path]:
         elif path.exists():
             named = [path]
         else:
-            matches = (Path(match) for match in glob.glob(source, recursive=True))
-            named = sorted(file for file in matches if file.is_file())
+            named = sorted(file for file in map(Path, glob.glob(source, recursive=True)) if file.is_file())
             if not named:
                 raise DataError(f"{source}: no such file or folder, and no file matches it as a pattern")
         files.extend(named)
@@ -95,8 +90,9 @@ def output_names(files: Sequence[Path], folder: Path) -> list[Path]:
     return names
 
 
-def _detect(detector: Detector, group: list[Prediction], labels: Sequence[int] | None) -> Iterator[Prediction]:
-    images = [item.image for item in group if item.image is not None]
-    detections = iter(detector.predict_batch(images, labels) if images else [])
-    for item in group:
-        yield item if item.image is None else replace(item, detections=next(detections))
+def _read(detector: Detector, file: Path) -> Prediction:
+    try:
+        image = detector.read(file)
+    except DataError as error:
+        return Prediction(file, fault=str(error))
+    return Prediction(file, size=image.shape[:2], image=image)
