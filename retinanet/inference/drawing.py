@@ -24,15 +24,17 @@ def draw_detections(
     canvas = np.array(image, order="C")
     short_side = min(canvas.shape[:2])
     thickness, letter = max(1, round(short_side / 250)), int(np.clip(short_side / 34, MIN_LETTER, MAX_LETTER))
-    order = range(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
-    for index in order:
-        _draw_box(canvas, boxes[index], class_colour(int(labels[index])), thickness)
-    # after all boxes, so that no line crosses a name
-    for index in order:
-        label = int(labels[index])
-        text = label_text(classes[label], None if scores is None else scores[index])
-        x1, y1, _, _ = _corners(canvas, boxes[index])
-        draw_tag(canvas, (x1 - thickness // 2, y1), text, class_colour(label), letter)
+    rim = thickness // 2 + 1  # a dark line around the box, for a background of the same colour
+    order = range(len(boxes)) if scores is None else np.argsort(scores, kind="stable").tolist()
+    corners, colours = [_corners(canvas, box) for box in boxes], [class_colour(label) for label in labels.tolist()]
+    for i in order:
+        x1, y1, x2, y2 = corners[i]
+        cv2.rectangle(canvas, (x1 - rim, y1 - rim), (x2 + rim, y2 + rim), OUTLINE, 1)
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), colours[i], thickness)
+    for i in order:  # after all boxes, so that no line crosses a name
+        x1, y1, _, _ = corners[i]
+        text = label_text(classes[labels[i]], None if scores is None else scores[i])
+        draw_tag(canvas, (x1 - thickness // 2, y1), text, colours[i], letter)
     return canvas
 
 
@@ -63,14 +65,6 @@ def draw_tag(canvas: np.ndarray, corner: tuple[int, int], text: str, colour: tup
     luminance = np.dot(colour, (0.299, 0.587, 0.114))  # ITU-R BT.601
     ink = (0, 0, 0) if luminance > 110 else (255, 255, 255)
     cv2.putText(canvas, text, (left + letter // 4, top + round(1.05 * letter)), ink, font, letter)
-
-
-def _draw_box(canvas: np.ndarray, box: np.ndarray, colour: tuple[int, int, int], thickness: int) -> None:
-    x1, y1, x2, y2 = _corners(canvas, box)
-    # the dark rim separates the line from a background of the same colour
-    rim = thickness // 2 + 1
-    cv2.rectangle(canvas, (x1 - rim, y1 - rim), (x2 + rim, y2 + rim), OUTLINE, 1)
-    cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
 
 
 def _corners(canvas: np.ndarray, box: np.ndarray) -> tuple[int, int, int, int]:
