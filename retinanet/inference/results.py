@@ -12,29 +12,20 @@ from retinanet.inference.predict import Prediction
 
 def to_json(predictions: Sequence[Prediction], detector: Detector) -> dict[str, Any]:
     """The JSON document: detections of each file, best first, in xyxy pixels, and faults of unreadable files."""
-    images = [
-        {
-            "file": str(item.file),
-            "width": item.size[1],
-            "height": item.size[0],
-            "detections": [
+    images = []
+    for item in predictions:
+        if item.fault is None:
+            d, (height, width) = item.detections, item.size
+            detections = [
                 {
                     "label": detector.classes[label],
                     "category_id": detector.category_ids[label],
                     "score": round(score, 5),
                     "box": [round(x, 3) for x in box],
                 }
-                for label, score, box in zip(
-                    item.detections.labels.tolist(),
-                    item.detections.scores.tolist(),
-                    item.detections.boxes.tolist(),
-                    strict=True,
-                )
-            ],
-        }
-        for item in predictions
-        if item.fault is None
-    ]
+                for label, score, box in zip(d.labels.tolist(), d.scores.tolist(), d.boxes.tolist(), strict=True)
+            ]
+            images.append({"file": str(item.file), "width": width, "height": height, "detections": detections})
     return {"images": images, "faults": [item.fault for item in predictions if item.fault is not None]}
 
 
@@ -50,14 +41,10 @@ def to_coco(predictions: Sequence[Prediction], detector: Detector) -> list[dict[
 
 def coco_rows(detections: Detections, image_id: int, category_ids: tuple[int, ...]) -> np.ndarray:
     """Detections of one image as (D, 7) float64: image_id, x, y, w, h, score, category_id."""
-    boxes = detections.boxes.astype(np.float64)
-    rows = np.empty((len(boxes), 7))
-    rows[:, 0] = image_id
-    rows[:, 1:3] = boxes[:, :2]
-    rows[:, 3:5] = boxes[:, 2:] - boxes[:, :2]
-    rows[:, 5] = detections.scores
-    rows[:, 6] = np.asarray(category_ids)[detections.labels] if len(boxes) else 0
-    return rows
+    low, high = np.hsplit(detections.boxes.astype(np.float64), 2)
+    images = np.full(len(low), image_id, np.float64)
+    categories = np.asarray(category_ids, np.float64)[detections.labels]
+    return np.column_stack((images, low, high - low, detections.scores, categories))
 
 
 def coco_results(rows: np.ndarray) -> list[dict[str, Any]]:
