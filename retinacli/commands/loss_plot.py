@@ -110,10 +110,10 @@ def plot_curves(
     from retinacli.console import message
     from retinacli.render.loss_plot import show_curves
     from retinanet.paper.figures import draw_derivatives, draw_losses
-    from retinanet.paper.loss_curves import derivative_curves, loss_curves, points
+    from retinanet.paper.loss_curves import loss_curves, points
 
     settings = {"kind": kind, "alpha": alpha, "shift": shift}
-    curves = (derivative_curves if gradient else loss_curves)(gammas, **settings)
+    curves = loss_curves(gammas, **settings, derivative=gradient)
     (draw_derivatives if gradient else draw_losses)(curves, output, **settings)
     message(f"wrote {output}")
     show_curves(settings, curves, points(gammas, **settings, derivative=gradient), gradient, output, json_)

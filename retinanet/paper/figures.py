@@ -22,32 +22,30 @@ FORMULAS = {
 
 
 def draw_losses(curves: Sequence[Curve], output: Path, kind: Kind, alpha: float | None, shift: float) -> None:
-    """Figure 1: the loss against the probability of the ground truth class. curves: from `loss_curves`."""
+    """Figure 1: the loss against the probability of the ground truth class. Arguments: see `loss_curves`."""
     figure = new_figure(6, 4.5)
     axes = figure.subplots()
     axes.axvspan(0.5, 1, color="0.93", zorder=0)
-    _draw(axes, [(curve.gamma, curve.x, curve.y) for curve in curves])
+    _draw(axes, curves, "upper right")
     axes.annotate(
         "", (0.5, 1.3), (1, 1.3), arrowprops={"arrowstyle": "|-|,widthA=0.3,widthB=0.3", "shrinkA": 0, "shrinkB": 0}
     )
     axes.text(0.75, 1.37, "well-classified\nexamples", ha="center", va="bottom")
     _formulas(axes, kind, alpha, shift, 0.13)
     axes.set(xlim=(0, 1), ylim=(0, 5), xlabel="probability of ground truth class", ylabel="loss")
-    axes.legend(frameon=False, loc="upper right", handlelength=3.5)
     save_figure(figure, output)
 
 
 def draw_derivatives(curves: Sequence[Curve], output: Path, kind: Kind, alpha: float | None, shift: float) -> None:
-    """Figure 6: the derivative of the loss with respect to x_t, against x_t. curves: from `derivative_curves`."""
+    """Figure 6: the derivative of the loss with respect to x_t, against x_t. Arguments: see `loss_curves`."""
     figure = new_figure(6, 4.5)
     axes = figure.subplots()
     axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
-    _draw(axes, [(curve.gamma, curve.x, curve.y) for curve in curves])
-    lowest = min(min(curve.y) for curve in curves)
+    _draw(axes, curves, "lower right")
     _formulas(axes, kind, alpha, shift, 0.05)
+    lowest = min(min(curve.y) for curve in curves)
     axes.set(xlim=(-5, 5), ylim=(1.1 * lowest or -1, -0.45 * lowest or 1))
     axes.set(xlabel=r"$x_\mathrm{t}$", ylabel=r"$dL\,/\,dx_\mathrm{t}$")
-    axes.legend(frameon=False, loc="lower right", handlelength=3.5)
     save_figure(figure, output)
 
 
@@ -56,27 +54,25 @@ def draw_distribution(distribution: "LossDistribution", output: Path) -> None:
     figure = new_figure(9, 3.9)
     for axes, kind in zip(figure.subplots(1, 2), ("foreground", "background"), strict=True):
         part = getattr(distribution, kind)
-        _draw(axes, [(gamma, np.linspace(0, 1, len(curve)), curve) for gamma, curve in part.curves.items()])
+        curves = [Curve(gamma, np.linspace(0, 1, len(y)).tolist(), y) for gamma, y in part.curves.items()]
+        _draw(axes, curves, "upper left")
         axes.set(xlim=(0, 1.005), ylim=(0, 1.005), title=f"{kind}, {part.drawn:,} samples")
         axes.set(xlabel=f"fraction of {kind} samples, easiest first", ylabel="cumulative normalised loss")
-        axes.legend(frameon=False, loc="upper left", handlelength=3.5)
     save_figure(figure, output)
 
 
-def _draw(axes: Any, curves: Sequence[tuple[float, Sequence[float] | np.ndarray, Sequence[float]]]) -> None:
-    """Curves of rising gamma, from dark to light with different dashes, so that they differ in grey too.
-
-    curves: (gamma, x, y) each.
-    """
+def _draw(axes: Any, curves: Sequence[Curve], legend: str) -> None:
+    """Curves of rising gamma, from dark to light with different dashes, so that they differ in grey too."""
     from matplotlib import colormaps
 
     lightest = min(0.78, 0.3 * (len(curves) - 1))
     shades = colormaps["inferno"](np.linspace(0, lightest, len(curves)))
-    for index, (gamma, x, y) in enumerate(curves):
-        name = "CE" if gamma == 0 else f"$\\gamma$ = {gamma:g}"
+    for index, curve in enumerate(curves):
+        name = "CE" if curve.gamma == 0 else f"$\\gamma$ = {curve.gamma:g}"
         style = {"color": shades[index], "linestyle": LINE_STYLES[index % len(LINE_STYLES)], "linewidth": 1.8}
-        axes.plot(x, y, **style, label=name, zorder=3 - index / len(curves))
+        axes.plot(curve.x, curve.y, **style, label=name, zorder=3 - index / len(curves))
     axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc=legend, handlelength=3.5)
 
 
 def _formulas(axes: Any, kind: Kind, alpha: float | None, shift: float, left: float) -> None:

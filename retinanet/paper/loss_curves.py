@@ -38,57 +38,42 @@ class Point:
 
 
 def loss_curves(
-    gammas: Sequence[float], kind: Kind = "focal", alpha: float | None = None, shift: float = 1
+    gammas: Sequence[float], kind: Kind, alpha: float | None, shift: float, derivative: bool
 ) -> list[Curve]:
-    """The loss over p_t = 0.001 .. 1 (paper, figure 1): cross entropy, then each gamma in ascending order.
+    """The loss, or its derivative by x_t, for cross entropy, then for each gamma in ascending order.
 
     alpha: weight of the loss; None: 1. shift: beta of focal_star, for which each gamma must be above 0.
+    derivative: False: the loss over p_t = 0.001 .. 1 (figure 1). True: the derivative over x_t = -5 .. 5 (figure 6).
     """
-    p_t = torch.arange(1, 1001, dtype=torch.float64) / 1000  # at 0 the loss is infinite
-    return _curves(p_t, torch.logit(p_t), gammas, kind, alpha, shift, derivative=False)
-
-
-def derivative_curves(
-    gammas: Sequence[float], kind: Kind = "focal", alpha: float | None = None, shift: float = 1
-) -> list[Curve]:
-    """The derivative of the loss by x_t over x_t = -5 .. 5 (paper, figure 6). Arguments: see `loss_curves`."""
-    x_t = torch.arange(-500, 501, dtype=torch.float64) / 100
-    return _curves(x_t, x_t, gammas, kind, alpha, shift, derivative=True)
-
-
-def points(
-    gammas: Sequence[float],
-    kind: Kind = "focal",
-    alpha: float | None = None,
-    shift: float = 1,
-    derivative: bool = False,
-) -> list[Point]:
-    """The value of each curve at each of POINTS. Arguments: see `loss_curves`."""
-    p_t = torch.tensor(POINTS, dtype=torch.float64)
-    cross_entropies = _values(torch.logit(p_t), 0, kind, shift, derivative)
+    if derivative:
+        x = x_t = torch.arange(-500, 501, dtype=torch.float64) / 100
+    else:
+        x = torch.arange(1, 1001, dtype=torch.float64) / 1000  # at 0 the loss is infinite
+        x_t = torch.logit(x)
     weight = 1 if alpha is None else alpha
     return [
-        Point(gamma, p, float(weight * value), float(entropy / value))
-        for gamma in with_cross_entropy(gammas)
-        for p, value, entropy in zip(
-            POINTS, _values(torch.logit(p_t), gamma, kind, shift, derivative), cross_entropies, strict=True
+        Curve(gamma, x.tolist(), (weight * _values(x_t, gamma, kind, shift, derivative)).tolist())
+        for gamma in _with_cross_entropy(gammas)
+    ]
+
+
+def points(gammas: Sequence[float], kind: Kind, alpha: float | None, shift: float, derivative: bool) -> list[Point]:
+    """The value of each curve at each of POINTS. Arguments: see `loss_curves`."""
+    x_t = torch.logit(torch.tensor(POINTS, dtype=torch.float64))
+    cross_entropies = _values(x_t, 0, kind, shift, derivative)
+    weight = 1 if alpha is None else alpha
+    return [
+        Point(gamma, p_t, float(weight * value), float(entropy / value))
+        for gamma in _with_cross_entropy(gammas)
+        for p_t, value, entropy in zip(
+            POINTS, _values(x_t, gamma, kind, shift, derivative), cross_entropies, strict=True
         )
     ]
 
 
-def with_cross_entropy(gammas: Sequence[float]) -> list[float]:
+def _with_cross_entropy(gammas: Sequence[float]) -> list[float]:
     """The gammas in ascending order, each once, with 0 for cross entropy."""
-    return sorted({0.0, *(float(gamma) for gamma in gammas)})
-
-
-def _curves(
-    x: Tensor, x_t: Tensor, gammas: Sequence[float], kind: Kind, alpha: float | None, shift: float, derivative: bool
-) -> list[Curve]:
-    weight = 1 if alpha is None else alpha
-    return [
-        Curve(gamma, x.tolist(), (weight * _values(x_t, gamma, kind, shift, derivative)).tolist())
-        for gamma in with_cross_entropy(gammas)
-    ]
+    return sorted({0.0, *map(float, gammas)})
 
 
 def _values(x_t: Tensor, gamma: float, kind: Kind, shift: float, derivative: bool) -> Tensor:
