@@ -26,7 +26,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -111,11 +111,13 @@ def export(
         if precision == "int8":
             assert calibration is not None
             progress("quantizing")
-            _quantize(file, calibration)
+            file = _quantize(file, calibration)
             if validation is not None:
                 progress("measuring AP")
-                ap = _ap(weights, validation), _ap(file, validation)
-                done = Exported(target, done.agreement, ap, len(validation))
+                ours, theirs = (
+                    evaluate_checkpoint(path, DataSource(validation)).metrics["AP"] for path in (weights, file)
+                )
+                done = replace(done, ap=(ours, theirs), images=len(validation))
         for suffix in (".bin", target.suffix):  # the .xml last, since it is the file that readers open
             if file.with_suffix(suffix).exists():
                 os.replace(file.with_suffix(suffix), target.with_suffix(suffix))
@@ -163,18 +165,14 @@ def _write(model: RetinaNet, metadata: Metadata, to: Format, file: Path) -> None
 
     converted = file.with_suffix(ONNX)
     ir.save(program, converted)
-    read = openvino_core().read_model(converted)
+    network = openvino_core().read_model(converted)
     for key, text in record.items():
-        read.set_rt_info(text, ["retina", key])
-    openvino.save_model(read, file, compress_to_fp16=False)
+        network.set_rt_info(text, ["retina", key])
+    openvino.save_model(network, file, compress_to_fp16=False)
 
 
 @_quiet()
-def _quantize(file: Path, images: Dataset) -> None:
+def _quantize(file: Path, images: Dataset) -> Path:
     from retinanet.export.quantization import quantize  # imports onnx_ir, which the extra brings
 
-    quantize(file, images)
-
-
-def _ap(path: str | Path, dataset: Dataset) -> float:
-    return evaluate_checkpoint(path, DataSource(dataset)).metrics["AP"]
+    return quantize(file, images)

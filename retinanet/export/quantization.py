@@ -1,8 +1,6 @@
 """The network of an exported file in int8, calibrated on images, by NNCF."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,11 @@ CALIBRATION_IMAGES = 300  # NNCF's default
 WARNING, FATAL = 2, 4  # severities of ONNX Runtime; WARNING is its default
 
 
-def quantize(file: Path, images: Dataset) -> None:
-    """Replace an exported file by one whose network computes in int8; detection after the network stays in fp32."""
+def quantize(file: Path, images: Dataset) -> Path:
+    """Write an exported file anew with a network that computes in int8; detection after the network stays in fp32.
+
+    Returns: the new file, beside `file`.
+    """
     nncf = _import_nncf()
     model, metadata = open_exported(file)
     detector = Detector(model, metadata)
@@ -29,7 +30,7 @@ def quantize(file: Path, images: Dataset) -> None:
     chosen = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES].tolist()
     calibration = nncf.Dataset(chosen, inputs)
     settings = {"subset_size": len(chosen), "ignored_scope": nncf.IgnoredScope(patterns=[f".*{TAIL}/.*"])}
-    written = file.with_stem(f"{file.stem}-int8")  # OpenVINO still reads from `file` while it writes this one
+    written = file.with_stem(f"{file.stem}-int8")
     if file.suffix == OPENVINO:
         import openvino
 
@@ -37,13 +38,16 @@ def quantize(file: Path, images: Dataset) -> None:
         openvino.save_model(quantized, written, compress_to_fp16=False)
     else:
         import onnx
+        import onnxruntime
 
-        with _silent_onnxruntime():
+        # the sessions that NNCF opens warn in native code, past Python's stderr
+        onnxruntime.set_default_logger_severity(FATAL)
+        try:
             quantized = nncf.quantize(onnx.load(file), calibration, **settings)
+        finally:
+            onnxruntime.set_default_logger_severity(WARNING)  # the previous severity cannot be read
         onnx.save(quantized, written)
-    for suffix in (".bin", file.suffix):
-        if written.with_suffix(suffix).exists():
-            os.replace(written.with_suffix(suffix), file.with_suffix(suffix))
+    return written
 
 
 def _import_nncf() -> Any:
@@ -58,18 +62,3 @@ def _import_nncf() -> Any:
         else:
             os.environ["NNCF_CI"] = before
     return nncf
-
-
-@contextmanager
-def _silent_onnxruntime() -> Iterator[None]:
-    """No warnings of the sessions that NNCF opens: native code writes them, past Python's stderr.
-
-    The previous severity cannot be read, so the default one follows.
-    """
-    import onnxruntime
-
-    onnxruntime.set_default_logger_severity(FATAL)
-    try:
-        yield
-    finally:
-        onnxruntime.set_default_logger_severity(WARNING)
