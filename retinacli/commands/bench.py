@@ -193,7 +193,7 @@ def measure_table(
             detector = subject.detector
             sizes = group or [detector.data.short_side]
             with counter("runs") as progress:
-                timed = rows(detector, detector.backbone, subject.image, sizes, request.repeats, progress)
+                timed = rows(detector, subject.image, sizes, request.repeats, progress)
             table += timed if request.weights is None else add_ap(timed, subject.path, request, data)
             measured = measurement(subject, **vars(request))
     show_table(measured, table, json_)

@@ -59,7 +59,7 @@ def workload(detector: Detector, image: np.ndarray) -> Workload:
     return Workload(size, (padded(size[0]), padded(size[1])), len(found), anchors, candidates)
 
 
-def time_stages(detector: Detector, file: Path, repeats: int, progress: Progress = lambda done, total: None) -> Speed:
+def time_stages(detector: Detector, file: Path, repeats: int, progress: Progress) -> Speed:
     """Time the stages from an image file to its detections, after one run to warm up. Raises: DataError."""
     runs = _repeat(lambda: predict_in_stages(detector, file)[1], repeats, progress)
     medians = np.median(runs, axis=0).tolist()
@@ -68,19 +68,13 @@ def time_stages(detector: Detector, file: Path, repeats: int, progress: Progress
     return Speed(dict(zip(names, medians, strict=True)), total, detector.model.peak_memory())
 
 
-def time_predict(
-    detector: Detector, image: np.ndarray, repeats: int, progress: Progress = lambda done, total: None
-) -> float:
+def time_predict(detector: Detector, image: np.ndarray, repeats: int, progress: Progress) -> float:
     """The median time in ms from an image, (H, W, 3) uint8 RGB, to its detections, after one run to warm up."""
     return float(np.median(_repeat(lambda: [_seconds(detector, detector.predict, image)], repeats, progress)))
 
 
 def time_pairs(
-    detector: Detector,
-    other: Callable[[np.ndarray], object],
-    image: np.ndarray,
-    repeats: int,
-    progress: Progress = lambda done, total: None,
+    detector: Detector, other: Callable[[np.ndarray], object], image: np.ndarray, repeats: int, progress: Progress
 ) -> PairedTiming:
     """Time both on the same image in turns, since the load of a machine changes, after one pair to warm up.
 

@@ -50,15 +50,8 @@ class Row:
         return PAPER.get((self.trunk, self.scale))
 
 
-def rows(
-    detector: Detector,
-    trunk: str,
-    image: np.ndarray,
-    scales: Sequence[int],
-    repeats: int,
-    progress: Progress = lambda done, total: None,
-) -> list[Row]:
-    """Measure the speed of `detector` on `image` (H, W, 3) uint8 RGB at each of `scales`. trunk: its backbone."""
+def rows(detector: Detector, image: np.ndarray, scales: Sequence[int], repeats: int, progress: Progress) -> list[Row]:
+    """Measure the speed of `detector` on `image` (H, W, 3) uint8 RGB at each of `scales`."""
     made: list[Row] = []
     runs = repeats + 1
 
@@ -67,18 +60,18 @@ def rows(
 
     for scale in scales:
         changed = with_short_side(detector, scale)
-        asks, ms = workload(changed, image), time_predict(changed, image, repeats, step)
-        made.append(Row(trunk, scale, changed.data.long_side, asks, ms))
+        work, ms = workload(changed, image), time_predict(changed, image, repeats, step)
+        made.append(Row(detector.backbone, scale, changed.data.long_side, work, ms))
     return made
 
 
 def with_ap(
     rows: Sequence[Row],
     path: str,
-    data: str | None = None,
-    device: "torch.device | str" = "cpu",
-    precision: Precision = "fp32",
-    progress: Progress = lambda done, total: None,
+    data: str | None,
+    device: "torch.device | str",
+    precision: Precision,
+    progress: Progress,
 ) -> list[Row]:
     """`rows` with the AP of the detector of `path` at each scale, on the val split of its own data or of config `data`.
 

@@ -61,6 +61,10 @@ def clock(monkeypatch: pytest.MonkeyPatch):
     return tell
 
 
+def no_progress(done: int, total: int) -> None:
+    pass
+
+
 def equal(a, b) -> bool:
     return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("boxes", "scores", "labels"))
 
@@ -89,7 +93,7 @@ def test_stage_times_are_medians_without_the_first_run(exported: Detector, subje
     pauses = repeat([0])
     runs = [[9, 9, 9], [1, 2, 30], [2, 1, 10], [3, 6, 20]]
     clock(*chain.from_iterable(chain(*zip(runs, pauses, strict=False))))
-    speed = time_stages(exported, subject.file, 3)
+    speed = time_stages(exported, subject.file, 3, no_progress)
     assert speed.stages == {"decode": 2000, "resize": 2000, "network, decode + NMS": 20000}
     assert speed.total == 29000  # of 33, 13 and 29 s
     assert speed.memory > 0
@@ -111,7 +115,7 @@ def test_both_of_a_pair_run_in_turns(exported: Detector, clock):
 
 def test_time_of_predict(exported: Detector, clock):
     clock(9, 0, 1, 0, 5, 0, 2, 0)
-    assert time_predict(exported, np.zeros((48, 64, 3), np.uint8), 3) == 2000
+    assert time_predict(exported, np.zeros((48, 64, 3), np.uint8), 3, no_progress) == 2000
 
 
 def test_workload_of_random_weights(subject: Subject):
@@ -165,7 +169,7 @@ def test_the_long_side_keeps_its_proportion(exported: Detector):
 
 def test_rows_of_table_1e(subject: Subject):
     seen = []
-    made = rows(subject.detector, "resnet50", subject.image, [64, 96], 1, lambda *now: seen.append(now))
+    made = rows(subject.detector, subject.image, [64, 96], 1, lambda *now: seen.append(now))
     assert [(row.scale, row.long_side, row.work.padded) for row in made] == [(64, 107, (64, 96)), (96, 160, (96, 128))]
     assert seen == [(0, 4), (1, 4), (2, 4), (3, 4)]
     assert all(row.ap is None and row.paper is None for row in made)
