@@ -52,26 +52,24 @@ def make_baseline(
             detectors are those of random weights.
         short_side, long_side: as `resize` takes them; SSD resizes to 300 x 300 pixels whatever they are.
     """
-    outputs = classes if baseline == "torchvision" else classes + 1  # the others have one for the background
-    settings: dict[str, Any] = {"weights": None, "weights_backbone": None, "num_classes": outputs}
-    sides = {"min_size": short_side, "max_size": long_side}
+    sides: dict[str, Any] = {"min_size": short_side, "max_size": long_side}
+    make, settings = {
+        "torchvision": (detection.retinanet_resnet50_fpn, sides | {"score_thresh": THRESHOLD}),
+        "faster-rcnn": (detection.fasterrcnn_resnet50_fpn, sides),
+        "ssd": (detection.ssd300_vgg16, {}),
+    }[baseline]
+    is_retinanet = baseline == "torchvision"
+    outputs = classes if is_retinanet else classes + 1  # the others have one for the background
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        if baseline == "torchvision":
-            make, settings = detection.retinanet_resnet50_fpn, settings | sides | {"score_thresh": THRESHOLD}
-        elif baseline == "faster-rcnn":
-            make, settings = detection.fasterrcnn_resnet50_fpn, settings | sides
-        else:
-            make = detection.ssd300_vgg16
-        model = make(**settings).eval().to(device)
-    above_threshold = None
-    if baseline == "torchvision":
+        model = make(weights=None, weights_backbone=None, num_classes=outputs, **settings).eval().to(device)
+    if is_retinanet:
         logits, deltas = model.head.classification_head.cls_logits, model.head.regression_head.bbox_reg
         spread_scores(logits, deltas, lambda: _run(model, image), THRESHOLD, candidates)
-        above_threshold = candidates
     images, _ = model.transform(_tensors(image, device))
     height, width = images.tensors.shape[-2:]
     detections = len(_run(model, image)["boxes"])
+    above_threshold = candidates if is_retinanet else None
     return BaselineDetector(make.__name__, model, (height, width), detections, classes, above_threshold)
 
 
