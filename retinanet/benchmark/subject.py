@@ -20,8 +20,6 @@ from retinanet.io.pictures import write_picture
 if TYPE_CHECKING:
     import torch
 
-    from retinanet.export.export import Format
-
 Engine = Literal["torch", "onnx", "openvino"]
 
 
@@ -66,7 +64,11 @@ def open_subject(
         image = read_image(file)
         path = weights or _write_random_detector(folder, depth, image, short_side)
         if engine != "torch" and not is_exported(path):
-            path = _export(path, folder, engine, progress)
+            from retinanet.export.export import SUFFIX, export
+
+            target = folder / f"model{SUFFIX[engine]}"
+            progress(f"exporting for {engine}, into a temporary folder")
+            path = str(export(path, engine, target, progress=progress).file)
         detector = load(path, device, precision=precision)
         if short_side is not None:
             detector = with_short_side(detector, short_side)
@@ -91,12 +93,3 @@ def _write_random_detector(folder: Path, depth: int, image: np.ndarray, short_si
     data = DataConfig()
     save_random_detector(file, depth, image, data if short_side is None else _with_short_side(data, short_side))
     return str(file)
-
-
-def _export(path: str, folder: Path, engine: "Format", progress: Callable[[str], object]) -> str:
-    from retinanet.export.export import SUFFIX, export
-
-    target = folder / f"model{SUFFIX[engine]}"
-    progress(f"exporting for {engine}, into a temporary folder")
-    export(path, engine, target, progress=progress)
-    return str(target)
