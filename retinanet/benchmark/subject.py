@@ -1,6 +1,5 @@
 """The detector and the picture of a measurement of speed. Without torch where the detector is exported."""
 
-import copy
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,7 +61,11 @@ def open_subject(
         if picture is None:
             write_picture(random_picture(np.random.default_rng(0), 480, 640, 40, 32), file)
         image = read_image(file)
-        path = weights or _write_random_detector(folder, depth, image, short_side)
+        path = weights or str(folder / "random.safetensors")
+        if not weights:
+            from retinanet.benchmark.random_detector import save_random_detector
+
+            save_random_detector(Path(path), depth, image, with_short_side(DataConfig(), short_side))
         if engine != "torch" and not is_exported(path):
             from retinanet.export.export import SUFFIX, export
 
@@ -70,26 +73,12 @@ def open_subject(
             progress(f"exporting for {engine}, into a temporary folder")
             path = str(export(path, engine, target, progress=progress).file)
         detector = load(path, device, precision=precision)
-        if short_side is not None:
-            detector = with_short_side(detector, short_side)
+        detector.data = with_short_side(detector.data, short_side)
         yield Subject(path, detector, file, image)
 
 
-def with_short_side(detector: Detector, short_side: int) -> Detector:
-    """The same detector for images of another size, with the limit of the long side in proportion."""
-    changed = copy.copy(detector)
-    changed.data = _with_short_side(detector.data, short_side)
-    return changed
-
-
-def _with_short_side(data: DataConfig, short_side: int) -> DataConfig:
+def with_short_side(data: DataConfig, short_side: int | None) -> DataConfig:
+    """`data` with another short side, and the limit of the long side in proportion. None: unchanged."""
+    if short_side is None:
+        return data
     return replace(data, short_side=short_side, long_side=round(data.long_side * short_side / data.short_side))
-
-
-def _write_random_detector(folder: Path, depth: int, image: np.ndarray, short_side: int | None) -> str:
-    from retinanet.benchmark.random_detector import save_random_detector
-
-    file = folder / "random.safetensors"
-    data = DataConfig()
-    save_random_detector(file, depth, image, data if short_side is None else _with_short_side(data, short_side))
-    return str(file)

@@ -1,6 +1,7 @@
 """Table 1e of the paper on this machine: speed and AP by depth of the backbone and scale of the image."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,8 @@ def rows(detector: Detector, image: np.ndarray, scales: Sequence[int], repeats: 
         progress(len(made) * runs + done, len(scales) * runs)
 
     for scale in scales:
-        changed = with_short_side(detector, scale)
+        changed = copy(detector)
+        changed.data = with_short_side(detector.data, scale)
         work, ms = workload(changed, image), time_predict(changed, image, repeats, step)
         made.append(Row(detector.backbone, scale, changed.data.long_side, work, ms))
     return made

@@ -160,11 +160,11 @@ def test_a_picture_of_ones_own(tmp_path: Path):
     assert file.exists()
 
 
-def test_the_long_side_keeps_its_proportion(exported: Detector):
-    exported.data = DataConfig(short_side=800, long_side=1333)
-    assert with_short_side(exported, 600).data.long_side == 1000  # 999.75
-    assert with_short_side(exported, 32).data.long_side == 53
-    assert exported.data.short_side == 800
+def test_the_long_side_keeps_its_proportion():
+    data = DataConfig(short_side=800, long_side=1333)
+    assert with_short_side(data, 600).long_side == 1000  # 999.75
+    assert with_short_side(data, 32).long_side == 53
+    assert with_short_side(data, None) == data
 
 
 def test_rows_of_table_1e(subject: Subject):
@@ -173,6 +173,7 @@ def test_rows_of_table_1e(subject: Subject):
     assert [(row.scale, row.long_side, row.work.padded) for row in made] == [(64, 107, (64, 96)), (96, 160, (96, 128))]
     assert seen == [(0, 4), (1, 4), (2, 4), (3, 4)]
     assert all(row.ap is None and row.paper is None for row in made)
+    assert subject.detector.data.short_side == 64
     asks = made[0].work
     assert Row("resnet101", 600, 1000, asks, 1.0).paper == (122, 36.0)
     assert Row("efficientnet_lite0", 600, 1000, asks, 1.0).paper is None
