@@ -102,17 +102,14 @@ def loss_distribution(
 ) -> LossDistribution:
     """The paper's figure 4 for the detector of a checkpoint or of a run's folder, with the focal loss of each gamma.
 
-    Anchors are matched as in training. progress: is called after each image with the number of images done and the
-    number of all.
+    Anchors are matched as in training. progress: called after each image with (images done, all images).
 
     Raises: CheckpointError, ConfigError; DataError, also if there are no foreground or no background anchors.
     """
     model, config, dataset = checkpoint_and_data(path, source, device)
     d, criterion = config.data, make_criterion(config.loss, config.anchors)
-    samples = (
-        UniformSample(FOREGROUND_SAMPLES, np.random.default_rng([seed, 0])),
-        UniformSample(BACKGROUND_SAMPLES, np.random.default_rng([seed, 1])),
-    )
+    sizes = (FOREGROUND_SAMPLES, BACKGROUND_SAMPLES)
+    samples = [UniformSample(size, np.random.default_rng([seed, i])) for i, size in enumerate(sizes)]
     view = EvalSamples(dataset, Resizing.from_config(d))
     notes = draw(model, view, criterion, *samples, d.workers, progress)
     for kind, sample in zip(("foreground", "background"), samples, strict=True):
