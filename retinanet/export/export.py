@@ -74,7 +74,7 @@ def export(
     overrides: Sequence[str] = (),
     progress: Callable[[str], object] = lambda step: None,
 ) -> Exported:
-    """Write the detector of a checkpoint, a run's folder or `coco` as one file, after its detections equal torch's.
+    """Write the detector of a checkpoint, a run's folder or `coco` as one file, once its detections equal torch's.
 
     Args:
         target: the file, with the suffix that SUFFIX gives; for OpenVINO a .bin file is written beside it.
@@ -114,10 +114,8 @@ def export(
             file = _quantize(file, calibration)
             if validation is not None:
                 progress("measuring AP")
-                ours, theirs = (
-                    evaluate_checkpoint(path, DataSource(validation)).metrics["AP"] for path in (weights, file)
-                )
-                done = replace(done, ap=(ours, theirs), images=len(validation))
+                aps = [evaluate_checkpoint(path, DataSource(validation)).metrics["AP"] for path in (weights, file)]
+                done = replace(done, ap=(aps[0], aps[1]), images=len(validation))
         for suffix in (".bin", target.suffix):  # the .xml last, since it is the file that readers open
             if file.with_suffix(suffix).exists():
                 os.replace(file.with_suffix(suffix), target.with_suffix(suffix))
