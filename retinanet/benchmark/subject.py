@@ -49,7 +49,7 @@ def open_subject(
 
     Args:
         weights: as `load` takes them; None: random weights, with a ResNet of `depth` layers.
-        engine: a checkpoint is exported for it first where it is not torch.
+        engine: unless it is torch, a checkpoint is first exported for it.
         short_side: in pixels; None: the detector's own. picture: an image file; None: a random picture.
         device, precision: as `load` takes them. progress: called with the name of each step of an export.
     Raises: as `load` and `export`; DataError if `picture` cannot be read.

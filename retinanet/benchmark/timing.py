@@ -21,7 +21,7 @@ Progress = Callable[[int, int], object]  # called with the number of finished ru
 
 @dataclass(frozen=True)
 class Workload:
-    """The work that an image makes for a detector.
+    """The work of a detector for one image.
 
     size: (height, width) of the resized image. padded: the same with the padding. detections: their number.
     anchors, candidates: the number of anchors, and of scores above the threshold; None for an exported model.
@@ -45,7 +45,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class PairedTiming:
-    """Medians of several runs in ms of two detectors in turns. ratio: the median of theirs / ours in a pair."""
+    """Medians in ms of two detectors that run in turns. ratio: the median over all pairs of theirs / ours."""
 
     ours: float
     theirs: float
@@ -53,7 +53,7 @@ class PairedTiming:
 
 
 def workload(detector: Detector, image: np.ndarray) -> Workload:
-    """The work that `image`, (H, W, 3) uint8 RGB, makes for `detector`."""
+    """The work of `detector` for `image`, (H, W, 3) uint8 RGB."""
     size = resized_size((image.shape[0], image.shape[1]), Resizing.from_config(detector.data))
     [found], anchors, candidates = detector.model.detect_and_count(*detector.prepare([image]), detector.settings)
     return Workload(size, (padded(size[0]), padded(size[1])), len(found), anchors, candidates)
@@ -62,10 +62,9 @@ def workload(detector: Detector, image: np.ndarray) -> Workload:
 def time_stages(detector: Detector, file: Path, repeats: int, progress: Progress) -> Speed:
     """Time the stages from an image file to its detections, after one run to warm up. Raises: DataError."""
     runs = _repeat(lambda: predict_in_stages(detector, file)[1], repeats, progress)
-    medians = np.median(runs, axis=0).tolist()
     names = (*FILE_STAGES, *detector.model.STAGES)
-    total = float(np.median(runs.sum(axis=1)))
-    return Speed(dict(zip(names, medians, strict=True)), total, detector.model.peak_memory())
+    stages = dict(zip(names, np.median(runs, axis=0).tolist(), strict=True))
+    return Speed(stages, float(np.median(runs.sum(axis=1))), detector.model.peak_memory())
 
 
 def time_predict(detector: Detector, image: np.ndarray, repeats: int, progress: Progress) -> float:

@@ -34,7 +34,7 @@ def config_keys(section: Any = Config, path: str = "") -> Iterator[Key]:
         kind = hints[item.name]
         inner = next((part for part in (kind, *typing.get_args(kind)) if is_dataclass(part)), None)
         default = "{}" if inner is kind else _yaml(item.default)
-        bounds = "; ".join(bound.text for bound in getattr(annotated[item.name], "__metadata__", ())))
+        bounds = "; ".join(bound.text for bound in getattr(annotated[item.name], "__metadata__", ()))
         description = descriptions.get(item.name) or inspect.getdoc(inner) or ""
         yield Key(path + item.name, _kind(kind), default, bounds, description)
         if inner:
