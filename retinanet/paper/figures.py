@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from retinanet.paper.ablation import Outcome
     from retinanet.paper.loss_distribution import LossDistribution
 
-
 CROSS_ENTROPY = r"$\mathrm{CE}(p_\mathrm{t}) = -%s\log(p_\mathrm{t})$"
 FORMULAS = {
     "focal": r"$\mathrm{FL}(p_\mathrm{t}) = -%s(1 - p_\mathrm{t})^\gamma\,\log(p_\mathrm{t})$",
