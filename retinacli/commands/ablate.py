@@ -1,6 +1,5 @@
 """`retina ablate`."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -42,7 +41,12 @@ def ablate_command(
     from retinanet.paper.figures import ablation_chart
     from retinanet.paper.tables import TABLES, make_rows
 
-    names = table_names(table, values, list(TABLES))
+    names = list(dict.fromkeys(table or ["1b"]))
+    for name in names:
+        if name not in TABLES:
+            fail(f"--table: unknown table {name!r}; expected {', '.join(TABLES)}", 2)
+    if values and len(names) > 1:
+        fail(f"--values needs one --table, not {', '.join(names)}; run them one by one, results are kept together", 2)
     settings = load_config(config, options.overrides(set_, epochs=epochs, device=device))
     folder = output or Path("runs") / f"{Path(config).stem}-ablation"
     rows = [row for name in names for row in make_rows(settings, name, values)]
@@ -52,14 +56,3 @@ def ablate_command(
         fail(f"{stop.name}; repeat the same command to continue", stop.code)
     ablation_chart(merge(outcomes, folder / "ablation.json"), folder / "ablation.png")
     show_ablation(outcomes, folder, json_)
-
-
-def table_names(names: Sequence[str] | None, values: Sequence[str] | None, known: Sequence[str]) -> list[str]:
-    """The tables to repeat, without duplicates."""
-    unique = list(dict.fromkeys(names or ["1b"]))
-    for name in unique:
-        if name not in known:
-            fail(f"--table: unknown table {name!r}; expected {', '.join(known)}", 2)
-    if values and len(unique) > 1:
-        fail(f"--values needs one --table, not {', '.join(unique)}; run them one by one, results are kept together", 2)
-    return unique

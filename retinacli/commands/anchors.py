@@ -31,7 +31,15 @@ def anchors_command(
     json_: options.Json = False,
 ) -> None:
     """Show the anchors and how well they cover a data set."""
-    check_options(config, min_coverage, vis, output, optimize, per_cell)
+    if config is None and (optimize or min_coverage is not None):
+        name = "--optimize" if optimize else "--min-coverage"
+        fail(f"{name} needs the objects of a data set; name a CONFIG, such as bccd.yaml", 2)
+    if per_cell is not None and not optimize:
+        fail("--per-cell sets the number of anchors for --optimize; add --optimize", 2)
+    if vis is not None and output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        fail(f"-o {output}: expected a name that ends in .png or .jpg", 2)
+    if vis is not None and os.path.realpath(output) == os.path.realpath(vis):
+        fail(f"-o {output}: is the image of --vis; choose another file", 2)
     from retinacli.console import counter, message
     from retinacli.render.anchors import picture_line, shortfall, show_anchors
     from retinanet.config.schema import Config
@@ -59,18 +67,3 @@ def anchors_command(
     show_anchors(settings.anchors, coverage, better, json_)
     if coverage is not None and min_coverage is not None and not coverage.share >= min_coverage:
         fail(shortfall(coverage, min_coverage, settings.anchors.foreground_iou), 3)
-
-
-def check_options(
-    config: str | None, min_coverage: float | None, vis: Path | None, output: Path, optimize: bool, per_cell: int | None
-) -> None:
-    """Fail if an option needs another, or if -o is not a valid picture file."""
-    if config is None and (optimize or min_coverage is not None):
-        name = "--optimize" if optimize else "--min-coverage"
-        fail(f"{name} needs the objects of a data set; name a CONFIG, such as bccd.yaml", 2)
-    if per_cell is not None and not optimize:
-        fail("--per-cell sets the number of anchors for --optimize; add --optimize", 2)
-    if vis is not None and output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        fail(f"-o {output}: expected a name that ends in .png or .jpg", 2)
-    if vis is not None and os.path.realpath(output) == os.path.realpath(vis):
-        fail(f"-o {output}: is the image of --vis; choose another file", 2)
