@@ -1,29 +1,26 @@
 """`retina loss-plot`."""
 
-from collections.abc import Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from typer import Option
 
 from retinacli import options
 from retinacli.failure import check_writable, fail
 
+FIGURE_1, FIGURE_4 = (0, 0.5, 1, 2, 5), (0, 0.5, 1, 2)  # values of gamma in the paper
 SUFFIXES = (".png", ".pdf", ".svg")
 GAMMA_HELP = "One or more values of gamma.  [default: 0 0.5 1 2 5; with --cdf 0 0.5 1 2]"
 CDF_HELP = "Plot how much of this detector's loss comes from easy and from hard anchors (paper, figure 4)."
 
 
-class Loss(StrEnum):
-    FOCAL = "focal"
-    FOCAL_STAR = "focal_star"
-
-
 def loss_plot_command(
     gamma: Annotated[list[float] | None, Option(parser=options.number(0, 100), metavar="X...", help=GAMMA_HELP)] = None,
     output: Annotated[Path, options.output("FILE", "Figure to write: .png, .pdf or .svg.")] = Path("loss-plot.png"),
-    loss: Annotated[Loss, Option(help="The focal loss, or its variant FL* (paper, appendix A).")] = Loss.FOCAL,
+    loss: Annotated[
+        Literal["focal", "focal_star"], Option(help="The focal loss, or its variant FL* (paper, appendix A).")
+    ] = "focal",
     alpha: Annotated[
         float | None, Option(parser=options.number(0, 1), metavar="0..1", help="Class weight alpha_t.")
     ] = None,
@@ -47,14 +44,22 @@ def loss_plot_command(
 
     The options from --data to --device belong to --cdf.
     """
+    if output.suffix.lower() not in SUFFIXES:
+        fail(f"-o {output}: expected a name that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}", 2)
+    star = loss == "focal_star"
     only_cdf = {"--data": data, "--split": split, "--set": set_, "--seed": seed, "--device": device}
-    star = loss if loss is Loss.FOCAL_STAR else None
-    check_options(
-        output, cdf, loss, shift, only_cdf, {"--gradient": gradient, "--alpha": alpha, "--loss focal_star": star}
-    )
-    gammas = gammas_to_plot(gamma, loss, cdf)
+    never_cdf = {"--gradient": gradient or None, "--alpha": alpha, "--loss focal_star": star or None}
+    for name, value in (only_cdf if cdf is None else never_cdf).items():
+        if value is not None:
+            fail(f"{name} needs --cdf WEIGHTS" if cdf is None else f"{name} cannot be combined with --cdf", 2)
+    if shift is not None and not star:
+        fail("--shift sets beta of focal_star; add --loss focal_star", 2)
+    if star and 0 in (gamma or []):
+        fail("--gamma 0: focal_star divides by gamma; expected a number above 0", 2)
+    check_writable(output)
     if cdf is None:
-        plot_curves(gammas, output, loss.value, alpha, 1 if shift is None else shift, gradient, json_)
+        settings = {"kind": loss, "alpha": alpha, "shift": 1 if shift is None else shift}
+        plot_curves(sorted(set(gamma or FIGURE_1)), output, settings, gradient, json_)
         return
     from retinacli.console import counter, message
     from retinacli.render.loss_plot import show_distribution
@@ -67,7 +72,7 @@ def loss_plot_command(
     with counter("images") as progress:
         place = pick_device(device or "auto")
         source = DataSource(data, split, set_ or [])
-        distribution = loss_distribution(cdf, gammas, source, seed, place, progress)
+        distribution = loss_distribution(cdf, sorted(set(gamma or FIGURE_4)), source, seed, place, progress)
     for note in distribution.notes:
         message(note)
     draw_distribution(distribution, output)
@@ -75,44 +80,13 @@ def loss_plot_command(
     show_distribution(cdf, split, seed, distribution, output, json_)
 
 
-def check_options(
-    output: Path,
-    cdf: Path | None,
-    loss: Loss,
-    shift: float | None,
-    only_cdf: Mapping[str, Any],
-    never_cdf: Mapping[str, Any],
-) -> None:
-    """Fail if one option needs or excludes another, or if -o is not a valid figure file."""
-    if output.suffix.lower() not in SUFFIXES:
-        fail(f"-o {output}: expected a name that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}", 2)
-    for name, value in (only_cdf if cdf is None else never_cdf).items():
-        if value is not None and value is not False:
-            fail(f"{name} needs --cdf WEIGHTS" if cdf is None else f"{name} cannot be combined with --cdf", 2)
-    if shift is not None and loss is Loss.FOCAL:
-        fail("--shift sets beta of focal_star; add --loss focal_star", 2)
-    check_writable(output)
-
-
-def gammas_to_plot(given: Sequence[float] | None, loss: Loss, cdf: Path | None) -> list[float]:
-    """Sorted, without duplicates; by default those of the paper's figure 1, or of figure 4 with --cdf."""
-    if given:
-        if loss is Loss.FOCAL_STAR and 0 in given:
-            fail("--gamma 0: focal_star divides by gamma; expected a number above 0", 2)
-        return sorted(set(given))
-    return [0, 0.5, 1, 2] if cdf is not None else [0, 0.5, 1, 2, 5]
-
-
-def plot_curves(
-    gammas: Sequence[float], output: Path, kind: Any, alpha: float | None, shift: float, gradient: bool, json_: bool
-) -> None:
+def plot_curves(gammas: Sequence[float], output: Path, settings: dict[str, Any], gradient: bool, json_: bool) -> None:
     """Figure 1 of the paper, or figure 6 with `gradient`."""
     from retinacli.console import message
     from retinacli.render.loss_plot import show_curves
     from retinanet.paper.figures import draw_derivatives, draw_losses
     from retinanet.paper.loss_curves import loss_curves, points
 
-    settings = {"kind": kind, "alpha": alpha, "shift": shift}
     curves = loss_curves(gammas, **settings, derivative=gradient)
     (draw_derivatives if gradient else draw_losses)(curves, output, **settings)
     message(f"wrote {output}")
