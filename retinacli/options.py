@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,11 +13,8 @@ from retinacli.failure import fail
 WEIGHTS = "Checkpoint, folder of a run, or coco or coco_v2 for torchvision's published weights."
 DETECTOR = "Checkpoint, folder of a run, exported model, or coco or coco_v2 for torchvision's published weights."
 
-
-class Precision(StrEnum):
-    FP32 = "fp32"
-    BF16 = "bf16"
-
+Engine = Literal["torch", "onnx", "openvino"]
+Precision = Literal["fp32", "bf16"]
 
 Config = Annotated[
     str, Argument(metavar="CONFIG", help="YAML config file, or the name of a shipped example such as coco.yaml.")
@@ -66,30 +62,31 @@ def overrides(given: Sequence[str] | None, **flags: object) -> list[str]:
     return [*(given or []), *(f"train.{key}={value}" for key, value in flags.items() if value is not None)]
 
 
+def engine_of(weights: str) -> Engine:
+    """The library that runs `weights`."""
+    from retinanet.inference.exported_model import ONNX, OPENVINO
+
+    engines: dict[str, Engine] = {ONNX: "onnx", OPENVINO: "openvino"}
+    return engines.get(Path(weights).suffix.lower(), "torch")
+
+
 def check_exported(weights: Sequence[str], precision: str | None, device: str | None) -> None:
     """Fail if an option does not fit the exported models in `weights`. precision: name of its option, if given."""
-    from retinanet.inference.exported_model import OPENVINO, is_exported
-
-    if precision and not any(Path(each).suffix.lower() == OPENVINO for each in weights):
-        fail(f"{precision} works only with OpenVINO models ({OPENVINO}), not with {' or '.join(weights)}", 2)
-    for each in weights:
-        if is_exported(each) and device not in (None, "auto", "cpu"):
+    engines = [engine_of(each) for each in weights]
+    if precision and "openvino" not in engines:
+        fail(f"{precision} works only with OpenVINO models (.xml), not with {' or '.join(weights)}", 2)
+    for each, engine in zip(weights, engines, strict=True):
+        if engine != "torch" and device not in (None, "auto", "cpu"):
             fail(f"--device {device}: the exported model {each} runs only on the CPU", 2)
 
 
-def device_for(weights: str, name: str | None) -> Any:
-    """The device to run `weights` on; imports torch only if needed."""
-    from retinanet.inference.exported_model import is_exported
-
-    if is_exported(weights):
-        return "cpu"
+def device_and_precision(weights: str, device: str | None, precision: Precision | None) -> tuple[Any, Precision]:
+    """The device and the numeric precision to run `weights` with; imports torch only if needed."""
+    engine = engine_of(weights)
+    if engine == "openvino":
+        return "cpu", precision or "fp32"
+    if engine == "onnx":
+        return "cpu", "fp32"
     from retinanet.devices import pick_device
 
-    return pick_device(name or "auto")
-
-
-def precision_for(weights: str, precision: Precision | None) -> Literal["fp32", "bf16"]:
-    """The numeric precision to run `weights` in; only OpenVINO models offer a choice."""
-    from retinanet.inference.exported_model import OPENVINO
-
-    return "bf16" if precision is Precision.BF16 and Path(weights).suffix.lower() == OPENVINO else "fp32"
+    return pick_device(device or "auto"), "fp32"

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option
 
@@ -18,21 +17,10 @@ if TYPE_CHECKING:
     from retinanet.paper.speed_table import Row
 
 DEPTHS = (18, 34, 50, 101, 152)
+Baseline = Literal["torchvision", "faster-rcnn", "ssd"]
 REPEATS_CPU, REPEATS_GPU = 7, 50
 WEIGHTS_HELP = f"{options.DETECTOR}  [default: random weights]"
 REPEATS_HELP = f"Number of timed runs.  [default: {REPEATS_CPU}; on a GPU {REPEATS_GPU}]"
-
-
-class Engine(StrEnum):
-    TORCH = "torch"
-    ONNX = "onnx"
-    OPENVINO = "openvino"
-
-
-class Baseline(StrEnum):
-    TORCHVISION = "torchvision"
-    FASTER_RCNN = "faster-rcnn"
-    SSD = "ssd"
 
 
 @dataclass(frozen=True)
@@ -40,8 +28,8 @@ class BenchRequest:
     """The options, with defaults filled in."""
 
     weights: str | None
-    engine: Any
-    precision: Any
+    engine: options.Engine
+    precision: options.Precision
     repeats: int
     image: Path | None
     device: Any
@@ -60,7 +48,8 @@ def bench_command(
         int | None, Option(min=32, max=8192, metavar="N", help="Short side in pixels.  [default: the detector's, 800]")
     ] = None,
     engine: Annotated[
-        Engine | None, Option(help="Library that runs the model.  [default: torch, or that of the exported model]")
+        options.Engine | None,
+        Option(help="Library that runs the model.  [default: torch, or that of the exported model]"),
     ] = None,
     precision: options.OpenVinoPrecision = None,
     repeats: Annotated[int | None, Option(min=1, metavar="N", help=REPEATS_HELP)] = None,
@@ -84,25 +73,6 @@ def bench_command(
     table 1e: the time and, given WEIGHTS, the AP at several depths and scales.
     """
     depths, scales = depth or [], scale or []
-    check_options(weights, size, against, depths, scales, data)
-    request = make_request(weights, engine, precision, repeats, image, device)
-    if against is not None:
-        measure_pair(request, against, (depths or [50])[0], size, json_)
-    elif depths or scales:
-        measure_table(request, size, depths or [50], scales, data, json_)
-    else:
-        measure_stages(request, size, json_)
-
-
-def check_options(
-    weights: str | None,
-    size: int | None,
-    against: Baseline | None,
-    depths: Sequence[int],
-    scales: Sequence[int],
-    data: str | None,
-) -> None:
-    """Fail if options of different measurements are combined."""
     if unknown := [depth for depth in depths if depth not in DEPTHS]:
         fail(f"--depth {unknown[0]}: there is no such ResNet; expected {', '.join(map(str, DEPTHS))}", 2)
     if depths and weights is not None:
@@ -113,11 +83,18 @@ def check_options(
         fail("--against compares at one size and depth; use --size N and at most one --depth", 2)
     if data is not None and (weights is None or not scales):
         fail("--data sets where the table's AP is measured; it needs WEIGHTS and --scale", 2)
+    request = make_request(weights, engine, precision, repeats, image, device)
+    if against is not None:
+        measure_pair(request, against, (depths or [50])[0], size, json_)
+    elif depths or scales:
+        measure_table(request, size, depths or [50], scales, data, json_)
+    else:
+        measure_stages(request, size, json_)
 
 
 def make_request(
     weights: str | None,
-    engine: Engine | None,
+    engine: options.Engine | None,
     precision: options.Precision | None,
     repeats: int | None,
     image: Path | None,
@@ -125,24 +102,24 @@ def make_request(
 ) -> BenchRequest:
     """Fill in the defaults; fail if options contradict each other."""
     from retinacli.console import message
-    from retinanet.inference.exported_model import OPENVINO, is_exported
 
-    own = Engine.TORCH
-    if weights is not None and is_exported(weights):
-        own = Engine.OPENVINO if Path(weights).suffix.lower() == OPENVINO else Engine.ONNX
-        if engine not in (None, own):
-            fail(f"--engine {engine}: {weights} is a model for {own}", 2)
+    own = options.engine_of(weights or "")
+    if own != "torch" and engine not in (None, own):
+        fail(f"--engine {engine}: {weights} is a model for {own}", 2)
     chosen = engine or own
-    if precision is not None and chosen is not Engine.OPENVINO:
+    if precision is not None and chosen != "openvino":
         fail(f"--precision works only with --engine openvino, not with {chosen}", 2)
-    if chosen is not Engine.TORCH and device not in (None, "auto", "cpu"):
+    if chosen != "torch" and device not in (None, "auto", "cpu"):
         fail(f"--device {device}: {chosen} runs only on the CPU", 2)
-    place = options.device_for("", device) if chosen is Engine.TORCH else "cpu"
+    place: Any = "cpu"
+    if chosen == "torch":
+        from retinanet.devices import pick_device
+
+        place = pick_device(device or "auto")
     if weights is None:
         message("no WEIGHTS: measuring a RetinaNet with random weights")
     default = REPEATS_CPU if str(place) == "cpu" else REPEATS_GPU
-    numbers = precision.value if precision else "fp32"
-    return BenchRequest(weights, chosen.value, numbers, repeats or default, image, place)
+    return BenchRequest(weights, chosen, precision or "fp32", repeats or default, image, place)
 
 
 def measure_stages(request: BenchRequest, size: int | None, json_: bool) -> None:
@@ -171,7 +148,7 @@ def measure_pair(request: BenchRequest, against: Baseline, depth: int, size: int
         work = workload(detector, subject.image)
         sides = detector.data.short_side, detector.data.long_side
         candidates = CANDIDATES if work.candidates is None else max(1, work.candidates)
-        other = make_baseline(against.value, len(detector.classes), subject.image, *sides, candidates, request.device)
+        other = make_baseline(against, len(detector.classes), subject.image, *sides, candidates, request.device)
         timing = time_pairs(detector, other.predict, subject.image, request.repeats, progress)
         measured = measurement(subject, **vars(request))
     show_pair(measured, work, other, timing, json_)

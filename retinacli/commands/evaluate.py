@@ -13,7 +13,6 @@ from retinacli.failure import check_writable, fail
 
 if TYPE_CHECKING:
     from retinanet.data.dataset import Dataset
-    from retinanet.evaluation.error_analysis import Diagnosis
     from retinanet.evaluation.evaluate import Evaluation
     from retinanet.evaluation.thresholds import ClassThreshold
 
@@ -85,8 +84,6 @@ def eval_command(
 
 def check_options(weights: list[str], compare: bool, inputs: EvalInput, outputs: EvalOutputs) -> None:
     """Fail if one option needs or excludes another."""
-    from retinanet.inference.exported_model import is_exported
-
     if compare:
         if len(weights) != 2:
             fail(f"--compare needs two detectors; got {len(weights)}", 2)
@@ -98,7 +95,7 @@ def check_options(weights: list[str], compare: bool, inputs: EvalInput, outputs:
     if outputs.precision is not None and not (outputs.diagnose or outputs.thresholds or outputs.report):
         fail("--precision sets what the thresholds must reach; add --thresholds FILE, --diagnose or --report DIR", 2)
     options.check_exported(weights, "--engine-precision" if inputs.engine_precision else None, inputs.device)
-    if outputs.funnel and is_exported(weights[0]):
+    if outputs.funnel and options.engine_of(weights[0]) != "torch":
         fail(f"--funnel needs every score, but {weights[0]} gives only the best; name its checkpoint", 2)
 
 
@@ -107,14 +104,13 @@ def evaluate_one(weights: str, inputs: EvalInput, outputs: EvalOutputs, json_: b
     from retinacli.console import counter, message
     from retinacli.render.evaluate import show_evaluation
     from retinanet.evaluation.error_analysis import diagnose
-    from retinanet.evaluation.thresholds import choose_thresholds
-    from retinanet.inference.exported_model import is_exported
+    from retinanet.evaluation.thresholds import choose_thresholds, save_thresholds
     from retinanet.inference.results import coco_results
     from retinanet.io.atomic import write_text
 
     if outputs.report is not None:
         check_writable(outputs.report / "index.html")
-    funnel = outputs.funnel or (outputs.report is not None and not is_exported(weights))
+    funnel = outputs.funnel or (outputs.report is not None and options.engine_of(weights) == "torch")
     with counter("images") as progress:
         evaluation = evaluate_weights(weights, inputs, inputs.data, progress, funnel, outputs.reference)
     for note in evaluation.notes:
@@ -127,7 +123,15 @@ def evaluate_one(weights: str, inputs: EvalInput, outputs: EvalOutputs, json_: b
     if outputs.save_coco is not None:
         write_text(outputs.save_coco, json.dumps(coco_results(results)))
     show_evaluation(evaluation, thresholds, diagnosis, json_)
-    write_files(weights, inputs, outputs, evaluation, thresholds, diagnosis)
+    if thresholds is not None and outputs.thresholds is not None:
+        save_thresholds(outputs.thresholds, thresholds, len(dataset), outputs.precision)
+        command = f"retina predict IMAGE -w {weights} --thresholds {outputs.thresholds}"
+        message(f"wrote {outputs.thresholds}; use it: {command}")
+    if thresholds is not None and diagnosis is not None and outputs.report is not None:
+        from retinanet.report.report import write_report
+
+        about = {"weights": weights, "data": inputs.data or "the checkpoint's own", "split": inputs.split}
+        message(f"wrote {write_report(outputs.report, evaluation, diagnosis, thresholds, about)}")
     check_results(outputs, evaluation, thresholds)
 
 
@@ -159,41 +163,9 @@ def evaluate_weights(
     from retinanet.evaluation.detector_and_data import DataSource
     from retinanet.evaluation.evaluate import evaluate_checkpoint
 
-    device = options.device_for(weights, inputs.device)
-    precision = options.precision_for(weights, inputs.engine_precision)
-    return evaluate_checkpoint(
-        weights,
-        DataSource(data, inputs.split, inputs.overrides),
-        inputs.batch_size,
-        device,
-        precision,
-        progress,
-        funnel,
-        reference,
-    )
-
-
-def write_files(
-    weights: str,
-    inputs: EvalInput,
-    outputs: EvalOutputs,
-    evaluation: "Evaluation",
-    thresholds: "list[ClassThreshold] | None",
-    diagnosis: "Diagnosis | None",
-) -> None:
-    """Write the files of --thresholds and --report."""
-    from retinacli.console import message
-    from retinanet.evaluation.thresholds import save_thresholds
-
-    if thresholds is not None and outputs.thresholds is not None:
-        save_thresholds(outputs.thresholds, thresholds, len(evaluation.dataset), outputs.precision)
-        command = f"retina predict IMAGE -w {weights} --thresholds {outputs.thresholds}"
-        message(f"wrote {outputs.thresholds}; use it: {command}")
-    if thresholds is not None and diagnosis is not None and outputs.report is not None:
-        from retinanet.report.report import write_report
-
-        about = {"weights": weights, "data": inputs.data or "the checkpoint's own", "split": inputs.split}
-        message(f"wrote {write_report(outputs.report, evaluation, diagnosis, thresholds, about)}")
+    source = DataSource(data, inputs.split, inputs.overrides)
+    device, precision = options.device_and_precision(weights, inputs.device, inputs.engine_precision)
+    return evaluate_checkpoint(weights, source, inputs.batch_size, device, precision, progress, funnel, reference)
 
 
 def check_results(outputs: EvalOutputs, evaluation: "Evaluation", thresholds: "list[ClassThreshold] | None") -> None:

@@ -48,9 +48,9 @@ def predict_command(
     from retinanet.io.atomic import write_text
 
     threshold = DEFAULT_SCORE_THRESHOLD if score is None else score
-    place, numbers = options.device_for(weights, device), options.precision_for(weights, precision)
+    place, numbers = options.device_and_precision(weights, device, precision)
     detector = load(weights, place, threshold, max_detections, thresholds, numbers)
-    labels = class_labels(classes, detector.classes)
+    labels = class_labels(classes, detector.classes) if classes else None
     files = find_images(sources)
     results = predict(detector, files, batch_size, labels)
     if vis:
@@ -66,12 +66,10 @@ def predict_command(
         raise typer.Exit(1)
 
 
-def class_labels(names: Sequence[str] | None, classes: Sequence[str]) -> list[int] | None:
-    """The labels of the named classes, or None without names. Class names may contain commas."""
+def class_labels(names: Sequence[str], classes: Sequence[str]) -> list[int]:
+    """The labels of the named classes. Class names may contain commas."""
     from retinanet.messages import did_you_mean
 
-    if not names:
-        return None
     labels = []
     for name in [part for given in names for part in ([given] if given in classes else given.split(","))]:
         if name not in classes:
