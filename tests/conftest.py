@@ -1,11 +1,8 @@
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from helpers.support import TINY_MODEL, Result, retina, write_coco
-
-from retinacli.app import main
 
 
 @pytest.fixture(scope="session")
@@ -50,15 +47,7 @@ def tiny_run(tiny: Path) -> Path:
 
 
 @pytest.fixture
-def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., Result]:
-    """`retina` in this process and in `tmp_path`: torch takes seconds to load."""
+def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`retina` in this process and in `tmp_path`."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["retina", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capfd.readouterr()
-        return Result(end.value.code or 0, captured.out, captured.err)
-
-    return run
+    return retina

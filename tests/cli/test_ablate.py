@@ -1,10 +1,10 @@
-"""`retina ablate` through the installed command."""
+"""`retina ablate`."""
 
 import json
 from pathlib import Path
 
 import pytest
-from helpers.support import retina
+from helpers.support import installed, retina
 
 
 @pytest.mark.slow
@@ -55,7 +55,7 @@ def test_each_refusal_is_one_line(tiny: Path, arguments, code, words):
 
 def test_a_row_that_diverges_stands_in_the_table(tiny: Path):
     wild = [f"train.{key}" for key in ("optimizer=sgd", "lr=100", "warmup_steps=0")]
-    result = retina(
+    result = installed(
         "ablate", "tiny.yaml", "--table", "prior", "--values", "none", "--epochs", 9, "-o", "wild",
         *(part for key in wild for part in ("--set", key)), cwd=tiny,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""`retina anchors` through the installed command."""
+"""`retina anchors`."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers.support import retina
+from helpers.support import installed, retina
 from PIL import Image
 from torchvision.ops import box_iou
 
@@ -34,7 +34,7 @@ def one_line(result, code: int, text: str) -> None:
 
 
 def test_the_nine_anchors_of_each_level(tmp_path: Path):
-    result = retina("anchors", cwd=tmp_path)
+    result = installed("anchors", cwd=tmp_path)
     assert (result.code, result.err) == (0, "")
     assert "sides (square root of the area): 32 to 813 pixels\n" in result.out
     rows = [line.replace(" ", "").split("│") for line in result.out.splitlines() if line.startswith("│")]

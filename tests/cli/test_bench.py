@@ -1,4 +1,4 @@
-"""`retina bench`: through the installed command, its refusals in this process. No test looks at a time."""
+"""`retina bench`. No test looks at a time."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.support import Result, retina
+from helpers.support import Result, installed, retina
 
 STAGES = ("decode", "resize", "trunk", "FPN", "subnets", "decode + NMS")
 EXPORTED_STAGES = ("decode", "resize", "network, decode + NMS")
@@ -54,7 +54,7 @@ def test_stages_of_random_weights(here):
 
 def test_stages_of_a_run_on_a_picture(tiny: Path, tiny_run: Path):
     picture = next((tiny / "shapes" / "val").iterdir())
-    result = retina("bench", "run", "--repeats", 1, "--image", picture, cwd=tiny)
+    result = installed("bench", "run", "--repeats", 1, "--image", picture, cwd=tiny)
     assert (result.code, result.err) == (0, "")
     rows = cells(result.out)
     assert [row[0] for row in rows] == [*STAGES, "total"]

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.support import retina
+from helpers.support import installed, retina
 
 from retinacli.app import main
 from retinacli.render.check import show_check
@@ -57,7 +57,7 @@ def test_json_is_one_document(copy: Path):
 
 def test_tables(copy: Path):
     (copy / "shapes" / "train" / "3.png").write_bytes(b"")
-    result = retina("check", "tiny.yaml", cwd=copy)
+    result = installed("check", "tiny.yaml", cwd=copy)
     assert (result.code, result.err) == (0, "")
     for text in ("empty images", "of 6", "unreadable-image", "image 3 (3.png)", "-> replace the files", "unreached-"):
         assert text in result.out

@@ -1,4 +1,4 @@
-"""`retina eval` through the installed command."""
+"""`retina eval`."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.pycocotools_stats import METRICS, pycocotools_stats
-from helpers.support import retina
+from helpers.support import installed, retina
 
 
 def test_saved_results_give_pycocotools_the_same_numbers(tiny: Path, tiny_run: Path):
@@ -27,7 +27,7 @@ def test_saved_results_give_pycocotools_the_same_numbers(tiny: Path, tiny_run: P
 
 
 def test_tables(tiny: Path, tiny_run: Path):
-    result = retina("eval", "run/best.safetensors", "--split", "train", cwd=tiny)
+    result = installed("eval", "run/best.safetensors", "--split", "train", cwd=tiny)
     assert result.code == 0
     assert "IoU 0.50:0.95, all sizes, 100 detections" in result.out
     assert "red circle" in result.out

@@ -1,4 +1,4 @@
-"""`retina loss-plot`: through the installed command, and in this process where there are many settings."""
+"""`retina loss-plot`."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.support import retina
+from helpers.support import installed, retina
 from PIL import Image
 
 
@@ -33,7 +33,7 @@ def gammas(document: dict) -> list[float]:
 
 
 def test_figure_1_exactly_as_the_paper_asks_for_it(tmp_path: Path):
-    result = retina("loss-plot", "--gamma", 0, 0.5, 1, 2, 5, cwd=tmp_path)
+    result = installed("loss-plot", "--gamma", 0, 0.5, 1, 2, 5, cwd=tmp_path)
     assert result.code == 0, result.err
     assert result.err == "wrote loss-plot.png\n"
     assert (tmp_path / "loss-plot.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")

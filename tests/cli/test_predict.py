@@ -1,11 +1,11 @@
-"""`retina predict` through the installed command."""
+"""`retina predict`."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.support import retina
+from helpers.support import installed, retina
 from PIL import Image
 
 SCORE = ("--score", "0.0001", "--max-detections", "3")
@@ -21,7 +21,7 @@ def images(tiny: Path, tmp_path: Path) -> Path:
 
 
 def test_json_shape(images: Path, tiny_run: Path):
-    result = retina("predict", images, "-w", tiny_run, "--json", *SCORE)
+    result = installed("predict", images, "-w", tiny_run, "--json", *SCORE)
     assert result.code == 0, result.err
     document = json.loads(result.out)
     assert [Path(image["file"]).name for image in document["images"]] == ["0.png", "1.png"]

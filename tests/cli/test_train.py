@@ -1,4 +1,4 @@
-"""`retina train` through the installed command, and each of its refusals."""
+"""`retina train`, and each of its refusals."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.support import TINY_MODEL, retina, write_coco
+from helpers.support import TINY_MODEL, installed, retina, write_coco
 
 from retinanet.checkpoints.checkpoint import read_metadata, read_tensors
 
@@ -37,7 +37,7 @@ def test_a_run_leaves_config_log_curves_and_checkpoints(tiny_run: Path):
 
 
 def test_messages_and_table(tiny: Path):
-    result = retina("train", "tiny.yaml", "-o", "told", cwd=tiny)
+    result = installed("train", "tiny.yaml", "-o", "told", cwd=tiny)
     assert result.code == 0
     lines = result.err.splitlines()
     assert lines[0].startswith("8 training images of 6 classes, 4 validation images; 11.")
@@ -64,7 +64,7 @@ def test_without_a_terminal_no_control_characters(tiny_run: Path, tiny: Path):
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_with_0_and_2_workers(tiny: Path, tiny_run: Path):
-    assert retina("train", "tiny.yaml", "-o", "workers", "--set", "data.workers=2", cwd=tiny).code == 0
+    assert installed("train", "tiny.yaml", "-o", "workers", "--set", "data.workers=2", cwd=tiny).code == 0
     assert retina("train", "tiny.yaml", "-o", "seed", "--seed", "1", cwd=tiny).code == 0
     first, second, other = (read_tensors(tiny / name / "last.safetensors") for name in ("run", "workers", "seed"))
     assert all((first[name] == second[name]).all() for name in first)
@@ -120,7 +120,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny: Path):
 @pytest.mark.slow
 def test_a_compiler_that_is_not_there_is_one_line(tiny: Path, monkeypatch):
     monkeypatch.setenv("CXX", "/nonexistent")
-    result = retina("train", "tiny.yaml", "-o", "compiled", "--set", "train.compile=true", cwd=tiny)
+    result = installed("train", "tiny.yaml", "-o", "compiled", "--set", "train.compile=true", cwd=tiny)
     assert result.code == 1
     [line] = [line for line in result.err.splitlines() if line.startswith("retina: ")]
     assert line.startswith("retina: train.compile is true, but torch.compile fails on this machine: ")
@@ -134,7 +134,7 @@ def test_a_compiled_model_learns_the_same_without_a_warning(tiny: Path):
     for name, compile_ in (("plain", "false"), ("compiled", "true")):
         settings = (f"train.compile={compile_}", "train.log_every=1", "data.short_side=64", "data.long_side=64")
         command = ("train", "tiny.yaml", "-o", f"same-{name}", *(f"--set={text}" for text in settings))
-        result = retina(*command, "--epochs", 1, cwd=tiny)
+        result = installed(*command, "--epochs", 1, cwd=tiny)
         assert result.code == 0, result.err
         assert "Warning" not in result.err and "torch" not in result.err
         lines = (tiny / f"same-{name}" / "metrics.jsonl").read_text().splitlines()

@@ -1,12 +1,21 @@
-"""What several tests share: the installed command, and a small data set."""
+"""What several tests share: the command, in this process or installed, and a small data set."""
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TextIO
+from unittest.mock import patch
+
+import pytest
 
 RETINA = str(Path(sys.executable).with_name("retina"))
 
@@ -18,11 +27,55 @@ class Result:
     err: str
 
 
-def retina(*arguments: object, cwd: Path | None = None) -> Result:
+def installed(*arguments: object, cwd: Path | None = None) -> Result:
     """The installed command in a process of its own, its output in pipes."""
     command = [RETINA, *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=1800, stdin=subprocess.DEVNULL)
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+def retina(*arguments: object, cwd: Path | None = None) -> Result:
+    """The command in this process, which loads torch once for many tests; a process of its own takes seconds."""
+    from retinacli.app import main
+
+    with (
+        output_of(1) as out,
+        output_of(2) as err,
+        redirect_stdout(out),
+        redirect_stderr(err),
+        warnings.catch_warnings(),
+        patch.object(sys, "argv", ["retina", *map(str, arguments)]),
+        chdir(cwd or "."),
+    ):
+        for hidden in (DeprecationWarning, PendingDeprecationWarning):
+            warnings.simplefilter("ignore", hidden)
+        warnings.showwarning = print_warning  # pytest would collect them
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Result(end.value.code or 0, *map(read, (out, err)))
+
+
+@contextmanager
+def output_of(descriptor: int) -> Iterator[TextIO]:
+    """A file that takes what this process writes to 1 (stdout) or 2 (stderr), by C libraries too."""
+    before = os.dup(descriptor)
+    try:
+        with tempfile.TemporaryFile("w+", buffering=1, encoding="utf-8") as file:
+            os.dup2(file.fileno(), descriptor)
+            yield file
+    finally:
+        os.dup2(before, descriptor)
+        os.close(before)
+
+
+def read(file: TextIO) -> str:
+    file.seek(0)
+    return file.read()
+
+
+def print_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    """As Python does on stderr."""
+    sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def publish(file: Path) -> SimpleNamespace:

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from helpers.support import RETINA, Result, retina, same_run
+from helpers.support import RETINA, Result, installed, retina, same_run
 
 from retinanet.checkpoints.checkpoint import LAST, read_metadata
 from retinanet.config_file import load_config
@@ -46,9 +46,9 @@ def last_line(result: Result) -> str:
 
 @pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_run_continues_once_there_is_room(tiny: Path, disk: Path, tmp_path: Path):
-    assert retina("train", "tiny.yaml", "-o", tmp_path / "whole", *SMALL, cwd=tiny).code == 0
+    assert installed("train", "tiny.yaml", "-o", tmp_path / "whole", *SMALL, cwd=tiny).code == 0
     (disk / "other").write_bytes(bytes(3_000_000))
-    line = last_line(retina("train", "tiny.yaml", "-o", disk / "run", *SMALL, cwd=tiny))
+    line = last_line(installed("train", "tiny.yaml", "-o", disk / "run", *SMALL, cwd=tiny))
     assert line.startswith(f"retina: {disk}/run/") and ": cannot be written: " in line
     assert "No space left on device" in line
     assert line.endswith(
@@ -57,7 +57,7 @@ def test_a_full_disk_is_one_line_and_the_run_continues_once_there_is_room(tiny: 
     assert not list((disk / "run").glob(".*.tmp"))
     (disk / "other").unlink()
     subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-    result = retina("train", "tiny.yaml", "-o", disk / "run", *SMALL, "--resume", cwd=tiny)
+    result = installed("train", "tiny.yaml", "-o", disk / "run", *SMALL, "--resume", cwd=tiny)
     assert result.code == 0, result.err
     same_run(tmp_path / "whole", disk / "run")
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from helpers.support import RETINA, retina
+from helpers.support import RETINA, installed
 
 from retinanet.checkpoints.checkpoint import LAST, read_metadata
 
@@ -72,7 +72,7 @@ def test_the_step_ends_and_is_saved(tiny: Path, number, code, word):
     records = [json.loads(line) for line in (tiny / word / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records if record["kind"] == "step"] == list(range(1, step + 1))
     command = [*COMMAND[:2], *COMMAND[4:], "-o", word, "--resume", "--set", f"train.steps={step + 1}"]
-    result = retina(*command, cwd=tiny)
+    result = installed(*command, cwd=tiny)
     assert result.code == 0, result.err
 
 

