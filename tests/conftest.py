@@ -1,8 +1,9 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.support import TINY_MODEL, Result, retina, write_coco
+from helpers.support import TINY_MODEL, Result, installed, retina, write_coco
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +45,36 @@ def tiny_run(tiny: Path) -> Path:
     result = retina("train", "tiny.yaml", "-o", "run", cwd=tiny)
     assert result.code == 0, result.err
     return tiny / "run"
+
+
+@pytest.fixture(scope="session")
+def onnx_file(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run in ONNX, which the installed command writes."""
+    return export(tiny_run, "onnx", tmp_path_factory.mktemp("exported") / "run.onnx", installed)
+
+
+@pytest.fixture(scope="session")
+def openvino_file(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run in OpenVINO's format."""
+    return export(tiny_run, "openvino", tmp_path_factory.mktemp("exported") / "run.xml", retina)
+
+
+def export(run: Path, to: str, file: Path, command: Callable[..., Result]) -> Path:
+    """Writes `file`, which agrees closely with the run."""
+    result = command("export", run, "--to", to, cwd=file.parent)
+    assert (result.code, result.out) == (0, ""), result.err
+    *steps, agreement, last = result.err.splitlines()
+    assert steps == ["converting", "comparing"]
+    close = re.fullmatch(r"(\d+) detections match those of PyTorch within (\S+) pixels and a score of (\S+)", agreement)
+    assert close and int(close[1]) >= 20 and float(close[2]) < 1e-2 and float(close[3]) < 1e-4, agreement
+    assert last == f"wrote {file.name}; use it: retina predict IMAGE -w {file.name}"
+    return file
+
+
+@pytest.fixture(params=["onnx", "openvino"])
+def exported(request: pytest.FixtureRequest) -> Path:
+    """The run as a file of either program."""
+    return request.getfixturevalue(f"{request.param}_file")
 
 
 @pytest.fixture

@@ -194,8 +194,3 @@ def test_torchvisions_retinanet_gets_as_many_candidates(subject: Subject):
     assert int((logits[0].sigmoid() > 0.05).sum()) == 700
     assert peer.name == "retinanet_resnet50_fpn" and peer.padded == (64, 96)
     assert peer.detections == len(found["boxes"]) > 50 and found["scores"].min() > 0.05
-
-
-def test_ssd_has_its_own_size(subject: Subject):
-    peer = make_baseline("ssd", 80, subject.image, 64, 107, 700, "cpu")
-    assert peer.name == "ssd300_vgg16" and peer.padded == (300, 300)

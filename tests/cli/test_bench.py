@@ -20,14 +20,6 @@ def here(in_process):
     return partial(in_process, "bench")
 
 
-@pytest.fixture(scope="module")
-def exported(tiny_run: Path, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("bench")
-    result = retina("export", tiny_run, "--to", "onnx", cwd=folder)
-    assert result.code == 0, result.err
-    return folder / "run.onnx"
-
-
 def cells(out: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
 
@@ -65,8 +57,8 @@ def test_stages_of_a_run_on_a_picture(tiny: Path, tiny_run: Path):
     assert "peak memory of the process: " in result.out
 
 
-def test_an_exported_model_is_measured_without_torch(exported: Path, tmp_path: Path):
-    arguments = ["retina", "bench", str(exported), "--size", "96", "--repeats", "1", "--json"]
+def test_an_exported_model_is_measured_without_torch(onnx_file: Path, tmp_path: Path):
+    arguments = ["retina", "bench", str(onnx_file), "--size", "96", "--repeats", "1", "--json"]
     program = (
         f"import sys; sys.argv = {arguments!r}\nfrom retinacli.app import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
@@ -81,8 +73,8 @@ def test_an_exported_model_is_measured_without_torch(exported: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_table_1e_of_an_exported_model(here, exported: Path):
-    result = here(exported, "--scale", 64, 32, "--repeats", 1)
+def test_table_1e_of_an_exported_model(here, onnx_file: Path):
+    result = here(onnx_file, "--scale", 64, 32, "--repeats", 1)
     assert (result.code, result.err) == (0, "")
     rows = cells(result.out)
     assert [row[:3] for row in rows] == [["resnet18", "64", "96 x 64"], ["resnet18", "32", "64 x 32"]]

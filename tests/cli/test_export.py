@@ -7,22 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.support import installed, retina
+from helpers.support import retina
 
 SCORE = ("--score", "0.0001", "--max-detections", "3")
-
-
-@pytest.fixture(scope="module", params=["onnx", "openvino"])
-def exported(request, tiny_run: Path, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("cli")
-    run = installed if request.param == "onnx" else retina
-    result = run("export", tiny_run, "--to", request.param, cwd=folder)
-    assert (result.code, result.out) == (0, ""), result.err
-    file = folder / {"onnx": "run.onnx", "openvino": "run.xml"}[request.param]
-    lines = result.err.splitlines()
-    assert lines[:2] == ["converting", "comparing"] and "detections match those of PyTorch within" in lines[2]
-    assert lines[3:] == [f"wrote {file.name}; use it: retina predict IMAGE -w {file.name}"]
-    return file
 
 
 @pytest.fixture(scope="module")

@@ -17,18 +17,7 @@ from retinanet.inference.detector import load
 from retinanet.inference.exported_model import open_exported
 from retinanet.model.retinanet import make_model
 
-SUFFIXES = (".onnx", ".xml")
 SIZES = [(128, 128), (60, 200), (97, 41), (333, 250)]
-
-
-@pytest.fixture(scope="session", params=SUFFIXES)
-def exported(request, tiny_run: Path, tmp_path_factory) -> Path:
-    """The file of one run: both programs' in turn."""
-    target = tmp_path_factory.mktemp("exported") / f"tiny{request.param}"
-    done = export(tiny_run, "onnx" if request.param == ".onnx" else "openvino", target)
-    assert done.file == target and done.agreement.detections >= 20
-    assert done.agreement.boxes < 1e-2 and done.agreement.scores < 1e-4
-    return target
 
 
 def pictures(*sizes: tuple[int, int]) -> list[np.ndarray]:
