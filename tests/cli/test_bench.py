@@ -57,6 +57,7 @@ def test_stages_of_a_run_on_a_picture(tiny: Path, tiny_run: Path):
     assert "peak memory of the process: " in result.out
 
 
+@pytest.mark.xdist_group("export")
 def test_an_exported_model_is_measured_without_torch(onnx_file: Path, tmp_path: Path):
     arguments = ["retina", "bench", str(onnx_file), "--size", "96", "--repeats", "1", "--json"]
     program = (
@@ -73,6 +74,7 @@ def test_an_exported_model_is_measured_without_torch(onnx_file: Path, tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("export")
 def test_table_1e_of_an_exported_model(here, onnx_file: Path):
     result = here(onnx_file, "--scale", 64, 32, "--repeats", 1)
     assert (result.code, result.err) == (0, "")

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from helpers.support import retina
 
+pytestmark = pytest.mark.xdist_group("export")  # one process makes the exported files
+
 SCORE = ("--score", "0.0001", "--max-detections", "3")
 
 

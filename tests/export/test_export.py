@@ -17,6 +17,8 @@ from retinanet.inference.detector import load
 from retinanet.inference.exported_model import open_exported
 from retinanet.model.retinanet import make_model
 
+pytestmark = pytest.mark.xdist_group("export")  # one process makes the exported files
+
 SIZES = [(128, 128), (60, 200), (97, 41), (333, 250)]
 
 
