@@ -42,9 +42,7 @@ class Stop:
             _end_children()
         if again or not self.polled:
             raise KeyboardInterrupt
-        with suppress(
-            OSError
-        ):  # not through sys.stderr, which the signal may have interrupted in the middle of a write
+        with suppress(OSError):  # sys.stderr is not safe here: the signal may have interrupted one of its writes
             start = "\n" if os.isatty(2) else ""  # below the progress bar
             os.write(2, f"{start}retina: {self.name}: {NOTICE}\n".encode())
 
