@@ -35,15 +35,15 @@ def train_command(
 
     The run's folder receives checkpoints, metrics and their curves.
     """
-    from retinacli.render.train import show_result, show_training
-    from retinanet.config_file import load_config
-
     if force and not resume:
         fail("--force needs --resume", 2)
+    from retinanet.config_file import load_config
+
     flags = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "device": device}
     settings = load_config(config, options.overrides(set_, **flags), preset)
     folder = output or Path("runs") / Path(config).stem
-    from retinanet.training.events import Done  # loads torch for seconds, so an error in the config is reported first
+    from retinacli.render.train import show_result, show_training  # loads torch, after errors in the config
+    from retinanet.training.events import Done
     from retinanet.training.train import train
 
     end = best = None

@@ -1,15 +1,13 @@
 """Shows an export: agreement with the original and, for int8, the AP of both."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from retinacli.console import message
-
-if TYPE_CHECKING:
-    from retinanet.export.export import Exported
+from retinanet.export.export import Exported
 
 
-def show_export(exported: "Exported", as_json: bool) -> None:
+def show_export(exported: Exported, as_json: bool) -> None:
     if as_json:
         document: dict[str, Any] = {"file": str(exported.file), "agreement": vars(exported.agreement)}
         if exported.ap is not None:
@@ -23,6 +21,6 @@ def show_export(exported: "Exported", as_json: bool) -> None:
     )
     if exported.ap is not None:
         before, after = exported.ap
-        change = f"{after - before:+.4f} on {exported.images} images"
-        message(f"AP {after:.4f} in int8, {before:.4f} in PyTorch: {change}")
+        where = f"on {exported.images} images"
+        message(f"AP {after:.4f} in int8, {before:.4f} in PyTorch: {after - before:+.4f} {where}")
     message(f"wrote {exported.file}; use it: retina predict IMAGE -w {exported.file}")

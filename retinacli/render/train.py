@@ -2,28 +2,22 @@
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn
 
 from retinacli.console import err, message
 from retinacli.render.evaluate import metrics_document, metrics_tables
 from retinacli.stop_signals import Stop
-
-if TYPE_CHECKING:
-    from retinanet.evaluation.evaluate import Evaluation
-    from retinanet.training import events
+from retinanet.evaluation.evaluate import Evaluation
+from retinanet.training import events
 
 
-def show_training(
-    run: "Iterable[events.Event]", stop: Stop
-) -> "tuple[events.Done | events.Stopped, Evaluation | None]":
+def show_training(run: Iterable[events.Event], stop: Stop) -> tuple[events.Done | events.Stopped, Evaluation | None]:
     """Show a running training: one live line on a terminal, one line per logged step elsewhere.
 
     stop: polled by the run after its plan. Returns: the last event, and the best evaluation of this process.
     """
-    from retinanet.training import events
-
     best: Evaluation | None = None
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[tail]}"))
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
@@ -49,7 +43,7 @@ def show_training(
     return end, best
 
 
-def show_result(done: "events.Done", best: "Evaluation | None", as_json: bool) -> None:
+def show_result(done: events.Done, best: Evaluation | None, as_json: bool) -> None:
     if as_json:
         document = {"run": str(done.output), "steps": done.steps, "seconds": round(done.seconds, 1)}
         document |= {"best_epoch": done.best_epoch, "best": best and metrics_document(best)}
@@ -63,7 +57,7 @@ def show_result(done: "events.Done", best: "Evaluation | None", as_json: bool) -
     message(f"use it: retina predict IMAGE --vis -w {done.output}")
 
 
-def _plan_line(plan: "events.Plan") -> str:
+def _plan_line(plan: events.Plan) -> str:
     validation = f", {plan.val_images} validation images" if plan.val_images else ""
     return (
         f"{plan.train_images} training images of {len(plan.classes)} classes{validation}; "
@@ -80,7 +74,7 @@ def _loss_name(classification: str, settings: dict[str, Any]) -> str:
     return f"{classification} ({', '.join(values)})" if settings else classification
 
 
-def _progress_texts(p: "events.Progress") -> tuple[str, str]:
+def _progress_texts(p: events.Progress) -> tuple[str, str]:
     """The text before and after the bar."""
     head = f"epoch {p.epoch}/{p.epochs} step {p.step}/{p.steps}"
     ap = f" AP {p.last_ap:.3f} best {p.best_ap:.3f}" if p.best_ap is not None else ""
@@ -91,7 +85,7 @@ def _progress_texts(p: "events.Progress") -> tuple[str, str]:
     return head, tail
 
 
-def _validation_line(v: "events.Validation") -> str:
+def _validation_line(v: events.Validation) -> str:
     m = v.evaluation.metrics
     return f"epoch {v.epoch}: AP {m['AP']:.4f} AP50 {m['AP50']:.4f}; best AP {v.best:.4f} at epoch {v.best_epoch}"
 
