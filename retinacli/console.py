@@ -1,6 +1,6 @@
 """Output of all commands: tables on stdout, messages and progress bars on stderr."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,25 +22,31 @@ def message(text: str) -> None:
     err.print(Text(printable(text)), soft_wrap=True)
 
 
-def table(title: str, *columns: str, text_columns: int = 1) -> Table:
-    """A table with `text_columns` columns of text, then columns of numbers."""
+def print_table(
+    title: str, columns: Sequence[str], *groups: Iterable[Sequence[object]], text_columns: int = 1, width: int = 100
+) -> None:
+    """Print a table on stdout: columns of text, then of numbers, and a line between groups of rows.
+
+    width: characters available in a pipe, which has no width of its own.
+    """
     made = Table(title=Text(printable(title)), title_justify="left", title_style="bold")
     for index, column in enumerate(columns):
         made.add_column(column, justify="left" if index < text_columns else "right", overflow="fold")
-    return made
-
-
-def row(to: Table, *cells: object) -> None:
-    """Add a row to a table."""
-    to.add_row(*(Text(printable(cell)) for cell in cells))
-
-
-def print_table(made: Table, width: int = 100) -> None:
-    """Print on stdout. width: characters available in a pipe, which has no width of its own."""
+    for rows in groups:
+        for cells in rows:
+            made.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in cells))
+        made.add_section()
     if out.is_terminal:
         out.print(made)
     else:
         Console(highlight=False, width=max(width, out.width)).print(made)
+
+
+def headed(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Iterator[Sequence[object]]:
+    """`rows` with more cells in front: those of `head` in the first row, empty ones in the others."""
+    for cells in rows:
+        yield (*head, *cells)
+        head = [""] * len(head)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """`retina ablate`."""
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +36,7 @@ def ablate_command(
 
     Trains one detector for each row of a table and prints the results beside those of the paper.
     """
-    from retinacli.render.ablate import run_observer, show_ablation
+    from retinacli.render.ablate import show_ablation, show_run
     from retinanet.config_file import load_config
     from retinanet.paper.ablation import ablate, merge
     from retinanet.paper.figures import ablation_chart
@@ -51,7 +52,7 @@ def ablate_command(
     folder = output or Path("runs") / f"{Path(config).stem}-ablation"
     rows = [row for name in names for row in make_rows(settings, name, values)]
     with stoppable() as stop, suppress(KeyboardInterrupt):
-        outcomes = list(ablate(rows, folder, seeds, run_observer(rows, seeds, stop), stop))
+        outcomes = list(ablate(rows, folder, seeds, partial(show_run, rows, seeds, stop), stop))
     if stop():
         fail(f"{stop.name}; repeat the same command to continue", stop.code)
     ablation_chart(merge(outcomes, folder / "ablation.json"), folder / "ablation.png")

@@ -1,33 +1,26 @@
 """Shows an ablation: the progress of its runs, and its tables beside the paper's."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from retinacli.console import DASH, message, print_table, row, table
+from retinacli.console import DASH, message, print_table
 from retinacli.render.train import show_training
 from retinacli.stop_signals import Stop
-
-if TYPE_CHECKING:
-    from retinanet.paper.ablation import Outcome
-    from retinanet.paper.tables import Row
-    from retinanet.training.events import Event
+from retinanet.paper.ablation import Outcome
+from retinanet.paper.tables import METRICS, TABLES, Row
+from retinanet.training.events import Event
 
 
-def run_observer(rows: "Sequence[Row]", seeds: int, stop: Stop) -> "Callable[[Row, int, Iterable[Event]], object]":
-    """A function that shows one run of `ablate` and its number among all runs."""
-
-    def show(current: "Row", seed: int, events: "Iterable[Event]") -> None:
-        number = rows.index(current) * seeds + seed - current.config.train.seed + 1
-        message(f"run {number} of {len(rows) * seeds}: table {current.table}, {current.value}, seed {seed}")
-        show_training(events, stop)
-
-    return show
+def show_run(rows: Sequence[Row], seeds: int, stop: Stop, current: Row, seed: int, events: Iterable[Event]) -> None:
+    """Show one run of `ablate` and its number among all runs, which are those of `rows` with `seeds` seeds each."""
+    number = rows.index(current) * seeds + seed - current.config.train.seed + 1
+    message(f"run {number} of {len(rows) * seeds}: table {current.table}, {current.value}, seed {seed}")
+    show_training(events, stop)
 
 
-def show_ablation(outcomes: "Sequence[Outcome]", folder: Path, as_json: bool) -> None:
+def show_ablation(outcomes: Sequence[Outcome], folder: Path, as_json: bool) -> None:
     """Show the results of all rows and the paths of the files."""
     if as_json:
         print(json.dumps({"rows": [asdict(outcome) for outcome in outcomes]}))
@@ -37,25 +30,21 @@ def show_ablation(outcomes: "Sequence[Outcome]", folder: Path, as_json: bool) ->
     message(f"wrote {folder / 'ablation.json'} and {folder / 'ablation.png'}; the runs are in {folder}")
 
 
-def _print_table(name: str, outcomes: "Sequence[Outcome]") -> None:
-    from retinanet.paper.tables import METRICS, TABLES
-
+def _print_table(name: str, outcomes: Sequence[Outcome]) -> None:
     columns = ("value", "data", "steps", "seeds", *METRICS, *(f"paper's\n{metric}" for metric in METRICS))
-    made = table(f"Table {name}: {TABLES[name]}", *columns, text_columns=2)
+    rows = []
     for outcome in outcomes:
         steps = ", ".join(dict.fromkeys(str(run["steps"]) for run in outcome.runs))
         seeds = ", ".join(str(run["seed"]) for run in outcome.runs)
-        row(made, outcome.value, outcome.data, steps, seeds, *_metrics(outcome), *_paper_metrics(outcome))
-    print_table(made, width=160)
+        rows.append((outcome.value, outcome.data, steps, seeds, *_metrics(outcome), *_paper_metrics(outcome)))
+    print_table(f"Table {name}: {TABLES[name]}", columns, rows, text_columns=2, width=160)
     ours = {outcome.value: outcome.mean["AP"] for outcome in outcomes if outcome.mean["AP"] is not None}
     papers = {outcome.value: outcome.paper["AP"] for outcome in outcomes if outcome.paper["AP"] is not None}
     if len(ours) > 1 and papers:
-        print(
-            f"best here: {max(ours, key=lambda v: ours[v])}; best in the paper: {max(papers, key=lambda v: papers[v])}"
-        )
+        print(f"best here: {max(ours, key=ours.__getitem__)}; best in the paper: {max(papers, key=papers.__getitem__)}")
 
 
-def _metrics(outcome: "Outcome") -> list[str]:
+def _metrics(outcome: Outcome) -> list[str]:
     """Mean and standard deviation in percent."""
     diverged = [f"diverged at step {run['diverged_at']}" for run in outcome.runs if run["diverged_at"] is not None]
     if len(diverged) == len(outcome.runs):
@@ -70,7 +59,7 @@ def _metrics(outcome: "Outcome") -> list[str]:
     return cells
 
 
-def _paper_metrics(outcome: "Outcome") -> list[str]:
+def _paper_metrics(outcome: Outcome) -> list[str]:
     if (outcome.table, outcome.value) == ("prior", "none"):
         return ["diverged", "", ""]
     return [DASH if value is None else f"{value:.1f}" for value in outcome.paper.values()]

@@ -5,20 +5,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from retinacli.console import DASH, message, print_table, row, table
+from retinacli.console import DASH, headed, message, print_table
+from retinanet.config.schema import AnchorConfig
+from retinanet.dataset_analysis.anchor_coverage import LEVELS, Coverage, Share, anchor_sides
+from retinanet.dataset_analysis.anchor_picture import Picture
+from retinanet.dataset_analysis.anchor_search import SearchResult
+from retinanet.model.anchors import STRIDES, AnchorShapes
 
-if TYPE_CHECKING:
-    from retinanet.config.schema import AnchorConfig
-    from retinanet.dataset_analysis.anchor_coverage import Coverage, Share
-    from retinanet.dataset_analysis.anchor_picture import Picture
-    from retinanet.dataset_analysis.anchor_search import SearchResult
 
-
-def show_anchors(
-    anchors: "AnchorConfig", coverage: "Coverage | None", better: "SearchResult | None", as_json: bool
-) -> None:
+def show_anchors(anchors: AnchorConfig, coverage: Coverage | None, better: SearchResult | None, as_json: bool) -> None:
     if as_json:
         print(json.dumps(anchors_document(anchors, coverage, better)))
         return
@@ -29,9 +26,7 @@ def show_anchors(
         _search_table(better, anchors)
 
 
-def anchors_document(
-    anchors: "AnchorConfig", coverage: "Coverage | None", better: "SearchResult | None"
-) -> dict[str, Any]:
+def anchors_document(anchors: AnchorConfig, coverage: Coverage | None, better: SearchResult | None) -> dict[str, Any]:
     return {
         "anchors": _shapes(anchors),
         "coverage": coverage and {"share": coverage.share, **asdict(coverage)},
@@ -39,7 +34,7 @@ def anchors_document(
     }
 
 
-def shortfall(coverage: "Coverage", least: float, foreground_iou: float) -> str:
+def shortfall(coverage: Coverage, least: float, foreground_iou: float) -> str:
     """The message that coverage is below `least`."""
     short, objects = coverage.all.objects - coverage.all.covered, coverage.all.objects
     return (
@@ -48,18 +43,15 @@ def shortfall(coverage: "Coverage", least: float, foreground_iou: float) -> str:
     )
 
 
-def picture_line(picture: "Picture", output: Path, split: str | None) -> str:
+def picture_line(picture: Picture, output: Path, split: str | None) -> str:
     """The message about a written picture. split: the split of its objects; None without a data set."""
     if split is None or picture.with_objects:
         return f"wrote {output}: the anchors on {picture.source}"
     return f"wrote {output}: the anchors on {picture.source}, without objects, since {split} has no such image"
 
 
-def _shapes(anchors: "AnchorConfig") -> dict[str, Any]:
+def _shapes(anchors: AnchorConfig) -> dict[str, Any]:
     """Shapes in pixels by level; side: square root of the area."""
-    from retinanet.dataset_analysis.anchor_coverage import LEVELS, anchor_sides
-    from retinanet.model.anchors import STRIDES, AnchorShapes
-
     kinds = list(product(anchors.scales, anchors.ratios))
     shapes = anchor_sides(AnchorShapes.from_config(anchors)).tolist()  # L lists of A [width, height]
     levels = [
@@ -77,58 +69,46 @@ def _shapes(anchors: "AnchorConfig") -> dict[str, Any]:
     return {"per_cell": len(kinds), "smallest": min(sides), "largest": max(sides), "levels": levels}
 
 
-def _shapes_table(anchors: "AnchorConfig") -> None:
+def _shapes_table(anchors: AnchorConfig) -> None:
     shapes = _shapes(anchors)
-    title = f"{shapes['per_cell']} anchors per cell, in pixels of the resized image"
-    made = table(title, "level", "stride", "scale", "ratio", "width", "height", "area", "side")
-    for level in shapes["levels"]:
-        head: tuple[object, object] = (level["level"], level["stride"])
-        for a in level["anchors"]:
-            shape = (f"{a['width']:.1f}", f"{a['height']:.1f}", f"{a['area']:.0f}", f"{a['side']:.1f}")
-            row(made, *head, f"{a['scale']:.3g}", f"{a['ratio']:.3g}", *shape)
-            head = ("", "")
-        made.add_section()
-    print_table(made)
+    columns = ("level", "stride", "scale", "ratio", "width", "height", "area", "side")
+    formats = ("{scale:.3g}", "{ratio:.3g}", "{width:.1f}", "{height:.1f}", "{area:.0f}", "{side:.1f}")
+    groups = (
+        headed([at["level"], at["stride"]], ([text.format(**each) for text in formats] for each in at["anchors"]))
+        for at in shapes["levels"]
+    )
+    print_table(f"{shapes['per_cell']} anchors per cell, in pixels of the resized image", columns, *groups)
     print(f"sides (square root of the area): {shapes['smallest']:.0f} to {shapes['largest']:.0f} pixels")
 
 
-def _coverage_tables(coverage: "Coverage", anchors: "AnchorConfig") -> None:
+def _coverage_tables(coverage: Coverage, anchors: AnchorConfig) -> None:
     high, low = f"{anchors.foreground_iou:g}", f"{anchors.background_iou:g}"
-    columns = ("objects", f"IoU >= {high}", f"{low} to {high}", f"< {low}", "coverage", "mean IoU")
-    made = table("Coverage: IoU of each object with its best anchor", "group", "", *columns, text_columns=2)
-    groups = {"level": coverage.per_level, "size": coverage.per_size, "class": coverage.per_class}
-    for group, shares in groups.items():
-        for share in shares:
-            row(made, group, *_cells(share))
-            group = ""
-        made.add_section()
-    row(made, "", *_cells(coverage.all))
-    print_table(made)
-    worst = table(
-        "Objects with the lowest IoU", "file", "class", "annotation", "width", "height", "IoU", text_columns=2
+    columns = ("group", "", "objects", f"IoU >= {high}", f"{low} to {high}", f"< {low}", "coverage", "mean IoU")
+    parts = {"level": coverage.per_level, "size": coverage.per_size, "class": coverage.per_class, "": [coverage.all]}
+    groups = (headed([name], map(_cells, shares)) for name, shares in parts.items())
+    print_table("Coverage: IoU of each object with its best anchor", columns, *groups, text_columns=2)
+    worst = (
+        (o.file, o.label, o.annotation_id, f"{o.width:.1f}", f"{o.height:.1f}", f"{o.iou:.3f}") for o in coverage.worst
     )
-    for item in coverage.worst:
-        size = (f"{item.width:.1f}", f"{item.height:.1f}")
-        row(worst, item.file, item.label, item.annotation_id, *size, f"{item.iou:.3f}")
-    print_table(worst)
+    fields = ("file", "class", "annotation", "width", "height", "IoU")
+    print_table("Objects with the lowest IoU", fields, worst, text_columns=2)
 
 
-def _search_table(better: "SearchResult", anchors: "AnchorConfig") -> None:
-    made = table("Search for better anchors", "anchors", "per cell", "coverage", "mean IoU")
-    for name, f in (("before", better.before), ("after", better.after)):
-        row(made, name, f.per_cell, f"{f.coverage:.4f}", f"{f.mean_iou:.4f}")
-    print_table(made)
+def _search_table(better: SearchResult, anchors: AnchorConfig) -> None:
+    figures = {"before": better.before, "after": better.after}
+    rows = ((name, f.per_cell, f"{f.coverage:.4f}", f"{f.mean_iou:.4f}") for name, f in figures.items())
+    print_table("Search for better anchors", ("anchors", "per cell", "coverage", "mean IoU"), rows)
     if better.after == better.before:
         message("the search found no better anchors")
     print(_yaml(better, anchors))
 
 
-def _searched(better: "SearchResult") -> dict[str, tuple[float, ...]]:
+def _searched(better: SearchResult) -> dict[str, tuple[float, ...]]:
     """The result of the search by config key."""
     return {"sizes": better.anchors.sizes, "scales": better.anchors.scales, "ratios": better.anchors.ratios}
 
 
-def _yaml(better: "SearchResult", anchors: "AnchorConfig") -> str:
+def _yaml(better: SearchResult, anchors: AnchorConfig) -> str:
     """The `anchors` block for a config, with IoU thresholds that are not the defaults."""
     lines = ["anchors:"]
     for name, values in _searched(better).items():
@@ -140,7 +120,7 @@ def _yaml(better: "SearchResult", anchors: "AnchorConfig") -> str:
     return "\n".join(lines)
 
 
-def _cells(share: "Share") -> Sequence[object]:
+def _cells(share: Share) -> Sequence[object]:
     if share.mean_iou is None:
         return (share.name, 0, "", "", "", DASH, DASH)
     rate = f"{share.covered / share.objects:.4f}"

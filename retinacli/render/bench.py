@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retinacli.console import DASH, print_table, row, table
+from retinacli.console import DASH, print_table
 
 if TYPE_CHECKING:
     from retinanet.benchmark.subject import Subject
@@ -30,7 +30,7 @@ def measurement(
     subject: "Subject", weights: str | None, engine: str, precision: str, repeats: int, image: Path | None, device: Any
 ) -> dict[str, Any]:
     """The measured detector and the machine; part of every document."""
-    detector, (height, width) = subject.detector, subject.image.shape[:2]
+    detector, (height, width, _) = subject.detector, subject.image.shape
     own_file = engine != "torch" and subject.path == weights
     versions = {package: version(package) for package in ("torch", *PACKAGES[engine])}
     return {
@@ -60,22 +60,22 @@ def show_stages(measured: dict[str, Any], workload: "Workload", speed: "Speed", 
         print(json.dumps(measured | {"work": _work(workload), "stages": stages} | times))
         return
     image = measured["image"]
-    name = Path(image["file"]).name if image["file"] else "JPEG"
+    file = Path(image["file"]).name if image["file"] else "JPEG"
     words = {
-        "file": f"{name}, {image['width']} x {image['height']}, {image['bytes'] / 1000:.0f} kB,",
+        "file": f"{file}, {image['width']} x {image['height']}, {image['bytes'] / 1000:.0f} kB,",
         "size": _size(workload.size),
         "padded": _size(workload.padded),
         "anchors": f"{workload.anchors or 0:,}",
-        "candidates": _candidates(measured, workload),
+        "candidates": "" if workload.candidates is None else f"{_candidates(measured, workload)}; ",
         "detections": workload.detections,
     }
     title = f"{_detector(measured)}, {_weights(measured)}: {_medians(measured)}"
-    made = table(title, "stage", "", "ms", "share", text_columns=2)
-    for name, ms in speed.stages.items():
-        row(made, name, STAGES[name].format(**words), _ms(ms), f"{100 * ms / speed.total:.1f} %")
-    made.add_section()
-    row(made, "total", f"{1000 / speed.total:.3g} images/s", _ms(speed.total), "")
-    print_table(made)
+    rows = (
+        (name, STAGES[name].format(**words), f"{ms:.1f}", f"{100 * ms / speed.total:.1f} %")
+        for name, ms in speed.stages.items()
+    )
+    total = ("total", f"{1000 / speed.total:.3g} images/s", f"{speed.total:.1f}", "")
+    print_table(title, ("stage", "", "ms", "share"), rows, [total], text_columns=2)
     owner = "GPU" if measured["machine"]["place"].startswith("cuda") else "process"
     export = ", including the export" if measured["exported_for_this"] else ""
     print(f"peak memory of the {owner}{export}: {speed.memory / 2**30:.2f} GiB")
@@ -98,11 +98,10 @@ def show_pair(
         print(json.dumps(measured | {"work": _work(workload), "against": against} | times))
         return
     title = f"From pixels to detections, in turns: {_medians(measured)}"
-    made = table(title, "detector", "classes", "input size", "detections", "ms")
-    row(made, _detector(measured), measured["classes"], _size(workload.padded), workload.detections, _ms(timing.ours))
-    theirs = f"torchvision's {other.name}"
-    row(made, theirs, other.classes, _size(other.padded), other.detections, _ms(timing.theirs))
-    print_table(made)
+    ours = (measured["classes"], _size(workload.padded), workload.detections, f"{timing.ours:.1f}")
+    theirs = (other.classes, _size(other.padded), other.detections, f"{timing.theirs:.1f}")
+    rows = [(_detector(measured), *ours), (f"torchvision's {other.name}", *theirs)]
+    print_table(title, ("detector", "classes", "input size", "detections", "ms"), rows)
     print(f"torchvision's takes {timing.ratio:.2f} times as long (median of the pairs)")
     for note in (*_notes(measured, workload, other), _machine(measured)):
         print(note)
@@ -118,13 +117,13 @@ def show_table(measured: dict[str, Any], rows: "Sequence[Row]", as_json: bool) -
     with_scores = any(each.work.candidates is not None for each in rows)
     scores, ap = [f"scores\nabove {measured['score_threshold']:g}"] * with_scores, ["AP"] * with_ap
     columns = ("backbone", "scale", "input\nsize", *scores, "ms", *ap, "paper's\nms", "paper's\nAP")
-    made = table(f"Table 1e of the paper, from pixels to detections: {_medians(measured)}", *columns)
+    cells = []
     for each in rows:
         scores = [f"{each.work.candidates:,}"] if each.work.candidates is not None else []
         ap = [f"{100 * each.ap:.1f}"] if each.ap is not None else []
-        paper = each.paper or (DASH, DASH)
-        row(made, each.trunk, each.scale, _size(each.work.padded), *scores, _ms(each.ms), *ap, *paper)
-    print_table(made)
+        speed = (*scores, f"{each.ms:.1f}", *ap)
+        cells.append((each.trunk, each.scale, _size(each.work.padded), *speed, *(each.paper or (DASH, DASH))))
+    print_table(f"Table 1e of the paper, from pixels to detections: {_medians(measured)}", columns, cells)
     print("the paper's times are from an Nvidia M40, its AP is from COCO test-dev")
     print(f"{_weights(measured)}; {_engine(measured)}; {_machine(measured)}")
 
@@ -141,7 +140,7 @@ def _notes(measured: dict[str, Any], workload: "Workload", other: "BaselineDetec
 
     ours = _weights(measured)
     if workload.candidates is not None:
-        ours += f", {workload.candidates:,} scores above {measured['score_threshold']:g}"
+        ours += f", {_candidates(measured, workload)}"
     theirs = f", {other.candidates:,} scores above {THRESHOLD:g}" if other.candidates is not None else ""
     notes = [f"RetinaNet: {ours}; torchvision's: random weights{theirs}"]
     if other.name.startswith("retinanet") and measured["trunk"] != "resnet50":
@@ -177,9 +176,7 @@ def _machine(measured: dict[str, Any]) -> str:
 
 
 def _candidates(measured: dict[str, Any], workload: "Workload") -> str:
-    if workload.candidates is None:
-        return ""
-    return f"{workload.candidates:,} scores above {measured['score_threshold']:g}; "
+    return f"{workload.candidates:,} scores above {measured['score_threshold']:g}"
 
 
 def _work(workload: "Workload") -> dict[str, Any]:
@@ -194,7 +191,3 @@ def _work(workload: "Workload") -> dict[str, Any]:
 def _size(size: tuple[int, int]) -> str:
     height, width = size
     return f"{width} x {height}"
-
-
-def _ms(ms: float) -> str:
-    return f"{ms:.1f}"

@@ -2,55 +2,45 @@
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from retinacli.console import print_table, row, table
+from retinacli.console import print_table
+from retinanet.dataset_analysis.check import Report
+from retinanet.dataset_analysis.findings import Finding
 from retinanet.messages import printable
-
-if TYPE_CHECKING:
-    from retinanet.dataset_analysis.check import Report
-    from retinanet.dataset_analysis.findings import Finding
 
 STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 
 
-def show_check(report: "Report", as_json: bool) -> None:
+def show_check(report: Report, as_json: bool) -> None:
     if as_json:
         print(json.dumps({**asdict(report), "errors": report.count("error"), "warnings": report.count("warning")}))
         return
-    columns = ("images", "objects", "crowds", "empty images", "dropped boxes", "classes with objects")
-    made = table("Splits", "split", *columns)
+    columns = ("split", "images", "objects", "crowds", "empty images", "dropped boxes", "classes with objects")
+    splits = []
     for name, s in report.splits.items():
         present = f"{sum(count > 0 for count in s.classes.values())} of {len(s.classes)}"
-        row(made, name, s.images, s.objects, s.crowds, s.empty_images, s.dropped_boxes, present)
-    if report.splits:
-        print_table(made)
-    findings = table("Findings", "level", "finding", "split", "details and what to do", text_columns=4)
-    for finding in report.findings:
-        level = Text(finding.level, style=STYLES[finding.level])
-        findings.add_row(level, finding.code, finding.split or "both", _details(finding))
-        findings.add_section()
+        splits.append((name, s.images, s.objects, s.crowds, s.empty_images, s.dropped_boxes, present))
+    if splits:
+        print_table("Splits", columns, splits)
     if report.findings:
-        print_table(findings)
-    print(_total(report))
+        findings = ([_cells(finding)] for finding in report.findings)
+        print_table("Findings", ("level", "finding", "split", "details and what to do"), *findings, text_columns=4)
+    errors, warnings = report.count("error"), report.count("warning")
+    counts = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
+    print(f"{counts}: {'correct the errors before training' if errors else 'the data can be trained on'}")
 
 
-def _details(finding: "Finding") -> Text:
+def _cells(finding: Finding) -> tuple[object, ...]:
     lines = [finding.text, *_places(finding), f"-> {finding.advice}"]
-    return Text("\n".join(map(printable, lines)))
+    level = Text(finding.level, style=STYLES[finding.level])
+    return (level, finding.code, finding.split or "both", Text("\n".join(map(printable, lines))))
 
 
-def _places(finding: "Finding") -> list[str]:
+def _places(finding: Finding) -> list[str]:
     """Such as ["annotation 3153, 3197 (a.jpg, b.jpg)"], or ["image 7, 9, ... of 12"] if not all are listed."""
     if not finding.ids:
         return []
     ids = ", ".join(map(str, finding.ids)) + (f", ... of {finding.count:,}" if finding.count > len(finding.ids) else "")
     return [f"{finding.of} {ids}" + (f" ({', '.join(finding.files)})" if finding.files else "")]
-
-
-def _total(report: "Report") -> str:
-    errors, warnings = report.count("error"), report.count("warning")
-    counts = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
-    return f"{counts}: correct the errors before training" if errors else f"{counts}: the data can be trained on"

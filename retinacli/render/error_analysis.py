@@ -1,23 +1,21 @@
 """Shows an error analysis: thresholds, kinds of errors, confused classes, calibration, precision at each recall."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from retinacli.console import DASH, print_table, row, table
-
-if TYPE_CHECKING:
-    from retinanet.data.dataset import Dataset
-    from retinanet.evaluation.error_analysis import Diagnosis
-    from retinanet.evaluation.thresholds import ClassThreshold
+from retinacli.console import DASH, print_table
+from retinanet.data.dataset import Dataset
+from retinanet.evaluation.error_analysis import Diagnosis
+from retinanet.evaluation.thresholds import ClassThreshold
 
 RECALLS = (10, 30, 50, 70, 90)  # percent, of the 101 points
 CONFUSIONS = 15
 
 
 def analysis_document(
-    dataset: "Dataset", thresholds: "list[ClassThreshold] | None", diagnosis: "Diagnosis | None"
+    dataset: Dataset, thresholds: list[ClassThreshold] | None, diagnosis: Diagnosis | None
 ) -> dict[str, Any]:
     document: dict[str, Any] = {}
     if thresholds is not None:
@@ -44,9 +42,7 @@ def analysis_document(
     return document
 
 
-def analysis_tables(
-    dataset: "Dataset", thresholds: "list[ClassThreshold] | None", diagnosis: "Diagnosis | None"
-) -> None:
+def analysis_tables(dataset: Dataset, thresholds: list[ClassThreshold] | None, diagnosis: Diagnosis | None) -> None:
     if thresholds is not None:
         _threshold_table(thresholds)
     if diagnosis is not None:
@@ -56,59 +52,59 @@ def analysis_tables(
         _curve_table(dataset, diagnosis)
 
 
-def _threshold_table(thresholds: "list[ClassThreshold]") -> None:
+def _threshold_table(thresholds: list[ClassThreshold]) -> None:
     columns = ("class", "threshold", "95 %", "precision", "95 %", "recall", "95 %", "F1", "objects")
     title = "Score thresholds: best F1, or the required precision, at IoU 0.5; with 95 % intervals"
-    made = table(title, *columns)
+    rows = []
     for each in thresholds:
         threshold = f"{each.threshold:g}", _interval(each.threshold_interval)
         precision = _share(each.precision), _interval(each.precision_interval)
         recall = _share(each.recall), _interval(each.recall_interval)
-        row(made, each.label, *threshold, *precision, *recall, _share(each.f1), each.objects)
-    print_table(made)
+        rows.append((each.label, *threshold, *precision, *recall, _share(each.f1), each.objects))
+    print_table(title, columns, rows)
 
 
-def _tide_table(diagnosis: "Diagnosis") -> None:
-    made = table("Errors (TIDE): how much AP50 each kind costs", "error", "count", "AP50 lost")
-    for each in diagnosis.tide:
-        row(made, each.kind, "" if each.count is None else each.count, f"{each.AP50_lost:.4f}")
-    print_table(made)
+def _tide_table(diagnosis: Diagnosis) -> None:
+    rows = ((each.kind, "" if each.count is None else each.count, f"{each.AP50_lost:.4f}") for each in diagnosis.tide)
+    print_table("Errors (TIDE): how much AP50 each kind costs", ("error", "count", "AP50 lost"), rows)
 
 
-def _confusion_table(dataset: "Dataset", diagnosis: "Diagnosis") -> None:
+def _confusion_table(dataset: Dataset, diagnosis: Diagnosis) -> None:
     """The largest off-diagonal counts."""
     matrix = diagnosis.confusion.copy()
     np.fill_diagonal(matrix, 0)
     names = [*dataset.classes, "nothing"]
     sums = diagnosis.confusion.sum(axis=1)
-    title = "Confused classes among the detections above the thresholds, most frequent first"
-    made = table(title, "object", "detected as", "count", "share of the objects", text_columns=2)
+    rows = []
     for place in np.argsort(-matrix, axis=None, kind="stable")[:CONFUSIONS].tolist():
         actual, detected = divmod(place, len(names))
         if not (count := int(matrix[actual, detected])):
             break
         share = f"{count / sums[actual]:.1%}" if actual < len(dataset.classes) else ""
-        row(made, names[actual], names[detected], count, share)
-    print_table(made)
+        rows.append((names[actual], names[detected], count, share))
+    title = "Confused classes among the detections above the thresholds, most frequent first"
+    print_table(title, ("object", "detected as", "count", "share of the objects"), rows, text_columns=2)
 
 
-def _calibration_table(diagnosis: "Diagnosis") -> None:
-    calibration = diagnosis.calibration
-    errors = f"expected error {calibration.expected_error:.4f}, largest error {calibration.largest_error:.4f}"
-    made = table(f"Calibration of the scores: {errors}", "scores", "detections", "mean score", "share correct")
-    bins = len(calibration.counts)
-    for i, count in enumerate(calibration.counts.tolist()):
-        if count:
-            values = (f"{calibration.scores[i]:.3f}", f"{calibration.precision[i]:.3f}")
-            row(made, f"{i / bins:.1f} to {(i + 1) / bins:.1f}", count, *values)
-    print_table(made)
+def _calibration_table(diagnosis: Diagnosis) -> None:
+    c = diagnosis.calibration
+    bins = len(c.counts)
+    rows = (
+        (f"{i / bins:.1f} to {(i + 1) / bins:.1f}", count, f"{c.scores[i]:.3f}", f"{c.precision[i]:.3f}")
+        for i, count in enumerate(c.counts.tolist())
+        if count
+    )
+    errors = f"expected error {c.expected_error:.4f}, largest error {c.largest_error:.4f}"
+    columns = ("scores", "detections", "mean score", "share correct")
+    print_table(f"Calibration of the scores: {errors}", columns, rows)
 
 
-def _curve_table(dataset: "Dataset", diagnosis: "Diagnosis") -> None:
-    made = table("Precision at each recall, IoU 0.5", "class", *(f"{recall} %" for recall in RECALLS))
-    for name, curve in zip(dataset.classes, diagnosis.curves["0.5"].T, strict=True):
-        row(made, name, *(_share(value) for value in _known(curve[list(RECALLS)])))
-    print_table(made)
+def _curve_table(dataset: Dataset, diagnosis: Diagnosis) -> None:
+    rows = (
+        (name, *map(_share, _known(curve[list(RECALLS)])))
+        for name, curve in zip(dataset.classes, diagnosis.curves["0.5"].T, strict=True)
+    )
+    print_table("Precision at each recall, IoU 0.5", ("class", *(f"{recall} %" for recall in RECALLS)), rows)
 
 
 def _known(values: np.ndarray) -> list[float | None]:

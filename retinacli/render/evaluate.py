@@ -1,20 +1,19 @@
 """Shows an evaluation: COCO metrics, classes, missed objects, differences from pycocotools."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from retinacli.console import DASH, print_table, row, table
+from retinacli.console import DASH, print_table
 from retinacli.render.error_analysis import analysis_document, analysis_tables
-
-if TYPE_CHECKING:
-    from retinanet.evaluation.error_analysis import Diagnosis
-    from retinanet.evaluation.evaluate import Evaluation
-    from retinanet.evaluation.missed_objects import MissedObjects
-    from retinanet.evaluation.thresholds import ClassThreshold
+from retinanet.evaluation.coco_metrics import METRICS
+from retinanet.evaluation.error_analysis import Diagnosis
+from retinanet.evaluation.evaluate import Evaluation
+from retinanet.evaluation.missed_objects import STAGES, MissedObjects
+from retinanet.evaluation.thresholds import ClassThreshold
 
 
 def show_evaluation(
-    evaluation: "Evaluation", thresholds: "list[ClassThreshold] | None", diagnosis: "Diagnosis | None", as_json: bool
+    evaluation: Evaluation, thresholds: list[ClassThreshold] | None, diagnosis: Diagnosis | None, as_json: bool
 ) -> None:
     if as_json:
         analysis = analysis_document(evaluation.dataset, thresholds, diagnosis)
@@ -28,30 +27,24 @@ def show_evaluation(
     analysis_tables(evaluation.dataset, thresholds, diagnosis)
 
 
-def metrics_document(evaluation: "Evaluation") -> dict[str, Any]:
+def metrics_document(evaluation: Evaluation) -> dict[str, Any]:
     return {"metrics": evaluation.metrics, "per_class": [vars(item) for item in evaluation.per_class]}
 
 
-def metrics_tables(evaluation: "Evaluation") -> None:
-    from retinanet.evaluation.coco_metrics import METRICS
-
-    per_class = table("Per class", "class", "AP", "AP50", "objects")
-    for item in evaluation.per_class:
-        row(per_class, item.label, _ap(item.AP), _ap(item.AP50), item.objects)
-    print_table(per_class)
-    metrics = table("COCO metrics", "metric", "", "value", text_columns=2)
-    for name, value in evaluation.metrics.items():
-        row(metrics, name, METRICS[name], _ap(value))
-    print_table(metrics)
+def metrics_tables(evaluation: Evaluation) -> None:
+    classes = ((item.label, _ap(item.AP), _ap(item.AP50), item.objects) for item in evaluation.per_class)
+    print_table("Per class", ("class", "AP", "AP50", "objects"), classes)
+    metrics = ((name, METRICS[name], _ap(value)) for name, value in evaluation.metrics.items())
+    print_table("COCO metrics", ("metric", "", "value"), metrics, text_columns=2)
 
 
-def differing_metrics(evaluation: "Evaluation") -> list[str]:
+def differing_metrics(evaluation: Evaluation) -> list[str]:
     """The metrics that differ from pycocotools in any bit; none without a reference."""
     reference = evaluation.reference or {}
     return [name for name, theirs in reference.items() if evaluation.metrics[name] != theirs]
 
 
-def _document(evaluation: "Evaluation") -> dict[str, Any]:
+def _document(evaluation: Evaluation) -> dict[str, Any]:
     document = metrics_document(evaluation)
     if evaluation.missed_objects is not None:
         missed = evaluation.missed_objects
@@ -66,34 +59,28 @@ def _document(evaluation: "Evaluation") -> dict[str, Any]:
     return document
 
 
-def _missed_objects_tables(missed: "MissedObjects", ap50: float) -> None:
-    from retinanet.evaluation.missed_objects import STAGES
-
+def _missed_objects_tables(missed: MissedObjects, ap50: float) -> None:
+    stages = (
+        (at.stage, STAGES[at.stage], at.missed, at.small, at.medium, at.large, f"{at.AP50:.4f}" if at.missed else "")
+        for at in missed.by_stage
+    )
+    sums = (sum(getattr(at, name) for at in missed.by_stage) for name in ("missed", "small", "medium", "large"))
     title = f"Missed objects: {missed.missed} of {missed.objects}; AP50 is {ap50:.4f}, and AP50+ if these were detected"
-    made = table(title, "reason", "", "missed", "small", "medium", "large", "AP50+", text_columns=2)
-    for at in missed.by_stage:
-        counts = (at.missed, at.small, at.medium, at.large)
-        row(made, at.stage, STAGES[at.stage], *counts, f"{at.AP50:.4f}" if at.missed else "")
-    made.add_section()
-    sums = [sum(getattr(at, name) for at in missed.by_stage) for name in ("missed", "small", "medium", "large")]
-    row(made, "total", "", *sums, "")
-    print_table(made)
+    reasons = ("reason", "", "missed", "small", "medium", "large", "AP50+")
+    print_table(title, reasons, stages, [("total", "", *sums, "")], text_columns=2)
     if missed.worst:
-        images = table("Images with the most missed objects", "image", "file", "missed", "objects", text_columns=2)
-        for image in missed.worst:
-            row(images, image.image_id, image.file, image.missed, image.objects)
-        print_table(images)
+        images = ((image.image_id, image.file, image.missed, image.objects) for image in missed.worst)
+        columns = ("image", "file", "missed", "objects")
+        print_table("Images with the most missed objects", columns, images, text_columns=2)
 
 
-def _reference_result(evaluation: "Evaluation", reference: dict[str, float]) -> None:
+def _reference_result(evaluation: Evaluation, reference: dict[str, float]) -> None:
     different = differing_metrics(evaluation)
     if not different:
         print(f"pycocotools: all {len(reference)} metrics are equal")
         return
-    made = table("Metrics that differ from those of pycocotools", "metric", "retina", "pycocotools")
-    for name in different:
-        row(made, name, repr(evaluation.metrics[name]), repr(reference[name]))
-    print_table(made)
+    rows = ((name, repr(evaluation.metrics[name]), repr(reference[name])) for name in different)
+    print_table("Metrics that differ from those of pycocotools", ("metric", "retina", "pycocotools"), rows)
 
 
 def _ap(value: float) -> str:

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retinacli.console import print_table, row, table
+from retinacli.console import headed, print_table
 
 if TYPE_CHECKING:
     from retinanet.paper.loss_curves import Curve, Point
@@ -34,14 +35,14 @@ def show_curves(
         print(json.dumps(document))
         return
     places = list(dict.fromkeys(point.p_t for point in points))
-    columns = [text for p_t in places for text in (f"p_t {p_t:g}", "times below CE")]
+    columns = ["gamma", *(text for p_t in places for text in (f"p_t {p_t:g}", "times below CE"))]
+    rows = [
+        [_gamma(gamma), *(text for p in group for text in (f"{p.value:.4g}", f"{p.factor:.4g}"))]
+        for gamma, group in groupby(points, lambda point: point.gamma)
+    ]
     name = "Gradient dL/dx_t" if gradient else "Loss"
     title = f"{name} at probability p_t of the true class, and how many times it is below cross entropy (CE)"
-    made = table(title, "gamma", *columns)
-    for gamma in dict.fromkeys(point.gamma for point in points):
-        cells = [text for p in points if p.gamma == gamma for text in (f"{p.value:.4g}", f"{p.factor:.4g}")]
-        row(made, _gamma(gamma), *cells)
-    print_table(made)
+    print_table(title, columns, rows)
 
 
 def show_distribution(
@@ -56,17 +57,13 @@ def show_distribution(
         parts = {name: _samples_document(kind) for name, kind in kinds.items()}
         print(json.dumps(head | parts | {"figure": str(figure)}))
         return
-    columns = [f"hardest {100 * part:g} %" for part in HARDEST]
-    made = table(
-        "Share of the loss that comes from the hardest samples, in %", "samples", "gamma", *columns, text_columns=2
-    )
+    columns = ("samples", "gamma", *(f"hardest {100 * part:g} %" for part in HARDEST))
+    groups = []
     for name, kind in kinds.items():
-        label = f"{name}: {kind.drawn:,} of {kind.total:,}"
-        for gamma, shares in kind.shares.items():
-            row(made, label, _gamma(gamma), *(f"{100 * share:.1f}" for share in shares))
-            label = ""
-        made.add_section()
-    print_table(made)
+        rows = [(_gamma(gamma), *(f"{100 * x:.1f}" for x in shares)) for gamma, shares in kind.shares.items()]
+        groups.append(headed([f"{name}: {kind.drawn:,} of {kind.total:,}"], rows))
+    title = "Share of the loss that comes from the hardest samples, in %"
+    print_table(title, columns, *groups, text_columns=2)
 
 
 def _samples_document(samples: "Distribution") -> dict[str, Any]:

@@ -3,16 +3,14 @@
 import json
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from retinacli.console import counter, message, print_table, row, table
-
-if TYPE_CHECKING:
-    from retinanet.inference.detector import Detector
-    from retinanet.inference.predict import Prediction
+from retinacli.console import counter, headed, message, print_table
+from retinanet.inference.detector import Detector
+from retinanet.inference.predict import Prediction
+from retinanet.inference.results import to_json
 
 
-def collect_predictions(predictions: "Iterable[Prediction]", total: int) -> "list[Prediction]":
+def collect_predictions(predictions: Iterable[Prediction], total: int) -> list[Prediction]:
     """All predictions without pixels, with a progress bar and a message for each unreadable file."""
     kept = []
     with counter("images") as progress:
@@ -24,23 +22,20 @@ def collect_predictions(predictions: "Iterable[Prediction]", total: int) -> "lis
     return kept
 
 
-def show_predictions(predictions: "list[Prediction]", detector: "Detector", as_json: bool) -> None:
+def show_predictions(predictions: list[Prediction], detector: Detector, as_json: bool) -> None:
     """Show the detections of each image, best first."""
-    from retinanet.inference.results import to_json
-
     if as_json:
         print(json.dumps(to_json(predictions, detector)))
         return
-    made = table("Detections", "file", "class", "score", "x1", "y1", "x2", "y2", text_columns=2)
-    for item in predictions:
-        if item.fault is not None:
-            continue
-        d = item.detections
-        file: object = item.file
-        if not len(d):
-            row(made, file, "no detections", "", "", "", "", "")
-        for label, score, box in zip(d.labels, d.scores, d.boxes, strict=True):
-            row(made, file, detector.classes[label], f"{score:.3f}", *(f"{x:.1f}" for x in box))
-            file = ""
-        made.add_section()
-    print_table(made)
+    columns = ("file", "class", "score", "x1", "y1", "x2", "y2")
+    groups = (headed([item.file], _rows(item, detector)) for item in predictions if item.fault is None)
+    print_table("Detections", columns, *groups, text_columns=2)
+
+
+def _rows(item: Prediction, detector: Detector) -> list[tuple[str, ...]]:
+    d = item.detections
+    found = [
+        (detector.classes[label], f"{score:.3f}", *(f"{x:.1f}" for x in box))
+        for label, score, box in zip(d.labels, d.scores, d.boxes, strict=True)
+    ]
+    return found or [("no detections", "", "", "", "", "")]
