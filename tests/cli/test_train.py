@@ -197,11 +197,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("data: shapes\ntrain: {init: gone}", [], "gone: no such file or folder; expected a checkpoint or the folder"),
     ],
 )
-def test_each_refusal_is_one_line(folder: Path, monkeypatch, capfd, text, arguments, words):
-    import sys
-
-    from retinacli.app import main
-
+def test_each_refusal_is_one_line(folder: Path, monkeypatch, text, arguments, words):
     monkeypatch.chdir(folder)
     Path("case.yaml").unlink(missing_ok=True)
     if text is not None:
@@ -209,14 +205,10 @@ def test_each_refusal_is_one_line(folder: Path, monkeypatch, capfd, text, argume
             text += f"\nmodel: {TINY_MODEL}"
         Path("case.yaml").write_text(text)
     before = sorted(path.name for path in folder.iterdir())
-    monkeypatch.setattr(sys, "argv", ["retina", "train", "case.yaml", *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        main()
-    out, err = capfd.readouterr()
-    assert exit_.value.code == 1
-    assert out == ""
-    assert words in err
-    assert err.startswith("retina: ") and err.count("\n") == 1
+    result = retina("train", "case.yaml", *arguments)
+    assert (result.code, result.out) == (1, "")
+    assert words in result.err
+    assert result.err.startswith("retina: ") and result.err.count("\n") == 1
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
