@@ -88,19 +88,12 @@ def search_anchors(
         return -shortfall if shortfall else share + mean + 2 * (share > lowest[0] and mean > lowest[1])
 
     limits = np.maximum(_extent(start), (-NARROWEST, WIDEST, STEEPEST))
-
-    def allowed(anchors: AnchorShapes) -> bool:
-        ascending = all(a < b for a, b in zip(anchors.sizes, anchors.sizes[1:], strict=False))
-        return ascending and bool((_extent(anchors) <= limits).all())
-
     others = _other_starts(boxes, start, per_cell)
-    starts = [start] * same_number + (list(filter(allowed, others)) or others)
+    starts = [start] * same_number + ([each for each in others if _allowed(each, limits)] or others)
     tries_per_climb = tries // 2 // (CLIMBS_PER_START * len(starts))
-    trail = [
-        step for first in starts * CLIMBS_PER_START for step in _climb(first, score, allowed, tries_per_climb, rng)
-    ]
+    trail = [step for first in starts * CLIMBS_PER_START for step in _climb(first, score, limits, tries_per_climb, rng)]
     _, winner = max(trail, key=itemgetter(0))
-    trail += _climb(winner, score, allowed, tries // 2, rng)
+    trail += _climb(winner, score, limits, tries // 2, rng)
     for _, anchors in sorted(trail, key=itemgetter(0), reverse=True)[:FINALISTS]:
         after = figures(objects, anchors, config.foreground_iou)
         if not same_number or (after.coverage >= before.coverage and after.mean_iou >= before.mean_iou):
@@ -117,7 +110,7 @@ def figures(objects: Objects, anchors: AnchorShapes, foreground_iou: float) -> F
 def _climb(
     first: AnchorShapes,
     score: Callable[[AnchorShapes], float],
-    allowed: Callable[[AnchorShapes], bool],
+    limits: np.ndarray,
     tries: int,
     rng: np.random.Generator,
 ) -> list[tuple[float, AnchorShapes]]:
@@ -126,7 +119,7 @@ def _climb(
     for spread in np.geomspace(FIRST_STEP, LAST_STEP, tries):
         best, anchors = steps[-1]
         changed = _change(anchors, spread, rng)
-        if allowed(changed) and (value := score(changed)) > best:
+        if _allowed(changed, limits) and (value := score(changed)) > best:
             steps.append((value, changed))
     return steps
 
@@ -159,6 +152,11 @@ def _other_starts(boxes: np.ndarray, start: AnchorShapes, per_cell: int) -> list
                 parts = 2 ** (octaves * np.arange(scales) / scales)
                 sets.append(replace(start, scales=_rounded(parts), ratios=_rounded(middle)))
     return sets
+
+
+def _allowed(anchors: AnchorShapes, limits: np.ndarray) -> bool:
+    ascending = all(a < b for a, b in zip(anchors.sizes, anchors.sizes[1:], strict=False))
+    return ascending and bool((_extent(anchors) <= limits).all())
 
 
 def _extent(anchors: AnchorShapes) -> np.ndarray:
