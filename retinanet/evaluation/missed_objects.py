@@ -159,7 +159,7 @@ class MissedObjectsObserver:
         for start in range(0, len(missed), step):
             part = missed[start : start + step]
             fits = _iou(boxes, self.dataset.boxes[part]) >= IOU  # (R, m)
-            anchor_fits = (_iou(anchor_boxes, self.dataset.boxes[part]) >= IOU).any(axis=0)  # (m,)
+            anchor_fits = _iou(anchor_boxes, self.dataset.boxes[part]).max(axis=0, initial=0) >= IOU  # (m,)
             for column, row in enumerate(part):
                 label = self.dataset.labels[row]
                 fitting = np.flatnonzero(fits[:, column])
