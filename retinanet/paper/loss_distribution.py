@@ -111,7 +111,7 @@ def loss_distribution(
     sizes = (FOREGROUND_SAMPLES, BACKGROUND_SAMPLES)
     samples = [UniformSample(size, np.random.default_rng([seed, i])) for i, size in enumerate(sizes)]
     view = EvalSamples(dataset, Resizing.from_config(d))
-    notes = draw(model, view, criterion, *samples, d.workers, progress)
+    notes = draw(model, view, criterion, samples[0], samples[1], d.workers, progress)
     for kind, sample in zip(("foreground", "background"), samples, strict=True):
         if not sample.total:
             raise DataError(

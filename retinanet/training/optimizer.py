@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from retinanet.config.schema import TrainConfig
+from retinanet.model.retinanet import RetinaNet
 
 REFERENCE_BATCH = 16  # images; paper, 4.1
 BASE_LR = {"sgd": 0.01, "adamw": 0.001}  # at REFERENCE_BATCH; SGD: paper, 4.1
@@ -63,7 +64,7 @@ class WeightAverage:
     model: a copy with the averages. tensors: the averages, which `model` shares.
     """
 
-    def __init__(self, model: nn.Module, decay: float):
+    def __init__(self, model: RetinaNet, decay: float):
         self.decay, self.updates = decay, 0
         self.model = copy.deepcopy(model).requires_grad_(False)
         self.tensors = self.model.state_dict()
