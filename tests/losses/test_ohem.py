@@ -41,13 +41,13 @@ def crowded(seed, count=3000, classes=4):
 
 
 @pytest.mark.parametrize("nms_iou", [0.5, 0.7])
-@pytest.mark.parametrize("count", [1, 16, 128, 512, 5000])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_first_survivors_are_those_of_the_whole_nms(count, nms_iou, seed):
+def test_the_first_survivors_are_those_of_the_whole_nms(nms_iou, seed):
     logits, labels, boxes = crowded(seed)
     expected = greedy(logits, labels, boxes, nms_iou)
-    assert hard_examples(logits, labels, boxes, count, nms_iou).tolist() == expected[:count]
     assert len(expected) < 5000
+    for count in (1, 16, 128, 512, 5000):
+        assert hard_examples(logits, labels, boxes, count, nms_iou).tolist() == expected[:count], count
 
 
 @pytest.mark.parametrize("count", [4, 64, 128, 512])
