@@ -70,7 +70,7 @@ class WeightAverage:
         self.tensors = self.model.state_dict()
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
+    def update(self, model: RetinaNet) -> None:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         current = model.state_dict()
