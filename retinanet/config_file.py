@@ -32,8 +32,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), preset: str | N
     if isinstance(train, dict) and isinstance(train.get("init"), str):
         train["init"] = str(folder / train["init"])
     own = values.pop("preset", None)
-    if preset or own is not None:
-        name, source = (preset, "--preset") if preset else (str(own), f"{path}: preset")
+    if preset is not None or own is not None:
+        name, source = (preset, "--preset") if preset is not None else (str(own), f"{path}: preset")
         if name not in PRESETS:
             raise ConfigError(f"{source}: unknown preset {name!r}; expected {', '.join(PRESETS)}")
         values = _over(values, PRESETS[name])

@@ -84,10 +84,11 @@ def test_every_preset_is_a_config(write, name):
 
 
 def test_an_unknown_preset(write):
-    expected = "unknown preset 'detectron'; expected detectron2, torchvision, torchvision_v2"
-    with pytest.raises(ConfigError, match=f"^--preset: {expected}$"):
-        load_config(write("data: shapes"), preset="detectron")
-    assert refusal(write("data: shapes\npreset: detectron")) == f"preset: {expected}"
+    for name in ("detectron", ""):
+        expected = f"unknown preset {name!r}; expected detectron2, torchvision, torchvision_v2"
+        with pytest.raises(ConfigError, match=f"^--preset: {expected}$"):
+            load_config(write("data: shapes"), preset=name)
+        assert refusal(write(f"data: shapes\npreset: {name!r}")) == f"preset: {expected}"
 
 
 def test_a_word_stands_for_the_embedded_data(write):
