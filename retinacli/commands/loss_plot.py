@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Option
 
 from retinacli import options
 from retinacli.failure import check_writable, fail
+
+if TYPE_CHECKING:
+    from retinanet.evaluation.detector_and_data import DataSource
 
 FIGURE_1, FIGURE_4 = (0, 0.5, 1, 2, 5), (0, 0.5, 1, 2)  # values of gamma in the paper
 SUFFIXES = (".png", ".pdf", ".svg")
@@ -60,24 +63,11 @@ def loss_plot_command(
     if cdf is None:
         settings = {"kind": loss, "alpha": alpha, "shift": 1 if shift is None else shift}
         plot_curves(sorted(set(gamma or FIGURE_1)), output, settings, gradient, json_)
-        return
-    from retinacli.console import counter, message
-    from retinacli.render.loss_plot import show_distribution
-    from retinanet.devices import pick_device
-    from retinanet.evaluation.detector_and_data import DataSource
-    from retinanet.paper.figures import draw_distribution
-    from retinanet.paper.loss_distribution import loss_distribution
+    else:
+        from retinanet.evaluation.detector_and_data import DataSource
 
-    split, seed = split or "val", seed or 0
-    with counter("images") as progress:
-        place = pick_device(device or "auto")
-        source = DataSource(data, split, set_ or [])
-        distribution = loss_distribution(cdf, sorted(set(gamma or FIGURE_4)), source, seed, place, progress)
-    for note in distribution.notes:
-        message(note)
-    draw_distribution(distribution, output)
-    message(f"wrote {output}")
-    show_distribution(cdf, split, seed, distribution, output, json_)
+        source = DataSource(data, split or "val", set_ or [])
+        plot_distribution(cdf, sorted(set(gamma or FIGURE_4)), source, seed or 0, device or "auto", output, json_)
 
 
 def plot_curves(gammas: Sequence[float], output: Path, settings: dict[str, Any], gradient: bool, json_: bool) -> None:
@@ -91,3 +81,22 @@ def plot_curves(gammas: Sequence[float], output: Path, settings: dict[str, Any],
     (draw_derivatives if gradient else draw_losses)(curves, output, **settings)
     message(f"wrote {output}")
     show_curves(settings, curves, points(gammas, **settings, derivative=gradient), gradient, output, json_)
+
+
+def plot_distribution(
+    weights: Path, gammas: Sequence[float], source: "DataSource", seed: int, device: str, output: Path, json_: bool
+) -> None:
+    """Figure 4 of the paper."""
+    from retinacli.console import counter, message
+    from retinacli.render.loss_plot import show_distribution
+    from retinanet.devices import pick_device
+    from retinanet.paper.figures import draw_distribution
+    from retinanet.paper.loss_distribution import loss_distribution
+
+    with counter("images") as progress:
+        distribution = loss_distribution(weights, gammas, source, seed, pick_device(device), progress)
+    for note in distribution.notes:
+        message(note)
+    draw_distribution(distribution, output)
+    message(f"wrote {output}")
+    show_distribution(weights, source.split, seed, distribution, output, json_)
