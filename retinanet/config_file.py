@@ -65,6 +65,8 @@ def _find(path: Path) -> tuple[Path, bool]:
         return path, False
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder, expected a YAML file")
+    if path.is_symlink():
+        raise ConfigError(f"{path}: is a link to {os.readlink(path)}, which does not exist")
     shipped = shipped_examples()
     if path.name in shipped and path.parent == Path():
         return shipped[path.name], True

@@ -7,7 +7,7 @@ import yaml
 
 from retinanet.errors import ConfigError, RetinaNetError
 from retinanet.io.size_limits import read_bytes
-from retinanet.messages import kind_of, one_line
+from retinanet.messages import kind_of, one_line, shortened
 
 MAX_YAML_BYTES = 1_000_000
 MAX_VALUES = 100_000  # with aliases expanded; PyYAML needs 2 s for so many
@@ -34,13 +34,38 @@ class _Bounded:
         else:
             text = node.value if isinstance(node, yaml.ScalarNode) else ""
             text.encode()  # fails for half of a surrogate pair, such as "\ud800"
-            if node.tag in NUMBER_TAGS and len(text) > MAX_DIGITS:
-                raise ValueError(f"a number has {len(text):,} digits, expected at most {MAX_DIGITS:,}")
+            if node.tag in NUMBER_TAGS:
+                _check_number(text, node.start_mark.line + 1)
+            if isinstance(node, yaml.MappingNode):
+                _check_keys(node)
             self.size += 1 + len(text) // LETTERS_PER_VALUE
             self.sizes[node] = self.size - before
         if self.size > MAX_VALUES:
             raise ValueError(f"it has more than {MAX_VALUES:,} values, with aliases expanded")
         return node
+
+
+def _check_number(text: str, line: int) -> None:
+    """Raises: ValueError for a number that is too long, or that YAML 1.1 reads to the base of 60, as it does 12:30."""
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number has {len(text):,} digits, expected at most {MAX_DIGITS:,}")
+    if ":" in text:
+        number = yaml.safe_load(text)
+        raise ValueError(
+            f'line {line}: YAML reads {text} as the number {number}; quote it, "{text}", or write {number}'
+        )
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    """Raises: ValueError for a key that stands twice in a mapping, of which PyYAML keeps the last."""
+    lines: dict[tuple[str, str], int] = {}
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            named, line = (key.tag, key.value), key.start_mark.line + 1
+            if named in lines:
+                name = shortened(key.value)
+                raise ValueError(f"the key {name} is on line {lines[named]} and again on line {line}; keep one of them")
+            lines[named] = line
 
 
 class _Values(_Bounded, yaml.SafeLoader):

@@ -203,6 +203,28 @@ def test_invalid_yaml_is_refused(write, text):
     assert refusal(write(text)).startswith("is not readable YAML: ")
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "train: {epochs: 12:30:45}",
+            'line 1: YAML reads 12:30:45 as the number 45045; quote it, "12:30:45", or write',
+        ),
+        ("train: {lr: 1:30.5}", "line 1: YAML reads 1:30.5 as the number 90.5"),
+        ("train:\n  epochs: 1\n  epochs: 2", "the key 'epochs' is on line 2 and again on line 3; keep one of them"),
+        ("data: shapes\ndata: {root: x}", "the key 'data' is on line 1 and again on line 2"),
+    ],
+)
+def test_yaml_that_says_something_else_than_it_seems_is_refused(write, text, reason):
+    assert f"is not readable YAML: {reason}" in refusal(write(text))
+
+
+def test_a_merged_key_is_no_repetition(write):
+    assert (
+        load_config(write("data: shapes\nloss: &a {gamma: 1}\ntrain: {<<: {epochs: 1}, epochs: 2}")).train.epochs == 2
+    )
+
+
 def test_an_empty_file_is_refused(write):
     message = refusal(write("# nothing\n"))
     assert "contains nothing" in message and message.endswith("expected a mapping with data, model, train, ...")
@@ -226,6 +248,12 @@ def test_a_missing_file_names_the_shipped_examples(tmp_path):
     assert refusal(tmp_path / "none.yaml") == refusal("none.yaml") == expected
     assert refusal(f"elsewhere/{next(iter(shipped_examples()))}") == expected  # only a bare name is looked up
     assert refusal(tmp_path) == "is a folder, expected a YAML file"
+
+
+def test_a_dangling_link_is_no_shipped_example(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("coco.yaml").symlink_to("gone.yaml")
+    assert refusal("coco.yaml") == "is a link to gone.yaml, which does not exist"
 
 
 def test_shipped_examples_load_by_name_from_any_folder(tmp_path, monkeypatch):
