@@ -5,13 +5,19 @@ import sys
 from typing import TYPE_CHECKING
 
 from retinanet.errors import ConfigError
+from retinanet.messages import shortened
 
 if TYPE_CHECKING:
     import torch
 
+KINDS = ("cpu", "cuda", "mps")  # of devices; torch knows more, such as meta, on which nothing is computed
+
 
 def pick_device(name: str) -> "torch.device":
-    """The device `name`; `auto` is CUDA, else MPS, else the CPU. Raises: ConfigError if `name` is not available."""
+    """The device `name`; `auto` is CUDA, else MPS, else the CPU.
+
+    Raises: ConfigError if `name` is not available, with the names that are.
+    """
     import torch
 
     if name == "auto":
@@ -20,12 +26,14 @@ def pick_device(name: str) -> "torch.device":
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        if device.type in KINDS:
+            torch.empty(0, device=device)
+            return device
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise ConfigError(
-            f"train.device is {name!r}, expected an available one of auto, cpu, cuda, cuda:N and mps"
-        ) from None
-    return device
+        pass
+    known = ["auto", "cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    known += ["mps"] if torch.backends.mps.is_available() else []
+    raise ConfigError(f"the device {shortened(name)} is not available; expected one of {', '.join(known)}")
 
 
 def highest_precision_dtype(device: "torch.device") -> "torch.dtype":

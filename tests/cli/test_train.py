@@ -170,7 +170,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("data: shapes", ["--set", "train.lr"], "--set train.lr: expected key.path=value, such as train.lr=0.005"),
         ("data: shapes", ["--preset", "dino"], "--preset: unknown preset 'dino'; expected detectron2, torchvision, "),
         ("data: shapes", ["--set", "train.lr=-1"], "train.lr is -1.0, expected 0 to 100"),
-        ("data: shapes", ["--device", "tpu9"], "train.device is 'tpu9', expected an available one of"),
+        ("data: shapes", ["--device", "tpu9"], "the device 'tpu9' is not available; expected one of auto, cpu"),
         ("data: shapes", ["--device", "cpu", "--set", "train.precision=fp16"], "a CPU does not support; expected"),
         ("data: {root: shapes, train: empty}", [], "instances_empty.json"),
         (
