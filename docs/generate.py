@@ -87,6 +87,11 @@ retina export runs/cells --to openvino                 # writes cells.xml and ce
 retina export runs/cells --to onnx                     # writes cells.onnx""",
     "check": """\
 retina check cells.yaml""",
+    "init": """\
+retina init cells                                      # writes cells.yaml for the data set in the folder cells""",
+    "config": """\
+retina config                                          # all keys
+retina config train.lr                                 # one key: its default, bounds and source""",
     "bench": """\
 retina bench runs/cells                                # milliseconds per image of each stage
 retina bench --depth 50 101 --scale 400 600 800        # the paper's table 1e on this machine""",

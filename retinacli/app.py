@@ -10,9 +10,11 @@ from retinacli.commands.ablate import ablate_command
 from retinacli.commands.anchors import anchors_command
 from retinacli.commands.bench import bench_command
 from retinacli.commands.check import check_command
+from retinacli.commands.config import config_command
 from retinacli.commands.evaluate import eval_command
 from retinacli.commands.export import export_command
 from retinacli.commands.import_weights import import_command
+from retinacli.commands.init import init_command
 from retinacli.commands.loss_plot import loss_plot_command
 from retinacli.commands.predict import predict_command
 from retinacli.commands.train import train_command
@@ -55,6 +57,8 @@ app.command(name="ablate", cls=ManyValues)(ablate_command)
 app.command(name="import")(import_command)
 app.command(name="export")(export_command)
 app.command(name="check")(check_command)
+app.command(name="config")(config_command)
+app.command(name="init")(init_command)
 app.command(name="bench", cls=ManyValues)(bench_command)
 
 

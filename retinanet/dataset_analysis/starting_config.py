@@ -1,0 +1,121 @@
+"""A config for a data set that nobody has described yet: its splits, an image size and anchors that fit it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from retinanet.config.schema import AnchorConfig, Config, DataConfig, SplitConfig
+from retinanet.data.dataset import Dataset
+from retinanet.data.formats.recognise import open_split
+from retinanet.dataset_analysis.anchor_coverage import data_coverage
+from retinanet.dataset_analysis.anchor_search import SearchResult, search_anchors
+from retinanet.errors import DataError
+from retinanet.messages import printable
+
+TRAIN_NAMES = ("train", "trainval", "training", "train2017", "default")
+VAL_NAMES = ("val", "valid", "validation", "dev", "val2017", "test")
+NAMED = 10  # classes that the comment lists
+STEP = 32  # pixels
+WORTHWHILE = 0.01  # gain in coverage for which the paper's anchors are replaced
+SMALLEST_SIDE = 256  # pixels: P7 has 2 cells there
+LONG_OVER_SHORT = DataConfig.long_side / DataConfig.short_side
+
+
+@dataclass(frozen=True)
+class StartingConfig:
+    """What `describe` finds in a folder.
+
+    splits: the data set of each split that can be read, by name. train, val: names of the splits to use; val is None if
+    there is none for it. median_side: of the images' short sides, in pixels. short_side, long_side: after resizing.
+    search: for anchors that cover the objects better than the paper's.
+    """
+
+    folder: Path
+    splits: dict[str, Dataset]
+    train: str
+    val: str | None
+    median_side: float
+    short_side: int
+    long_side: int
+    search: SearchResult
+
+
+def describe(folder: Path, progress: Callable[[int, int], object] = lambda done, total: None) -> StartingConfig:
+    """The splits of the data set in `folder`, and the settings that fit it.
+
+    progress: receives the numbers of sets of anchors that were tried so far and in all.
+    Raises: DataError if no split is recognised, or if the training split has no object.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    splits = _open_splits(folder)
+    train = next((name for name in TRAIN_NAMES if name in splits), next(iter(splits)))
+    val = next((name for name in VAL_NAMES if name in splits and name != train), None)
+    median = float(np.median(splits[train].sizes.min(axis=1)))
+    # a multiple of 32, to which images are padded; at most the paper's 800 pixels, since more adds no detail
+    short = int(np.clip(round(median / STEP) * STEP, SMALLEST_SIDE, DataConfig.short_side))
+    config = replace(Config(), data=replace(DataConfig(), short_side=short, long_side=round(short * LONG_OVER_SHORT)))
+    objects, _ = data_coverage(config, splits[train])
+    search = search_anchors(objects, AnchorConfig(), progress=progress)
+    return StartingConfig(folder, splits, train, val, median, short, config.data.long_side, search)
+
+
+def _open_splits(folder: Path) -> dict[str, Dataset]:
+    """The splits of `folder` that can be read, those to train on first."""
+    splits, reasons = {}, []
+    for name in _possible_names(folder):
+        try:
+            splits[name] = open_split(folder, SplitConfig(name=name))
+        except DataError as error:
+            reasons.append(error)
+    if not splits:
+        raise min(reasons, key=lambda error: str(error).startswith(f"{folder}: no split"))
+    return splits
+
+
+def _possible_names(folder: Path) -> list[str]:
+    """Names that a split of the data set in `folder` may have: the usual ones, and those of its folders and lists."""
+    places = (folder, folder / "images", folder / "annotations", folder / "ImageSets" / "Main")
+    found = (path.stem.removeprefix("instances_") for place in places if place.is_dir() for path in place.iterdir())
+    return list(dict.fromkeys([*TRAIN_NAMES, *VAL_NAMES, *sorted(found)]))
+
+
+def starting_yaml(found: StartingConfig, root: str) -> str:
+    """The text of a YAML file with comments. root: the folder of the data, relative to the file's own."""
+    train = found.splits[found.train]
+    names = printable(", ".join(train.classes[:NAMED])) + ", ..." * (len(train.classes) > NAMED)
+    val = f"val: {_text(found.val)}" if found.val else "# val: no second split was found, so no AP is measured"
+    return f"""\
+# Written by `retina init`; `retina config` explains the keys.
+data:
+  root: {_text(root)}
+  train: {_text(found.train)}  # {len(train):,} images, {len(train.labels):,} objects
+  {val}
+  # {len(train.classes)} classes: {names}
+  # the images' median short side has {found.median_side:g} pixels; the paper resizes it to {DataConfig.short_side}
+  short_side: {found.short_side}
+  long_side: {found.long_side}
+# a small network, which trains on a CPU too; without this line, the paper's with ResNet-50
+model: {{backbone: efficientnet_lite0, fpn_channels: 128, head_channels: 128}}
+{_anchors(found.search)}
+train: {{epochs: 30, batch_size: 4, optimizer: adamw, schedule: cosine, clip_norm: 1.0}}
+"""
+
+
+def _anchors(search: SearchResult) -> str:
+    """The block `anchors`, or a comment where the paper's are the best."""
+    iou = f"of the objects have an anchor of IoU >= {AnchorConfig.foreground_iou:g}"
+    if search.after.coverage - search.before.coverage < WORTHWHILE:
+        return f"# the paper's anchors fit: {search.before.coverage:.1%} {iou}"
+    lines = [f"# {search.after.coverage:.1%} {iou}; with the paper's anchors, {search.before.coverage:.1%}", "anchors:"]
+    for key in ("sizes", "scales", "ratios"):
+        lines.append(f"  {key}: [{', '.join(f'{value:g}' for value in getattr(search.anchors, key))}]")
+    return "\n".join(lines)
+
+
+def _text(value: str) -> str:
+    """`value` as YAML writes it, in quotes where it needs them."""
+    return yaml.safe_dump(value, allow_unicode=True, width=10**6).removesuffix("...\n").strip()

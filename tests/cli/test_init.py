@@ -1,0 +1,44 @@
+"""`retina init`: a config from a folder."""
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers.support import write_coco
+
+from retinanet.config_file import load_config
+from retinanet.data import open_dataset
+
+
+def test_the_config_that_it_writes_works(in_process, tmp_path):
+    for split, images in (("train", 6), ("val", 3)):
+        write_coco(tmp_path / "a set", split, images)
+    result = in_process("init", "a set")
+    assert result.code == 0 and result.err == "wrote a set.yaml; read it, then: retina check 'a set.yaml', " + (
+        "retina train 'a set.yaml'\n"
+    )
+    rows = [row.replace("│", " ").split() for row in result.out.splitlines()]
+    assert ["train", "train", "6"] in [row[:3] for row in rows]
+    config = load_config(tmp_path / "a set.yaml")
+    assert (config.data.train.name, config.data.val.name, config.data.short_side) == ("train", "val", 256)
+    assert [len(open_dataset(config.data, split)) for split in ("train", "val")] == [6, 3]
+    assert in_process("check", "a set.yaml", "--fast").code == 0
+    again = in_process("init", "a set")
+    assert (again.code, again.err) == (1, "retina: a set.yaml: exists; choose another name with -o\n")
+
+
+def test_json_and_a_folder_elsewhere(in_process, tmp_path):
+    write_coco(tmp_path / "data", "train", 4)
+    Path("sub").mkdir()
+    document = json.loads(in_process("init", "data", "-o", "sub/x.yaml", "--json").out)
+    assert document["config"] == "sub/x.yaml" and len(document["classes"]) >= 3
+    assert [(row["split"], row["used as"], row["images"]) for row in document["splits"]] == [("train", "train", 4)]
+    text = Path("sub/x.yaml").read_text()
+    assert "root: ../data" in text and "# val: no second split was found" in text
+    assert len(open_dataset(load_config("sub/x.yaml").data, "train")) == 4
+
+
+@pytest.mark.parametrize(("folder", "message"), [("gone", "gone: no such folder"), (".", 'no split "train"')])
+def test_a_folder_that_holds_no_data_set(in_process, folder, message):
+    result = in_process("init", folder, "-o", "x.yaml")
+    assert result.code == 1 and message in result.err and not Path("x.yaml").exists()
