@@ -12,7 +12,7 @@ GENERATED = runpy.run_path(str(ROOT / "docs" / "generate.py"))
 
 
 def test_every_command_is_documented():
-    names = "train eval predict anchors loss-plot ablate import export check bench"
+    names = "train eval predict anchors loss-plot ablate import export check config init bench"
     assert " ".join(GENERATED["command_names"]()) == names
     written = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     assert written == GENERATED["commands_page"](), "`make docs` writes docs/commands.md anew"
