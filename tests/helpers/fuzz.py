@@ -4,9 +4,11 @@ As a program, `python -m helpers.fuzz READER EXAMPLES` or `python -m helpers.fuz
 memory grew.
 """
 
+import atexit
 import io
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -46,6 +48,7 @@ from retinanet.model.retinanet import make_model
 
 MAX_PIXELS = 25_000_000
 FOLDER = Path(tempfile.mkdtemp(prefix="retina-battery-"))
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 CONFIG = config_from_dict({"model": yaml.safe_load(TINY_MODEL)}, "the battery")
 
 numbers = st.integers() | st.floats() | st.sampled_from([0, 1, -1, 0.5, 2**31, 2**63, -(2**63), 2**70, 1e308, 1e-320])
