@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from retinanet.config.schema import MAX_PIXELS, DataConfig
 from retinanet.errors import DataError
@@ -32,6 +32,7 @@ FORMATS = {  # of files that are opened, with their suffixes; other formats may 
 }
 OF_SUFFIX = {suffix: kind for kind, suffixes in FORMATS.items() for suffix in suffixes}
 BAND_PIXELS = 2**20
+TURNED, SIDEWAYS = range(2, 9), range(5, 9)  # EXIF orientations; any other number stands for upright
 TEXT_START_BYTES = 60  # of a text file, quoted in the message
 
 Size = tuple[int, int]  # height and width
@@ -44,15 +45,15 @@ def read_image(
 
     annotated_size: (height, width) in the annotations; EXIF orientation is applied unless the stored size is equal.
     max_pixels: limit for the size in the header, checked before decoding.
-    Raises: DataError if the file is incomplete, too large, or not of the annotated size in either orientation.
+    Raises: DataError if the file is incomplete, too large, of other than 8 or 16 bits, or not of the annotated size in
+    either orientation; MemoryError.
     """
     with _opened(path, max_pixels) as image:
-        if image.mode == "F":
-            raise DataError(f"{path}: has floating-point pixels; expected 8 or 16 bits", "unreadable-image")
+        _check_depth(path, image)
         stored = image.height, image.width
         image.load()
         if annotated_size != stored:
-            with suppress(Exception):  # a broken EXIF block says nothing about orientation
+            if _orientation(image) in TURNED:
                 ImageOps.exif_transpose(image, in_place=True)
             _check_size(path, stored, (image.height, image.width), annotated_size)
         return _pixels(image)
@@ -64,10 +65,8 @@ def image_size(path: Path | str, annotated_size: Size | None = None, max_pixels:
         stored = image.height, image.width
         if annotated_size == stored:
             return stored
-        turned = False
-        with suppress(Exception):
-            # for TIFF, Pillow's size already includes the orientation
-            turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        # for TIFF, Pillow's size already includes the orientation
+        turned = image.format != "TIFF" and _orientation(image) in SIDEWAYS
         size = stored[::-1] if turned else stored
         _check_size(path, stored, size, annotated_size)
         return size
@@ -76,9 +75,10 @@ def image_size(path: Path | str, annotated_size: Size | None = None, max_pixels:
 def format_and_frames(path: Path | str) -> tuple[str | None, bool]:
     """The format of an image file, such as "PNG", or None if the suffix is right; whether it has several frames.
 
-    Raises: DataError if the header cannot be read.
+    Raises: DataError if the header cannot be read, or announces pixels that cannot be read.
     """
     with _opened(path) as image:
+        _check_depth(path, image)
         camera = image.format == "MPO"  # several JPEGs in one file, from some cameras
         kind = "JPEG" if camera else image.format
         named = OF_SUFFIX.get(Path(path).suffix.lower(), kind)
@@ -96,6 +96,24 @@ def _pixels(image: Image.Image) -> np.ndarray:
         else:
             pixels[top : top + rows] = np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
     return pixels
+
+
+def _check_depth(path: Path | str, image: Image.Image) -> None:
+    if image.mode == "F":
+        raise DataError(f"{path}: has floating-point pixels; expected 8 or 16 bits", "unreadable-image")
+    # nothing says which of 32 bits are used; OpenCV and torchvision do not read them either
+    if image.format == "TIFF" and image.mode == "I" and 32 in image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, ()):  # type: ignore[attr-defined]
+        raise DataError(f"{path}: has pixels of 32 bits; expected 8 or 16 bits", "unreadable-image")
+
+
+def _orientation(image: Image.Image) -> object:
+    """EXIF's orientation; 1, upright, where there is none or the block is broken."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except MemoryError:
+        raise
+    except Exception:  # a broken EXIF block says nothing about orientation
+        return 1
 
 
 def _check_size(path: Path | str, stored: Size, upright: Size, annotated: Size | None) -> None:
@@ -116,7 +134,7 @@ def _configure_pillow() -> None:
 
 @contextmanager
 def _opened(path: Path | str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """The image after reading its header. Raises: DataError in place of any exception in the block."""
+    """The image after reading its header. Raises: DataError in place of any exception in the block but MemoryError."""
     _configure_pillow()
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe can block forever
@@ -127,7 +145,7 @@ def _opened(path: Path | str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Im
                 pixels = f"{image.width} x {image.height} = {image.width * image.height:,} pixels"
                 raise DataError(f"{path}: has {pixels}; data.max_pixels is {max_pixels:,}", "unreadable-image")
             yield image
-    except DataError:
+    except (DataError, MemoryError):  # too little memory is no fault of the file
         raise
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such image file", "missing-image") from error

@@ -87,6 +87,35 @@ def test_pixels_are_those_of_opencv(shared_data):
         assert image_size(path) == image.shape[:2]
 
 
+@pytest.mark.parametrize("kind", [np.int32, np.uint32, np.float32])
+def test_pixels_of_32_bits_are_refused_since_nothing_says_how_many_are_used(tmp_path, kind):
+    path = tmp_path / "image.tif"
+    Image.fromarray(np.full((4, 6), 200, kind)).save(path)
+    for read in (read_image, format_and_frames):
+        with pytest.raises(DataError, match="expected 8 or 16 bits") as raised:
+            read(path)
+        assert str(raised.value).startswith(f"{path}: has ")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", [0, 9, 255])
+def test_an_orientation_that_exif_does_not_know_is_upright(tmp_path, orientation, suffix):
+    path = save(tmp_path / f"image.{suffix}", orientation)
+    assert image_size(path) == read_image(path).shape[:2] == (2, 3)
+    assert image_size(path, (2, 3)) == read_image(path, (2, 3)).shape[:2] == (2, 3)
+
+
+@pytest.mark.parametrize("place", ["PIL.ImageFile.ImageFile.load", "PIL.ImageOps.exif_transpose"])
+def test_too_little_memory_is_no_fault_of_the_file(tmp_path, monkeypatch, place):
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    path = save(tmp_path / "image.jpg", 6)
+    monkeypatch.setattr(place, fail)
+    with pytest.raises(MemoryError):
+        read_image(path)
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_turns_the_image(tmp_path, orientation, suffix):
