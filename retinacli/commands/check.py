@@ -16,13 +16,17 @@ def check_command(
 ) -> None:
     """Check a data set for errors before training."""
     from retinacli.console import counter
+    from retinacli.failure import fail
     from retinacli.render.check import show_check
     from retinanet.config_file import load_config
     from retinanet.dataset_analysis.check import check
 
     settings = load_config(config, set_ or [])
-    with counter("images") as progress:
-        report = check(settings, fast, progress)
+    try:
+        with counter("images") as progress:
+            report = check(settings, fast, progress)
+    except MemoryError:
+        fail("out of memory; fewer data.workers, smaller images (data.max_pixels) or --fast need less", 1)
     show_check(report, json_)
     if report.count("error"):
         raise typer.Exit(1)

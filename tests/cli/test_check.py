@@ -114,3 +114,13 @@ def test_training_refuses_data_without_objects(copy: Path, monkeypatch: pytest.M
     code, out, err = run(["train", "tiny.yaml"], copy, monkeypatch, capfd)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "train has no objects in 8 images; a detector cannot be trained" in err
+
+
+def test_too_little_memory_is_one_line(copy: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("retinanet.data.dataset.read_image", fail)
+    result = retina("check", "tiny.yaml", cwd=copy)
+    assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
+    assert result.err.startswith("retina: out of memory; fewer data.workers")
