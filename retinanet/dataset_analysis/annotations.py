@@ -97,6 +97,16 @@ def category_gaps(split: Split) -> Iterator[Finding]:
         yield Finding("info", "category-gaps", split.name, count, "category", tuple(first), (), text, advice)
 
 
+def same_names(split: Split) -> Iterator[Finding]:
+    names = np.array(split.data.classes, object)
+    unique, counts = np.unique(names, return_counts=True)
+    if len(labels := np.flatnonzero(np.isin(names, unique[counts > 1]))):
+        listed = ", ".join(f'"{names[label]}" ({split.data.category_ids[label]})' for label in labels[:FIRST])
+        text = f"{len(labels)} of {counted(len(names), 'category')} have the name of another: {listed}"
+        advice = "give them different names or one id: training takes them for different classes"
+        yield split.categories(labels, "warning", "repeated-name", text, advice)
+
+
 def class_counts(data: Dataset) -> np.ndarray:
     """(K,) objects of each class, without crowds."""
     return np.bincount(data.labels[~data.crowd], minlength=len(data.classes))

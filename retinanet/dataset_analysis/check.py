@@ -16,6 +16,7 @@ from retinanet.dataset_analysis.annotations import (
     in_annotations,
     in_classes,
     no_objects,
+    same_names,
 )
 from retinanet.dataset_analysis.findings import FIRST, LEVELS, Finding, Level, Split, agreeing, counted, part
 from retinanet.dataset_analysis.image_files import in_both_splits, listed_twice, missing_files, scan_files
@@ -64,7 +65,7 @@ def check(
         train, val = splits
         findings += _categories(train.data, val.data)
         findings += _shared_images(train.data, val) if on_disk else []
-    findings += category_gaps(splits[0]) if splits else []
+    findings += [*category_gaps(splits[0]), *same_names(splits[0])] if splits else []
     total, before = sum(len(split.data) for split in splits), 0
 
     def count(done: int) -> None:

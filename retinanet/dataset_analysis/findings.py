@@ -1,5 +1,6 @@
 """A finding of a data check: what it is, where, how often, and what to do."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -69,12 +70,18 @@ class Split:
 
 def part(count: int, total: int, what: str, verb: str) -> str:
     """A text such as "1 of 50 boxes (2 %) has" or "3 of 50 boxes (6 %) have". verb: in the singular."""
-    return f"{count:,} of {counted(total, what)} ({100 * count / total:.2g} %) {agreeing(verb, count)}"
+    return f"{count:,} of {counted(total, what)} ({percentage(count, total)} %) {agreeing(verb, count)}"
+
+
+def percentage(count: int, total: int) -> str:
+    """100 * count / total, with two digits of what it differs by from 0 or 100, such as "0.012", "33" or "99.9"."""
+    distance = 100 * min(count, total - count) / total or 100
+    return f"{100 * count / total:.{max(0, 1 - math.floor(math.log10(distance)))}f}".removesuffix(".0")
 
 
 def counted(count: int, what: str) -> str:
     """A text such as "1 box" or "2 boxes"."""
-    plural = f"{what}es" if what.endswith(("s", "x")) else f"{what}s"
+    plural = f"{what}es" if what.endswith(("s", "x")) else f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
     return f"{count:,} {what if count == 1 else plural}"
 
 

@@ -13,6 +13,7 @@ from retinanet.config.schema import Config
 from retinanet.config_file import load_config
 from retinanet.data import open_dataset
 from retinanet.dataset_analysis.check import Report, check, errors_without_images
+from retinanet.dataset_analysis.findings import percentage
 from retinanet.dataset_analysis.image_files import in_both_splits, missing_files, scan_files
 from retinanet.errors import ConfigError
 
@@ -220,6 +221,14 @@ SPOILED = {
         ("error", "different-categories", None, 1, (40,), ()),
         "data.train and data.val have different categories: cat (40), green square (40)",
     ),
+    "two categories of one name": (
+        lambda root: [
+            edit(file, lambda d: [c.update(name="red circle") for c in d["categories"][2:4]])(root)
+            for file in (TRAIN, VAL)
+        ],
+        ("warning", "repeated-name", "train", 3, (10, 30, 40), ()),
+        '3 of 6 categories have the name of another: "red circle" (10), "red circle" (30), "red circle" (40)',
+    ),
     "image copied to val": (
         copied,
         ("warning", "shared-image", None, 1, (2,), ("2.png",)),
@@ -284,6 +293,25 @@ BESIDE = {
     "no objects": ["empty-images"],
     "no objects in val": ["crowds"],
 }
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "expected"),
+    [
+        (10, 10, "100"),
+        (99, 100, "99"),
+        (999, 1000, "99.90"),
+        (118_000, 118_001, "99.99915"),
+        (1, 118_000, "0.00085"),
+        (1, 133, "0.75"),
+        (1, 40, "2.5"),
+        (1, 3, "33"),
+        (2, 3, "67"),
+        (0, 3, "0"),
+    ],
+)
+def test_percentages_are_plain_numbers(count: int, total: int, expected: str):
+    assert percentage(count, total) == expected
 
 
 def test_sound_data(sound: Path):
