@@ -47,10 +47,14 @@ Fault = Literal["not-finite", "no-area", "outside"]
 
 @dataclass(frozen=True)
 class Skipped:
-    """The n objects skipped for one kind of fault. annotation_ids: (n,) int64. files: n, of their images."""
+    """The n objects skipped for one kind of fault.
+
+    annotation_ids: (n,) int64. boxes: (n, 4) float64 xywh, as fractions of the image. files: n, of their images.
+    """
 
     fault: Fault
     annotation_ids: np.ndarray
+    boxes: np.ndarray
     files: Strings
 
 
@@ -64,6 +68,7 @@ class Dataset:
     first_object: (N + 1,) int64; objects first_object[i]:first_object[i + 1] belong to image i.
     boxes: (M, 4) float64 xywh pixels as annotated, 0-based. areas: (M,) float64 square pixels, in COCO of the mask.
     labels: (M,) int32. crowd: (M,) bool. annotation_ids: (M,) int64. max_pixels: as in `read_image`.
+    label_files: N paths, of each image's own annotations, which may not exist; None if images share a file.
     notes: messages about the data, one line each. skipped: one entry per kind of fault.
     """
 
@@ -80,6 +85,7 @@ class Dataset:
     labels: np.ndarray
     crowd: np.ndarray
     annotation_ids: np.ndarray
+    label_files: Strings | None = None
     notes: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     max_pixels: int = DataConfig.max_pixels
@@ -108,6 +114,7 @@ class Dataset:
             labels=self.labels[rows],
             crowd=self.crowd[rows],
             annotation_ids=self.annotation_ids[rows],
+            label_files=self.label_files and Strings(self.label_files[index] for index in indices.tolist()),
         )
 
     def image(self, index: int) -> np.ndarray:

@@ -14,10 +14,13 @@ from retinanet.model.anchors import STRIDES, AnchorShapes
 BEYOND = 1.0  # pixels beyond the image's edge that are accepted as rounding
 FEW = 10  # objects; fewer are too few to learn a class
 IMBALANCE = 100  # objects of the largest class for each object of the smallest
+MANY = 0.5  # share of the boxes of a split; faults of more of them have one cause
+PIXELS = 10  # a box that is this many images away is in pixels, where fractions of the image are expected
 TINY = STRIDES[0]  # pixels; an object of this side is as large as a cell of the finest level
 
 
 def in_annotations(split: Split) -> Iterator[Finding]:
+    yield from ruined_boxes(split)
     yield from no_objects(split)
     yield from _dropped(split)
     yield from _clipped(split)
@@ -61,6 +64,43 @@ def _dropped(split: Split) -> Iterator[Finding]:
         text = f"{counted(n, 'box')} {agreeing('has', n)} {DROPPED[skipped.fault]}; dropped"
         advice = "correct the annotations or delete them"
         yield Finding("warning", f"{skipped.fault}-box", split.name, n, "annotation", ids, files, text, advice)
+
+
+def ruined_boxes(split: Split) -> Iterator[Finding]:
+    """Errors where most boxes of a split are at fault, with the likely cause."""
+    data = split.data
+    dropped = [ids for skipped in data.skipped for ids in skipped.annotation_ids.tolist()]
+    total = len(data.boxes) + len(dropped)
+    if len(dropped) > MANY * total:
+        text = f"{part(len(dropped), total, 'box', 'is')} dropped in {split.name}: most have {_worst(data)}"
+        files = tuple(dict.fromkeys(skipped.files[0] for skipped in data.skipped))
+        advice = f"{_cause(data)}; correct the annotations"
+        ids = tuple(sorted(dropped)[:FIRST])
+        yield Finding("error", "most-boxes-dropped", split.name, len(dropped), "annotation", ids, files, text, advice)
+    within = np.flatnonzero((data.boxes[:, :2] + data.boxes[:, 2:] <= 1).all(axis=1))
+    if len(within) > MANY * total:
+        text = f"{part(len(within), total, 'box', 'is')} within the first pixel of the image in {split.name}"
+        advice = (
+            "the numbers look like fractions of the image; COCO and Pascal VOC want pixels; correct the annotations"
+        )
+        yield split.objects(within, "error", "boxes-in-fractions", text, advice)
+
+
+def _worst(data: Dataset) -> str:
+    return DROPPED[max(data.skipped, key=lambda skipped: len(skipped.annotation_ids)).fault]
+
+
+def _cause(data: Dataset) -> str:
+    """The likely cause of the fault that most skipped boxes have."""
+    worst = max(data.skipped, key=lambda skipped: len(skipped.annotation_ids))
+    ends = worst.boxes[:, :2] + worst.boxes[:, 2:]
+    if worst.fault == "outside" and np.median(ends.max(axis=1)) > PIXELS:
+        return "the numbers look like pixels or per cent; YOLO wants fractions of the image's width and height"
+    return {
+        "not-finite": "the numbers look damaged",
+        "no-area": "the boxes look like points, or like corners in another order than the format's",
+        "outside": "the boxes look made for images of another size or order",
+    }[worst.fault]
 
 
 def _clipped(split: Split) -> Iterator[Finding]:

@@ -16,10 +16,12 @@ from retinanet.dataset_analysis.annotations import (
     in_annotations,
     in_classes,
     no_objects,
+    ruined_boxes,
     same_names,
 )
 from retinanet.dataset_analysis.findings import FIRST, LEVELS, Finding, Level, Split, agreeing, counted, part
 from retinanet.dataset_analysis.image_files import in_both_splits, listed_twice, missing_files, scan_files
+from retinanet.dataset_analysis.label_files import label_files, unlisted_images
 from retinanet.errors import DataError
 
 MOST_DAMAGED = 0.03  # share of unreadable images that training may replace by others
@@ -59,6 +61,8 @@ def check(
     on_disk = config.data.embedded is None
     splits, findings = _opened(config.data)
     summaries = {split.name: _summary(split.data) for split in splits}
+    if on_disk and len(splits) == 1 + config.data.has_val:
+        findings += unlisted_images([split.data for split in splits])
     if len(splits) == 2 and _same_annotations(*(split.data for split in splits)):
         findings.append(_same_split(splits.pop()))
     if len(splits) == 2:
@@ -73,7 +77,7 @@ def check(
 
     for split in splits:
         findings += _in_files(split, not fast, config.data.workers, count) if on_disk else []
-        findings += in_annotations(split)
+        findings += [*label_files(split), *in_annotations(split)]
         before += len(split.data)
     if splits and splits[0].name == "train":
         train = splits[0]
@@ -87,7 +91,8 @@ def errors_without_images(train: Dataset, val: Dataset | None) -> list[Finding]:
     """The errors of `check` that are found without opening images; takes 0.8 s for COCO's 118,000 images."""
     findings = list(_categories(train, val)) if val is not None else []
     for split in [Split("train", train)] + ([Split("val", val)] if val is not None else []):
-        findings += [*_missing(split, missing_files(split.data)), *no_objects(split)]
+        findings += [*_missing(split, missing_files(split.data)), *label_files(split)]
+        findings += [*ruined_boxes(split), *no_objects(split)]
     return [finding for finding in findings if finding.level == "error"]
 
 

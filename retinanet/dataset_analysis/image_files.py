@@ -24,12 +24,12 @@ def missing_files(dataset: Dataset) -> list[int]:
     """
     if isinstance(dataset, Shapes):
         return []
-    files_of = functools.cache(_files_of)
+    listed = functools.cache(files_of)
     absent = []
-    for index, path in enumerate(_paths(dataset)):
+    for index, path in enumerate(paths_of(dataset)):
         folder, name = os.path.split(path)
         # a file system that ignores case opens names that it does not list
-        if name not in files_of(folder) and not os.path.isfile(path):
+        if name not in listed(folder) and not os.path.isfile(path):
             absent.append(index)
     return absent
 
@@ -65,12 +65,12 @@ def scan_files(
 def listed_twice(dataset: Dataset) -> list[int]:
     """Indices of the images that have the same file as an earlier image."""
     first: dict[str, int] = {}
-    return [index for index, path in enumerate(_paths(dataset)) if first.setdefault(path, index) != index]
+    return [index for index, path in enumerate(paths_of(dataset)) if first.setdefault(path, index) != index]
 
 
 def in_both_splits(train: Dataset, val: Dataset) -> list[tuple[int, int]]:
     """Pairs (index in `train`, index in `val`) of images that are one file or have equal bytes, ordered by `val`."""
-    ours, theirs = dict(enumerate(_paths(train))), dict(enumerate(_paths(val)))
+    ours, theirs = dict(enumerate(paths_of(train))), dict(enumerate(paths_of(val)))
     pairs = _equal(ours, theirs)
     theirs = {index: path for index, path in theirs.items() if index not in pairs}
     for key in (_size, _tail):  # so that few files are read whole
@@ -88,12 +88,14 @@ def _equal(ours: dict[int, str], theirs: dict[int, str]) -> dict[int, int]:
     return {index: by_value[value] for index, value in theirs.items() if value in by_value}
 
 
-def _paths(dataset: Dataset) -> Iterator[str]:
+def paths_of(dataset: Dataset) -> Iterator[str]:
+    """The path of each image, without links in that of the folder and without ".."."""
     folder = os.path.realpath(dataset.folder)
     return (os.path.normpath(os.path.join(folder, dataset.files[index])) for index in range(len(dataset)))
 
 
-def _files_of(folder: str) -> set[str]:
+def files_of(folder: str) -> set[str]:
+    """Names of the files in a folder; none if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries if entry.is_file()}

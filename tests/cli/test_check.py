@@ -124,3 +124,18 @@ def test_too_little_memory_is_one_line(copy: Path, monkeypatch: pytest.MonkeyPat
     result = retina("check", "tiny.yaml", cwd=copy)
     assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
     assert result.err.startswith("retina: out of memory; fewer data.workers")
+
+
+def test_labels_that_are_ruined_fail_the_check_and_the_training(copy: Path):
+    file = copy / "shapes" / "annotations" / "instances_train.json"
+    document = json.loads(file.read_text())
+    for entry in document["annotations"][1:]:
+        entry["bbox"] = [128 * side for side in entry["bbox"]]
+    file.write_text(json.dumps(document))
+    checked, trained = retina("check", "tiny.yaml", cwd=copy), retina("train", "tiny.yaml", cwd=copy)
+    assert checked.code == trained.code == 1
+    assert "most-boxes-dropped" in checked.out
+    assert checked.out.splitlines()[-1].endswith(": correct the errors before training")
+    assert (
+        trained.err.count("\n") == 1 and "are dropped in train: most have no part inside the image; the " in trained.err
+    )

@@ -279,6 +279,26 @@ SPOILED = {
         ("error", "no-objects", "train", 40, (0, 1, 2, 3, 4), ("0.png", "1.png", "2.png", "3.png", "4.png")),
         "train has no objects in 40 images",
     ),
+    "most boxes outside": (
+        edit(TRAIN, lambda d: [a.update(bbox=[9000, 9000, 20, 20]) for a in d["annotations"][:100]]),
+        ("error", "most-boxes-dropped", "train", 100, (1, 2, 3, 4, 5), ("0.png",)),
+        "100 of 132 boxes (76 %) are dropped in train: most have no part inside the image",
+    ),
+    "most boxes of val without area": (
+        edit(VAL, lambda d: [a.update(bbox=[9, 9, 0, 0]) for a in d["annotations"]]),
+        ("error", "most-boxes-dropped", "val", 32, (1, 2, 3, 4, 5), ("0.png",)),
+        "32 of 32 boxes (100 %) are dropped in val: most have no area",
+    ),
+    "fractions in place of pixels": (
+        edit(TRAIN, lambda d: [a.update(bbox=[b / 128 for b in a["bbox"]]) for a in d["annotations"]]),
+        ("error", "boxes-in-fractions", "train", 132, (1, 2, 3, 4, 5), ("0.png",)),
+        "132 of 132 boxes (100 %) are within the first pixel of the image in train",
+    ),
+    "images that no split lists": (
+        lambda root: [shutil.copy(root / "train" / "3.png", root / "train" / f"{name}.png") for name in "ab"],
+        ("info", "unlisted-image", None, 2, (), ("a.png", "b.png")),
+        "2 of 52 image files (3.8 %) are in no split; the first: {root}/train/a.png",
+    ),
     "no objects in val": (
         edit(VAL, lambda d: [a.update(iscrowd=1) for a in d["annotations"]]),
         ("warning", "no-objects", "val", 10, (0, 1, 2, 3, 4), ("0.png", "1.png", "2.png", "3.png", "4.png")),
@@ -292,6 +312,10 @@ BESIDE = {
     "object too small": ["unreached-object"],
     "no objects": ["empty-images"],
     "no objects in val": ["crowds"],
+    "file listed twice": ["unlisted-image"],
+    "most boxes outside": ["outside-box", "empty-images", "few-objects"],
+    "most boxes of val without area": ["no-area-box", "empty-images", "no-objects"],
+    "fractions in place of pixels": ["unreached-object", "tiny-object"],
 }
 
 
@@ -536,3 +560,67 @@ def test_a_voc_page_without_its_image(tmp_path: Path):
     (finding,) = check_of(tmp_path).findings
     assert (finding.level, finding.code, finding.split) == ("error", "missing-image", "train")
     assert finding.text.startswith(f"{tmp_path}/Annotations/a.xml: its image is not in")
+
+
+def yolo(root: Path, labels: dict[str, str], **images: tuple[int, int]) -> Path:
+    """A YOLO data set whose label files lie in labels/train; its config is config.yaml."""
+    for folder in ("images/train", "labels/train"):
+        (root / folder).mkdir(parents=True)
+    for name, size in images.items():
+        Image.new("RGB", size).save(root / "images/train" / f"{name}.png")
+    for name, text in labels.items():
+        (root / "labels/train" / name).write_text(text)
+    (root / "classes.txt").write_text("cat\n")
+    (root / "config.yaml").write_text("data: {root: ., train: train}\n")
+    return root / "config.yaml"
+
+
+def told(file: Path, level: str) -> list[tuple[str, int, str, str]]:
+    return [(f.code, f.count, f.text, f.advice) for f in check(load_config(file)).findings if f.level == level]
+
+
+def test_yolo_in_pixels_is_an_error_with_its_cause(tmp_path: Path):
+    lines = [f"0 {20 + i} 40 12 10" for i in range(99)] + ["0 0.5 0.5 0.5 0.5"]
+    file = yolo(tmp_path, {"a.txt": "\n".join(lines)}, a=(200, 100))
+    ((code, count, text, advice),) = told(file, "error")
+    assert (code, count) == ("most-boxes-dropped", 99)
+    assert text == "99 of 100 boxes (99 %) are dropped in train: most have no part inside the image"
+    assert advice.startswith(
+        "the numbers look like pixels or per cent; YOLO wants fractions of the image's width and h"
+    )
+    data = load_config(file).data
+    assert [f.code for f in errors_without_images(open_dataset(data, "train"), None)] == ["most-boxes-dropped"]
+
+
+def test_label_files_and_images_that_do_not_belong_together(tmp_path: Path):
+    labels = {f"{name}.txt": "0 0.5 0.5 0.5 0.5" for name in "xyz"} | {"classes.txt": "cat\n", "empty.txt": ""}
+    folder = tmp_path / "none"
+    file = yolo(folder, labels, a=(20, 10), b=(20, 10))
+    (first, second) = told(file, "error")
+    assert first[:3] == (
+        "no-label-matches",
+        3,
+        f"3 label files of train have no image; the first: {folder}/labels/train/x.txt; no image has a label file; "
+        f"looked for {folder}/labels/train/a.txt",
+    )
+    assert second[0] == "no-objects"
+    folder = tmp_path / "some"
+    file = yolo(folder, labels, x=(20, 10), b=(20, 10), c=(20, 10))
+    assert told(file, "error") == []
+    found = {code: (count, text) for level in ("warning", "info") for code, count, text, _ in told(file, level)}
+    assert found["label-without-image"] == (
+        2,
+        f"2 label files of train have no image; the first: {folder}/labels/train/y.txt",
+    )
+    assert found["image-without-label"] == (
+        2,
+        f"2 of 3 images (67 %) have no label file; looked for {folder}/labels/train/b.txt",
+    )
+
+
+def test_label_files_of_other_splits_have_their_images(tmp_path: Path):
+    file = yolo(tmp_path, {"a.txt": "0 0.5 0.5 0.5 0.5", "b.txt": "0 0.5 0.5 0.5 0.5"}, a=(20, 10), b=(20, 10))
+    (tmp_path / "list.txt").write_text("images/train/a.png\n")
+    (tmp_path / "data.yaml").write_text("train: list.txt\nnames: [cat]\n")
+    assert "label-without-image" not in [code for code, *_ in told(file, "warning")]
+    assert "unlisted-image" in [code for code, *_ in told(file, "info")]

@@ -37,6 +37,7 @@ class RawColumns:
     labels: np.ndarray
     crowd: np.ndarray
     annotation_ids: np.ndarray
+    label_files: Sequence[str] | None = None
 
 
 def build_dataset(raw: RawColumns, classes: Sequence[str] | None) -> Dataset:
@@ -77,6 +78,7 @@ def build_dataset(raw: RawColumns, classes: Sequence[str] | None) -> Dataset:
         labels=labels[order].astype(np.int32),
         crowd=raw.crowd[order].astype(bool),
         annotation_ids=raw.annotation_ids[order].astype(np.int64),
+        label_files=None if raw.label_files is None else Strings(raw.label_files),
         notes=notes,
         skipped=skipped,
     )
@@ -128,5 +130,6 @@ def _check_boxes(raw: RawColumns, chosen: np.ndarray) -> tuple[np.ndarray, list[
                 + (f"; {len(rest)} like it ({', '.join(ids)})." if rest else ".")
             )
             files = Strings(raw.files[index] for index in images.tolist())
-            skipped.append(Skipped(fault, raw.annotation_ids[rows], files))
+            fractions = raw.boxes[rows] / raw.sizes[images][:, [1, 0, 1, 0]]
+            skipped.append(Skipped(fault, raw.annotation_ids[rows], fractions, files))
     return chosen & finite & area & inside, notes, skipped

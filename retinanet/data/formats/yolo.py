@@ -33,9 +33,11 @@ def read_yolo(root: Path, sources: Sequence[Path], labels: Path | None = None) -
     images = [image for source in sources for image in _images_of(source)]
     folder = Path(os.path.commonpath([image.parent for image in images])) if images else Path()
     rows: list[tuple[int, int, float, float, float, float]] = []
+    label_files = []
     for i, image in enumerate(images):
         text = _label_path(image) if labels is None else labels / image.relative_to(sources[0])
-        rows.extend((i, *row) for row in _read_labels(text.with_suffix(".txt"), len(names)))
+        label_files.append(text.with_suffix(".txt"))
+        rows.extend((i, *row) for row in _read_labels(label_files[i], len(names)))
     files = [image.relative_to(folder).as_posix() for image in images]
     sizes = header_sizes(folder, files)
     x1, y1, x2, y2 = np.array([row[2:] for row in rows], np.float64).reshape(-1, 4).T
@@ -58,6 +60,7 @@ def read_yolo(root: Path, sources: Sequence[Path], labels: Path | None = None) -
         labels=classes,
         crowd=np.zeros(len(rows), bool),
         annotation_ids=np.arange(1, len(rows) + 1),
+        label_files=list(map(str, label_files)),
     )
 
 
