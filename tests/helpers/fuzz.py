@@ -313,7 +313,7 @@ def run(reader: str, examples: int) -> None:
 
 LARGEST = [
     *((mode, "PNG") for mode in ("RGB", "RGBA", "L", "LA", "P", "1", "I;16")),
-    *((mode, "TIFF") for mode in ("RGB", "CMYK", "I;16", "I", "RGBA")),
+    *((mode, "TIFF") for mode in ("RGB", "CMYK", "I;16", "RGBA")),
     *(("RGB", kind) for kind in ("JPEG", "GIF", "BMP", "WEBP", "PPM")),
     ("CMYK", "JPEG"),
     ("RGBA", "WEBP"),
