@@ -1,6 +1,9 @@
 """Errors that are not bugs; each message is one line: what, where, got, expected."""
 
 from collections.abc import Sequence
+from types import TracebackType
+
+MOST_LISTED = 20  # faults of one data set that are kept; the others are counted
 
 
 class RetinaNetError(Exception):
@@ -15,12 +18,43 @@ class DataError(RetinaNetError):
     """A data set, an annotation file or an image is invalid.
 
     code: name of the error in `retina check`. of: what has the error, such as an image, an annotation or a category.
-    ids: the ids of all that have it.
+    ids: the ids of all that have it. faults: if it stands for `count` errors of a data set, the first of them.
     """
 
     def __init__(self, message: str, code: str = "unusable-data", of: str = "file", ids: Sequence[int] = ()):
         super().__init__(message)
         self.code, self.of, self.ids = code, of, ids
+        self.faults: Sequence[DataError] = ()
+        self.count = 1
+
+
+class Faults:
+    """Collects the errors of a data set: `with faults:` around each part that can be wrong, then `raise_if_any`."""
+
+    def __init__(self) -> None:
+        self.found: list[DataError] = []
+        self.count = 0
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, _: TracebackType | None) -> bool:
+        if isinstance(error, DataError):
+            self.add(error)
+        return isinstance(error, DataError)
+
+    def add(self, error: DataError) -> None:
+        self.found.extend((error.faults or (error,))[: MOST_LISTED - len(self.found)])
+        self.count += error.count
+
+    def raise_if_any(self) -> None:
+        """Raises: DataError, the first of the errors; its message says how many more there are."""
+        if self.count:
+            first, more = self.found[0], self.count - 1
+            rest = f"; {more:,} more fault{'s' * (more > 1)}, which retina check CONFIG lists" if more else ""
+            error = DataError(f"{first}{rest}", first.code, first.of, first.ids)
+            error.faults, error.count = self.found, self.count
+            raise error
 
 
 class CheckpointError(RetinaNetError):

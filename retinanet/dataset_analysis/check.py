@@ -109,12 +109,21 @@ def _opened(data: DataConfig) -> tuple[list[Split], list[Finding]]:
         try:
             splits.append(Split(name, open_dataset(data, name)))
         except DataError as error:
-            if any(finding.text == str(error) for finding in findings):
-                continue
-            count, ids = max(1, len(error.ids)), tuple(error.ids[:FIRST])
-            advice = "correct it: the split cannot be read otherwise"
-            findings.append(Finding("error", error.code, name, count, error.of, ids, (), str(error), advice))
+            known = {finding.text for finding in findings}
+            findings += [finding for finding in _unreadable(name, error) if finding.text not in known]
     return splits, findings
+
+
+def _unreadable(name: str, error: DataError) -> Iterator[Finding]:
+    """Why the split `name` cannot be read: a finding for each fault."""
+    advice = "correct it: the split cannot be read otherwise"
+    faults = error.faults or (error,)
+    for fault in faults:
+        count, ids = max(1, len(fault.ids)), tuple(fault.ids[:FIRST])
+        yield Finding("error", fault.code, name, count, fault.of, ids, (), str(fault), advice)
+    if more := error.count - len(faults):
+        text = f"and {counted(more, 'more fault')} of {name}"
+        yield Finding("error", "more-faults", name, more, "file", (), (), text, advice)
 
 
 def _summary(data: Dataset) -> Summary:

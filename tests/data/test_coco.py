@@ -158,7 +158,7 @@ def test_a_box_that_touches_the_image_is_kept(read):
         ),
         (changed("images", value=[]), 'val.json: "images" is empty'),
         (changed("categories", value=[]), 'val.json: "categories" is empty'),
-        (changed("annotations", 1, value=5), 'val.json: "annotations" has an entry that is not an object'),
+        (changed("annotations", 1, value=5), "val.json: annotations[1] is 5; expected an object"),
         (changed("images", 1, "id", value=7), 'val.json: "images" has id 7 2 times; ids must differ'),
         (changed("annotations", 1, "id", value=40), 'val.json: "annotations" has id 40 2 times; ids must differ'),
         (

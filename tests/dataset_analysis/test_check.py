@@ -15,7 +15,7 @@ from retinanet.data import open_dataset
 from retinanet.dataset_analysis.check import Report, check, errors_without_images
 from retinanet.dataset_analysis.findings import percentage
 from retinanet.dataset_analysis.image_files import in_both_splits, missing_files, scan_files
-from retinanet.errors import ConfigError
+from retinanet.errors import ConfigError, DataError
 
 TRAIN, VAL = "annotations/instances_train.json", "annotations/instances_val.json"
 
@@ -624,3 +624,67 @@ def test_label_files_of_other_splits_have_their_images(tmp_path: Path):
     (tmp_path / "data.yaml").write_text("train: list.txt\nnames: [cat]\n")
     assert "label-without-image" not in [code for code, *_ in told(file, "warning")]
     assert "unlisted-image" in [code for code, *_ in told(file, "info")]
+
+
+def coco_faults(root: Path) -> Path:
+    def spoil(document: dict) -> None:
+        images, objects, categories = (document[name] for name in ("images", "annotations", "categories"))
+        del categories[1]["name"]
+        images[2]["file_name"], images[3]["file_name"], images[4]["width"] = 5, "../x.png", -1
+        objects[3]["bbox"], objects[4]["bbox"], objects[5]["area"] = [1, 2, 3], None, "big"
+        objects[6]["category_id"], objects[7]["image_id"], objects[8]["iscrowd"] = 11, 99, 2
+
+    edit(TRAIN, spoil)(root)
+    return root / "config.yaml"
+
+
+COCO_FAULTS = [
+    'instances_train.json: categories[1] has no "name"; expected a string',
+    'instances_train.json: annotation 7 has category_id 11; "categories" has no such id',
+    'instances_train.json: annotation 8 has image_id 99; "images" has no such id',
+    "instances_train.json: images[2] has file_name 5; expected a string",
+    "instances_train.json: images[4] has width -1; expected a number >= 1",
+    "instances_train.json: annotations[3] has bbox [1, 2, 3]; expected 4 numbers, [x, y, width, height]",
+    "instances_train.json: annotations[4] has bbox null; expected 4 numbers, [x, y, width, height]",
+    'instances_train.json: annotations[5] has area "big"; expected a number',
+    "instances_train.json: annotations[8] has iscrowd 2; expected 0 or 1",
+]
+
+
+def test_every_fault_of_a_coco_file_is_named(root: Path):
+    config_of(root)
+    file = coco_faults(root)
+    assert [text for _, _, text, _ in told(file, "error")] == COCO_FAULTS
+    with pytest.raises(DataError) as raised:
+        open_dataset(load_config(file).data, "train")
+    assert str(raised.value) == f"{COCO_FAULTS[0]}; 8 more faults, which retina check CONFIG lists"
+
+
+def test_every_line_at_fault_of_every_label_file_is_named(tmp_path: Path):
+    bad = "0 0.5 0.5 0.5\n0 0.5 0.5 0.5 0.5\n7 0.5 0.5 0.5 0.5\n"
+    file = yolo(tmp_path, {"a.txt": bad, "b.txt": "cat\n", "c.txt": "x\n" * 100}, a=(9, 9), b=(9, 9), c=(9, 9))
+    texts = [text.removeprefix(f"{tmp_path}/labels/train/") for _, _, text, _ in told(file, "error")]
+    assert texts[:4] == [
+        "a.txt, line 1: has 4 values; expected class cx cy w h, or class x1 y1 x2 y2 x3 y3 ...",
+        "a.txt, line 3: has class 7; expected 0 to 0, as there are 1 names",
+        "b.txt, line 1: could not convert string to float: 'cat'; expected numbers, class cx cy w h",
+        "c.txt, line 1: could not convert string to float: 'x'; expected numbers, class cx cy w h",
+    ]
+    assert (len(texts), texts[-1]) == (21, "and 83 more faults of train")
+
+
+def test_every_fault_of_every_page_is_named(tmp_path: Path):
+    (tmp_path / "JPEGImages").mkdir()
+    (tmp_path / "Annotations").mkdir()
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>{}</xmax><ymax>8</ymax></bndbox>"
+    objects = f"<object>{box.format(8)}</object><object><name>cat</name>{box.format('one')}</object>"
+    for name, page in (("a", "<annotation>"), ("b", f"<annotation>{objects}</annotation>"), ("c", "<annotation/>")):
+        (tmp_path / "Annotations" / f"{name}.xml").write_text(page)
+    file = tmp_path / "config.yaml"
+    file.write_text("data: {root: ., train: {images: JPEGImages, annotations: Annotations}}\n")
+    assert [text.removeprefix(f"{tmp_path}/Annotations/")[:50] for _, _, text, _ in told(file, "error")] == [
+        "a.xml: cannot be read as XML: no element found: line 1, column 12"[:50],
+        "b.xml: an object has no name; expected name and bndbox"[:50],
+        "b.xml: could not convert string to float: 'one'",
+        f"c.xml: its image is not in {tmp_path}/JPEGImages"[:50],
+    ]

@@ -95,7 +95,7 @@ COCO_FILES = [
     Case("COCO: too large", sparse(COCO, 2**33 + 1), TRAIN, "has 8,589,934,593 bytes, expected at most 8,589,934,592"),
     Case("COCO: a pipe", pipe(COCO), TRAIN, "no split"),
     Case(
-        "COCO: entries are numbers", coco(lambda d: d.update(images=[1])), TRAIN, "has an entry that is not an object"
+        "COCO: entries are numbers", coco(lambda d: d.update(images=[1])), TRAIN, "images[0] is 1; expected an object"
     ),
     Case("COCO: no images", coco(lambda d: d.update(images=[])), TRAIN, '"images" is empty'),
     *(

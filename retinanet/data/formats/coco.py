@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from retinanet.data.formats.build import RawColumns, check_relative, header_sizes
-from retinanet.errors import DataError
+from retinanet.errors import DataError, Faults
 from retinanet.io.size_limits import read_bytes
 from retinanet.messages import one_line
 
@@ -31,24 +31,36 @@ def read_coco(images: Path, annotations: Path) -> RawColumns:
         if not path.exists():
             raise DataError(f"{path}: no such {kind}; data.root (--set data.root=DIR) must be the data set's folder")
     pictures, objects, categories = _tables(annotations)
-    category_ids = categories.unique_ids()
-    names = categories.column("name", _is_text, "a string")
-    ascending = np.argsort(category_ids)
-
-    image_ids = pictures.unique_ids()
-    files = pictures.column("file_name", _is_text, "a string")
-    for index, file in enumerate(files):
-        check_relative(file, f"{annotations.name}: images[{index}]")
     annotated = all(picture.get("height") and picture.get("width") for picture in pictures.entries)
+    faults = Faults()
+    with faults:
+        names = categories.column("name", _is_text, "a string")
+    with faults:
+        category_ids = categories.unique_ids()
+        ascending = np.argsort(category_ids)
+        labels = objects.references("category_id", category_ids[ascending], "categories")
+    with faults:
+        image_ids = pictures.unique_ids()
+        image_index = objects.references("image_id", image_ids, "images")
+    with faults:
+        files = pictures.column("file_name", _is_text, "a string")
+        for index, file in enumerate(files):
+            with faults:
+                check_relative(file, f"{annotations.name}: images[{index}]")
     if annotated:
-        sizes = np.array([pictures.column(side, _is_side, "a number >= 1") for side in ("height", "width")]).T
-    else:
-        sizes = header_sizes(images, files)
-
-    annotation_ids = objects.unique_ids()
-    boxes = objects.column("bbox", _is_box, "4 numbers, [x, y, width, height]")
-    areas = objects.column("area", lambda area: area is None or _is_number(area), "a number", None)
-    crowd = objects.column("iscrowd", lambda crowd: crowd in (0, 1), "0 or 1", 0)
+        with faults:
+            heights = pictures.column("height", _is_side, "a number >= 1")
+        with faults:
+            widths = pictures.column("width", _is_side, "a number >= 1")
+    with faults:
+        annotation_ids = objects.unique_ids()
+    with faults:
+        boxes = objects.column("bbox", _is_box, "4 numbers, [x, y, width, height]")
+    with faults:
+        areas = objects.column("area", lambda area: area is None or _is_number(area), "a number", None)
+    with faults:
+        crowd = objects.column("iscrowd", lambda crowd: crowd in (0, 1), "0 or 1", 0)
+    faults.raise_if_any()
     return RawColumns(
         source=annotations.name,
         names=[names[index] for index in ascending],
@@ -56,12 +68,12 @@ def read_coco(images: Path, annotations: Path) -> RawColumns:
         folder=images,
         files=files,
         image_ids=image_ids,
-        sizes=sizes,
+        sizes=np.array([heights, widths]).T if annotated else header_sizes(images, files),
         sizes_annotated=annotated,
-        image_index=objects.references("image_id", image_ids, "images"),
+        image_index=image_index,
         boxes=np.array(boxes, np.float64).reshape(-1, 4),
         areas=np.array(areas, np.float64),  # None becomes NaN
-        labels=objects.references("category_id", category_ids[ascending], "categories"),
+        labels=labels,
         crowd=np.array(crowd, bool),
         annotation_ids=annotation_ids,
     )
@@ -75,14 +87,13 @@ class _Table(NamedTuple):
     entries: list[dict[str, Any]]
 
     def column(self, field: str, valid: Callable[[Any], bool], expected: str, default: Any = MISSING) -> list[Any]:
-        """One field of each entry. Raises: DataError for the first missing or invalid value."""
-        values = [entry.get(field, default) for entry in self.entries]
+        """One field of each entry. Raises: DataError for the missing or invalid values."""
+        values, faults = [entry.get(field, default) for entry in self.entries], Faults()
         for index, value in enumerate(values):
-            if value is MISSING:
-                raise DataError(f'{self.file}: {self.name}[{index}] has no "{field}"; expected {expected}')
-            if not valid(value):
-                got = f"{self.name}[{index}] has {field} {_abridged(value)}"
-                raise DataError(f"{self.file}: {got}; expected {expected}")
+            if value is MISSING or not valid(value):
+                got = f'no "{field}"' if value is MISSING else f"{field} {_abridged(value)}"
+                faults.add(DataError(f"{self.file}: {self.name}[{index}] has {got}; expected {expected}"))
+        faults.raise_if_any()
         return values
 
     def unique_ids(self) -> np.ndarray:
@@ -106,7 +117,7 @@ class _Table(NamedTuple):
         positions = order[np.searchsorted(ids, named, sorter=order).clip(max=len(ids) - 1)]
         wrong = np.flatnonzero(ids[positions] != named)
         if len(wrong):
-            annotations = [self.entries[index]["id"] for index in wrong.tolist()]
+            annotations = [self.entries[index].get("id", index) for index in wrong.tolist()]
             raise DataError(
                 f'{self.file}: annotation {annotations[0]} has {field} {named[wrong[0]]}; "{table}" has no such id',
                 f"unknown-{field.removesuffix('_id')}",
@@ -119,16 +130,19 @@ class _Table(NamedTuple):
 def _tables(annotations: Path) -> list[_Table]:
     """The lists of images, annotations and categories of a COCO file."""
     file, document = annotations.name, _load(annotations)
-    tables = []
+    tables, faults = [], Faults()
     for name in ("images", "annotations", "categories"):
         entries = document.get(name)
         if not isinstance(entries, list):
-            raise DataError(f'{file}: has no list "{name}"; expected COCO\'s images, annotations and categories')
-        if not all(isinstance(entry, dict) for entry in entries):
-            raise DataError(f'{file}: "{name}" has an entry that is not an object')
+            faults.add(DataError(f'{file}: has no list "{name}"; expected COCO\'s images, annotations and categories'))
+            continue
         if not entries and name != "annotations":
-            raise DataError(f'{file}: "{name}" is empty')
+            faults.add(DataError(f'{file}: "{name}" is empty'))
+        for index, entry in enumerate(entries):
+            if not isinstance(entry, dict):
+                faults.add(DataError(f"{file}: {name}[{index}] is {_abridged(entry)}; expected an object"))
         tables.append(_Table(file, name, entries))
+    faults.raise_if_any()
     return tables
 
 

@@ -1,7 +1,8 @@
 """Reads Pascal VOC's XML files."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -10,7 +11,7 @@ import numpy as np
 
 from retinanet.data.formats.build import RawColumns, check_relative, header_sizes
 from retinanet.data.images import SUFFIXES
-from retinanet.errors import DataError
+from retinanet.errors import DataError, Faults
 from retinanet.io.size_limits import read_bytes
 from retinanet.messages import one_line
 
@@ -27,17 +28,26 @@ def read_voc(images: Path, annotations: Path, stems: Sequence[str] | None = None
     annotations: folder of XML files. stems: their names without suffix in this split; None: all files.
     Raises: DataError if an XML file of the split, or its image, is missing or invalid.
     """
-    pages = {path.stem: _read_page(path) for path in sorted(annotations.glob("*.xml"))}
-    names = sorted({entry.name for page in pages.values() for entry in page.objects})
-    stems = list(pages) if stems is None else stems
+    faults = Faults()
+    paths = sorted(annotations.glob("*.xml"))
+    stems = [path.stem for path in paths] if stems is None else stems
+    for stem in sorted(set(stems) - {path.stem for path in paths}):
+        faults.add(DataError(f'{annotations / stem}.xml: no such file; the split names "{stem}"'))
+    pages = {}
+    for path in paths:
+        with faults:
+            pages[path.stem] = _read_page(path)
+    files = []
     for stem in stems:
-        if stem not in pages:
-            raise DataError(f'{annotations / stem}.xml: no such file; the split names "{stem}"')
+        if stem in pages:
+            with faults:
+                files.append(_image_of(images, annotations, stem, pages[stem].file))
+    faults.raise_if_any()
 
+    names = sorted({entry.name for page in pages.values() for entry in page.objects})
     split = [pages[stem] for stem in stems]
     objects = [entry for page in split for entry in page.objects]
     corners = np.array([entry.corners for entry in objects], np.float64).reshape(-1, 4)
-    files = [_image_of(images, annotations, stem, page.file) for stem, page in zip(stems, split, strict=True)]
     annotated = all(all(page.size) for page in split)
     low, high = corners[:, :2], corners[:, 2:]
     label_of = {name: label for label, name in enumerate(names)}
@@ -85,19 +95,32 @@ def _read_page(path: Path) -> _Page:
         root = ElementTree.fromstring(read_bytes(path, MAX_BYTES, DataError), parser)
     except (ValueError, LookupError, ElementTree.ParseError) as error:
         raise DataError(f"{path}: cannot be read as XML: {one_line(error)}") from error
-    try:
+    faults = Faults()
+    with faults, _values_of(path):
         height, width = (_side(root.findtext(f"size/{side}") or "0") for side in ("height", "width"))
-        objects = [
-            _Object(
-                _text(entry, "name"),
-                [float(_text(entry, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")],
-                (entry.findtext("difficult") or "0").strip() == "1",
-            )
-            for entry in root.findall("object")
-        ]
+    objects = []
+    for entry in root.findall("object"):
+        with faults, _values_of(path):
+            objects.append(_read_object(entry))
+    faults.raise_if_any()
+    return _Page((root.findtext("filename") or "").strip(), (height, width), objects)
+
+
+@contextmanager
+def _values_of(path: Path) -> Iterator[None]:
+    """Raises: DataError in place of an error of a number or text in the file."""
+    try:
+        yield
     except (ValueError, OverflowError) as error:
         raise DataError(f"{path}: {one_line(error)}") from error
-    return _Page((root.findtext("filename") or "").strip(), (height, width), objects)
+
+
+def _read_object(entry: ElementTree.Element) -> _Object:
+    return _Object(
+        _text(entry, "name"),
+        [float(_text(entry, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")],
+        (entry.findtext("difficult") or "0").strip() == "1",
+    )
 
 
 def _side(text: str) -> int:

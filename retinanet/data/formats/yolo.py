@@ -9,7 +9,7 @@ import numpy as np
 
 from retinanet.data.formats.build import RawColumns, header_sizes
 from retinanet.data.images import SUFFIXES
-from retinanet.errors import DataError
+from retinanet.errors import DataError, Faults
 from retinanet.io.safe_yaml import read_mapping
 from retinanet.io.size_limits import read_bytes
 from retinanet.messages import one_line
@@ -33,11 +33,13 @@ def read_yolo(root: Path, sources: Sequence[Path], labels: Path | None = None) -
     images = [image for source in sources for image in _images_of(source)]
     folder = Path(os.path.commonpath([image.parent for image in images])) if images else Path()
     rows: list[tuple[int, int, float, float, float, float]] = []
-    label_files = []
+    label_files, faults = [], Faults()
     for i, image in enumerate(images):
         text = _label_path(image) if labels is None else labels / image.relative_to(sources[0])
         label_files.append(text.with_suffix(".txt"))
-        rows.extend((i, *row) for row in _read_labels(label_files[i], len(names)))
+        with faults:
+            rows.extend((i, *row) for row in _read_labels(label_files[i], len(names)))
+    faults.raise_if_any()
     files = [image.relative_to(folder).as_posix() for image in images]
     sizes = header_sizes(folder, files)
     x1, y1, x2, y2 = np.array([row[2:] for row in rows], np.float64).reshape(-1, 4).T
@@ -139,28 +141,29 @@ def _read_labels(file: Path, n_classes: int) -> list[tuple[int, float, float, fl
     """Class index, x1, y1, x2, y2 of each line, as fractions of the image; empty if the file is missing."""
     if not os.path.isfile(file):
         return []
-    objects = []
+    objects, faults = [], Faults()
     for number, line in enumerate(read_lines(file), start=1):
-        where = f"{file}, line {number}"
-        try:
-            values = [float(word) for word in line.split()]
-        except ValueError as error:
-            raise DataError(f"{where}: {one_line(error)}; expected numbers, class cx cy w h") from error
-        if not values:
-            continue
-        index, *rest = values
-        if len(rest) == 4:
-            cx, cy, w, h = rest
-            box = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
-        elif len(rest) >= 6 and len(rest) % 2 == 0:
-            box = (min(rest[::2]), min(rest[1::2]), max(rest[::2]), max(rest[1::2]))
-        else:
-            raise DataError(
-                f"{where}: has {len(values)} values; expected class cx cy w h, or class x1 y1 x2 y2 x3 y3 ..."
-            )
-        if index not in range(n_classes):
-            raise DataError(
-                f"{where}: has class {index:g}; expected 0 to {n_classes - 1}, as there are {n_classes} names"
-            )
-        objects.append((int(index), *box))
+        if line:
+            with faults:
+                objects.append(_read_label(line, f"{file}, line {number}", n_classes))
+    faults.raise_if_any()
     return objects
+
+
+def _read_label(line: str, where: str, n_classes: int) -> tuple[int, float, float, float, float]:
+    try:
+        index, *rest = [float(word) for word in line.split()]
+    except ValueError as error:
+        raise DataError(f"{where}: {one_line(error)}; expected numbers, class cx cy w h") from error
+    if len(rest) == 4:
+        cx, cy, w, h = rest
+        box = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
+    elif len(rest) >= 6 and len(rest) % 2 == 0:
+        box = (min(rest[::2]), min(rest[1::2]), max(rest[::2]), max(rest[1::2]))
+    else:
+        raise DataError(
+            f"{where}: has {len(rest) + 1} values; expected class cx cy w h, or class x1 y1 x2 y2 x3 y3 ..."
+        )
+    if index not in range(n_classes):
+        raise DataError(f"{where}: has class {index:g}; expected 0 to {n_classes - 1}, as there are {n_classes} names")
+    return (int(index), *box)
