@@ -115,7 +115,9 @@ def _override(values: dict[str, Any], assignment: str) -> None:
 
 
 def _from_word(section: str, value: Any) -> dict[str, Any]:
-    """The mapping that the single word `value` in a section abbreviates."""
+    """The mapping that the single word, or the fraction, `value` in a section abbreviates."""
+    if isinstance(value, (int, float)) and section == "val":
+        return {"fraction": value}
     if isinstance(value, str):
         return {"embedded": value} if section == "data" else {"name": value}
     return {}

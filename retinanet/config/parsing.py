@@ -31,6 +31,8 @@ def _build(kind: Any, values: Any, path: str) -> Any:
     """`values` as the dataclass `kind`, checked. path: of the section, such as train.augment; "" for the whole."""
     if isinstance(values, str) and kind in (DataConfig, SplitConfig):
         values = {"embedded" if kind is DataConfig else "name": values}
+    if isinstance(values, (int, float)) and not isinstance(values, bool) and kind is SplitConfig:
+        values = {"fraction": values}
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path or 'the file'} is {kind_of(values)}, expected a mapping")
     hints = typing.get_type_hints(kind)
@@ -83,7 +85,8 @@ def _coerce(kind: Any, value: Any, path: str) -> Any:
 def changes(before: Config, now: Config) -> dict[str, str]:
     """The keys that differ, each with a sentence: {"train.lr": "train.lr was 0.01, is 0.02"}."""
     old, new = _flat(config_to_dict(before)), _flat(config_to_dict(now))
-    return {key: f"{key} was {old[key]}, is {new[key]}" for key in new if old[key] != new[key]}
+    keys = dict.fromkeys([*new, *old])  # a section such as data.val may be null in one of them
+    return {key: f"{key} was {old.get(key)}, is {new.get(key)}" for key in keys if old.get(key) != new.get(key)}
 
 
 def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 
@@ -36,7 +36,7 @@ MAX_PIXELS = 2**31  # of an image, the largest data.max_pixels
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """One split of a data set: its name alone, or where its images and annotations are."""
+    """One split of a data set: its name, or where its images and annotations are; data.val may also be a fraction."""
 
     name: str | None = None
     """Name of the split, where the folders and files follow a format's usual layout."""
@@ -44,6 +44,12 @@ class SplitConfig:
     """Folder of the images, relative to data.root."""
     annotations: str | None = None
     """File or folder of the annotations, relative to data.root."""
+    fraction: Annotated[float | None, between(0.001, 0.999)] = None
+    """For data.val, in place of the other keys: the share of data.train's images that are held out from training."""
+    seed: Annotated[int | None, between(0, 2**63 - 1)] = None
+    """Seed of the choice of the held-out images; null is train.seed."""
+    fingerprint: str | None = None
+    """Hash of the names of the held-out images, which a run fills in, so that no other images are evaluated later."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class DataConfig:
     train: SplitConfig | None = None
     """Split to train on; a single word is the split's name."""
     val: SplitConfig | None = None
-    """Split to evaluate on; a single word is the split's name. Without it, training reports no AP."""
+    """Split to evaluate on; a word is the split's name, a number a fraction. Without it, training reports no AP."""
     classes: Annotated[tuple[str, ...] | None, NOT_EMPTY] = None
     """Names of the classes to use; null uses all."""
     skip_empty: bool = False
@@ -289,3 +295,10 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     detect: DetectConfig = field(default_factory=DetectConfig)
+
+    def __post_init__(self) -> None:
+        val = self.data.val
+        if val is not None and val.fraction is not None and val.seed is None:
+            # here, so that whoever changes train.seed of a config keeps its images
+            data = replace(self.data, val=replace(val, seed=self.train.seed))
+            object.__setattr__(self, "data", data)

@@ -8,6 +8,7 @@ from retinanet.config.schema import (
     LOSS_DEFAULTS,
     LOSS_SETTINGS,
     AnchorConfig,
+    DataConfig,
     LossConfig,
     TrainConfig,
     checkpoint_interval,
@@ -27,12 +28,28 @@ def check_section(config: Any, path: str) -> None:
             if value is not None and not bound.admits(value):
                 raise ConfigError(f"{path}.{item.name} is {shortened(value)}, expected {bound.text}")
     match config:
+        case DataConfig():
+            _check_data(config)
         case AnchorConfig():
             _check_anchors(config)
         case LossConfig():
             _check_loss(config)
         case TrainConfig():
             _check_train(config)
+
+
+def _check_data(config: DataConfig) -> None:
+    train, val = config.train, config.val
+    if train is not None and train.fraction is not None:
+        raise ConfigError(
+            f"data.train is the fraction {train.fraction:g}; only data.val can be a fraction, of data.train"
+        )
+    if val is None or val.fraction is None:
+        return
+    if (val.name, val.images, val.annotations) != (None, None, None):
+        raise ConfigError("data.val has a fraction and name, images or annotations; expected one or the other")
+    if config.embedded is not None:
+        raise ConfigError(f"data.val is the fraction {val.fraction:g}, but {config.embedded} has images to evaluate on")
 
 
 def _check_anchors(config: AnchorConfig) -> None:

@@ -103,7 +103,7 @@ def _opened(data: DataConfig) -> tuple[list[Split], list[Finding]]:
     for name in ("train", "val"):
         if name == "val" and not data.has_val:
             text = "data.val is not set, so no AP is measured and no best checkpoint is kept"
-            advice = "set data.val to a split, or images and annotations, that training does not use"
+            advice = "set data.val to a split that training does not use, or to a fraction of data.train, such as 0.2"
             findings.append(Finding("warning", "no-val", "val", 1, "file", (), (), text, advice))
             continue
         try:

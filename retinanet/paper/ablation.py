@@ -22,7 +22,8 @@ from retinanet.training.train import train
 T = TypeVar("T")
 MAX_BYTES = 100_000_000  # of a file of results; a row has about 500
 RESULT = "result.json"
-MAY_DIFFER = ("train.device", "train.log_every", "train.checkpoint_every", "data.workers")  # they change no result
+# they change no result, or are filled in by the run
+MAY_DIFFER = ("train.device", "train.log_every", "train.checkpoint_every", "data.workers", "data.val.fingerprint")
 
 ShowRun = Callable[[Row, int, Iterable[Event]], object]  # gets a run's row, seed and events
 

@@ -8,6 +8,7 @@ from retinanet.checkpoints import checkpoint
 from retinanet.config.schema import Config, LossConfig, loss_settings
 from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
+from retinanet.data.held_out import with_fingerprint
 from retinanet.data.sampler import AspectRatioBatchSampler
 from retinanet.dataset_analysis.check import errors_without_images
 from retinanet.devices import pick_device
@@ -33,6 +34,7 @@ def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
     (check_started if resume else check_new)(output)
     notes: list[str] = []
     dataset, val = open_train_and_val(config, notes)
+    config = with_fingerprint(config, val)
     torch.manual_seed(t.seed)
     model = build_model(config, dataset.classes, not (resume and holds_checkpoint(output)), notes)
     model = model.to(device).to(memory_format=torch.channels_last)

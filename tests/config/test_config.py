@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from retinanet.config.parsing import config_from_dict, config_to_dict
+from retinanet.config.parsing import changes, config_from_dict, config_to_dict
 from retinanet.config.presets import PRESETS
 from retinanet.config.schema import Config, SplitConfig, checkpoint_interval, loss_settings
 from retinanet.config_file import load_config, shipped_examples
@@ -380,3 +380,10 @@ def test_the_dictionary_of_a_config_gives_it_back(write, text):
 def test_a_dictionarys_fault_names_its_source():
     with pytest.raises(ConfigError, match=r"^run/last: unknown key train\.epoch; did you mean epochs\?$"):
         config_from_dict({"train": {"epoch": 3}}, "run/last")
+
+
+def test_a_split_that_is_set_or_left_out_is_a_change():
+    before = Config()
+    now = dataclasses.replace(before, data=dataclasses.replace(before.data, val=SplitConfig(name="val")))
+    assert changes(before, now)["data.val.name"] == "data.val.name was None, is val"
+    assert changes(now, before)["data.val.name"] == "data.val.name was val, is None"

@@ -1,6 +1,6 @@
 """Recognises the format of a data set from its files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,11 @@ from retinanet.errors import DataError
 
 
 def open_split(
-    root: Path, split: SplitConfig, classes: Sequence[str] | None = None, skip_empty: bool = False
+    root: Path,
+    split: SplitConfig,
+    classes: Sequence[str] | None = None,
+    skip_empty: bool = False,
+    part: Callable[[RawColumns], RawColumns] = lambda raw: raw,
 ) -> Dataset:
     """One split of the COCO, Pascal VOC or YOLO data set in the folder `root`.
 
@@ -23,6 +27,7 @@ def open_split(
     it is in ImageSets/Main), or a folder of .txt files for YOLO. Without images and annotations, the name is searched
     for in the usual layouts of the three formats.
     classes: the names to keep, in their new order; None: all. skip_empty: drop images without objects.
+    part: chooses among the images before `classes` and `skip_empty` do.
     Raises: DataError if no format is recognised, no image remains, or a file is invalid.
     """
     if not root.is_dir():
@@ -33,7 +38,7 @@ def open_split(
         raw = _read_named(root, split.name)
     else:
         raise DataError(f"{root}: a split needs images and annotations, or only a name")
-    dataset = build_dataset(raw, classes)
+    dataset = build_dataset(part(raw), classes)
     if skip_empty:
         dataset = dataset.take(np.flatnonzero(np.diff(dataset.first_object)))
     if not len(dataset):
