@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from types import TracebackType
 
-MOST_LISTED = 20  # faults of one data set that are kept; the others are counted
+MOST_LISTED = 20  # faults of a data set
+MOST_OF_A_PART = 5  # faults of one file or one field, so that those of others are listed too
 
 
 class RetinaNetError(Exception):
@@ -29,9 +30,13 @@ class DataError(RetinaNetError):
 
 
 class Faults:
-    """Collects the errors of a data set: `with faults:` around each part that can be wrong, then `raise_if_any`."""
+    """Collects the errors of a data set: `with faults:` around each part that can be wrong, then `raise_if_any`.
 
-    def __init__(self) -> None:
+    most: the number of errors to keep; the others are counted.
+    """
+
+    def __init__(self, most: int = MOST_LISTED) -> None:
+        self.most = most
         self.found: list[DataError] = []
         self.count = 0
 
@@ -44,7 +49,7 @@ class Faults:
         return isinstance(error, DataError)
 
     def add(self, error: DataError) -> None:
-        self.found.extend((error.faults or (error,))[: MOST_LISTED - len(self.found)])
+        self.found.extend((error.faults or (error,))[: self.most - len(self.found)])
         self.count += error.count
 
     def raise_if_any(self) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from retinanet.data.dataset import Dataset, Fault, Skipped, Strings
 from retinanet.data.images import MAX_PIXELS, image_size
-from retinanet.errors import DataError
+from retinanet.errors import DataError, Faults
 
 FARTHEST = 2**31  # pixels; larger coordinates are mistakes
 MAX_NAME = 4096  # characters of a path on Linux
@@ -85,8 +85,13 @@ def build_dataset(raw: RawColumns, classes: Sequence[str] | None) -> Dataset:
 
 
 def header_sizes(folder: Path, files: Sequence[str]) -> np.ndarray:
-    """(N, 2) int height and width of the images, EXIF applied. Raises: DataError if a header cannot be read."""
-    return np.array([image_size(folder / file, max_pixels=MAX_PIXELS) for file in files], np.int64).reshape(-1, 2)
+    """(N, 2) int height and width of the images, EXIF applied. Raises: DataError for each unreadable header."""
+    sizes, faults = [], Faults()
+    for file in files:
+        with faults:
+            sizes.append(image_size(folder / file, max_pixels=MAX_PIXELS))
+    faults.raise_if_any()
+    return np.array(sizes, np.int64).reshape(-1, 2)
 
 
 def check_relative(file: str, where: str) -> None:

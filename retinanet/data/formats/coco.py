@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from retinanet.data.formats.build import RawColumns, check_relative, header_sizes
-from retinanet.errors import DataError, Faults
+from retinanet.errors import MOST_OF_A_PART, DataError, Faults
 from retinanet.io.size_limits import read_bytes
 from retinanet.messages import one_line
 
@@ -88,7 +88,7 @@ class _Table(NamedTuple):
 
     def column(self, field: str, valid: Callable[[Any], bool], expected: str, default: Any = MISSING) -> list[Any]:
         """One field of each entry. Raises: DataError for the missing or invalid values."""
-        values, faults = [entry.get(field, default) for entry in self.entries], Faults()
+        values, faults = [entry.get(field, default) for entry in self.entries], Faults(MOST_OF_A_PART)
         for index, value in enumerate(values):
             if value is MISSING or not valid(value):
                 got = f'no "{field}"' if value is MISSING else f"{field} {_abridged(value)}"

@@ -11,7 +11,7 @@ import numpy as np
 
 from retinanet.data.formats.build import RawColumns, check_relative, header_sizes
 from retinanet.data.images import SUFFIXES
-from retinanet.errors import DataError, Faults
+from retinanet.errors import MOST_OF_A_PART, DataError, Faults
 from retinanet.io.size_limits import read_bytes
 from retinanet.messages import one_line
 
@@ -95,7 +95,7 @@ def _read_page(path: Path) -> _Page:
         root = ElementTree.fromstring(read_bytes(path, MAX_BYTES, DataError), parser)
     except (ValueError, LookupError, ElementTree.ParseError) as error:
         raise DataError(f"{path}: cannot be read as XML: {one_line(error)}") from error
-    faults = Faults()
+    faults = Faults(MOST_OF_A_PART)
     with faults, _values_of(path):
         height, width = (_side(root.findtext(f"size/{side}") or "0") for side in ("height", "width"))
     objects = []

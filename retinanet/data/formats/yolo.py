@@ -9,7 +9,7 @@ import numpy as np
 
 from retinanet.data.formats.build import RawColumns, header_sizes
 from retinanet.data.images import SUFFIXES
-from retinanet.errors import DataError, Faults
+from retinanet.errors import MOST_OF_A_PART, DataError, Faults
 from retinanet.io.safe_yaml import read_mapping
 from retinanet.io.size_limits import read_bytes
 from retinanet.messages import one_line
@@ -141,7 +141,7 @@ def _read_labels(file: Path, n_classes: int) -> list[tuple[int, float, float, fl
     """Class index, x1, y1, x2, y2 of each line, as fractions of the image; empty if the file is missing."""
     if not os.path.isfile(file):
         return []
-    objects, faults = [], Faults()
+    objects, faults = [], Faults(MOST_OF_A_PART)
     for number, line in enumerate(read_lines(file), start=1):
         if line:
             with faults:
