@@ -232,3 +232,14 @@ def test_an_unreadable_training_image_is_replaced_and_reported(tiny: Path, tmp_p
     (line,) = (line for line in result.err.splitlines() if "1.png" in line)
     assert line.endswith("; it is replaced by the next image")
     assert "warning: number of unreadable images that were replaced by the next one: 1\n" in result.err
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_too_little_memory_for_an_image_ends_the_run(tiny, tmp_path, monkeypatch, workers):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    result = retina("train", "tiny.yaml", "-o", tmp_path / "run", "--set", f"data.workers={workers}", cwd=tiny)
+    assert result.code == 1
+    assert result.err.splitlines()[-1].startswith("retina: out of memory; ")
