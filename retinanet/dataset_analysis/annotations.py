@@ -85,6 +85,16 @@ def ruined_boxes(split: Split) -> Iterator[Finding]:
         )
         yield split.objects(within, "error", "boxes-in-fractions", text, advice)
 
+    x, y, w, h = data.boxes.T
+    height, width = data.sizes[data.image_index].T
+    beyond = np.flatnonzero((x + w > width + BEYOND) | (y + h > height + BEYOND))
+    corners = (w > x) & (h > y) & (w <= width + BEYOND) & (h <= height + BEYOND)
+    if len(data.boxes) >= FEW and len(beyond) > MANY * len(data.boxes) and corners.all():
+        reach = part(len(beyond), len(data.boxes), "box", "reaches")
+        text = f"{reach} beyond the image in {split.name}; none would as corners"
+        advice = "the numbers look like [x1, y1, x2, y2]; COCO wants [x, y, width, height]; correct the annotations"
+        yield split.objects(beyond, "error", "boxes-as-corners", text, advice)
+
 
 def _worst(data: Dataset) -> str:
     return DROPPED[max(data.skipped, key=lambda skipped: len(skipped.annotation_ids)).fault]

@@ -59,7 +59,9 @@ def _without_image(data: Dataset, wanted: Sequence[str]) -> list[str]:
     tops = [folder for folder in images if not any(parent in images for parent in folder.parents)]
     known, alone = set(wanted), []
     for top in sorted(tops):
-        for folder, _, names in os.walk(top):
+        for folder, folders, names in os.walk(top):
+            if images[top] == Path(os.path.realpath(top)):
+                folders.clear()  # label files beside images say nothing about other folders
             beside = images.get(Path(folder), images[top] / Path(folder).relative_to(top))
             stems = {name.rpartition(".")[0] for name in files_of(str(beside)) if name.lower().endswith(SUFFIXES)}
             for name in sorted(names):

@@ -100,6 +100,10 @@ def of_class(document: dict, category: int) -> list[dict]:
     return [annotation for annotation in document["annotations"] if annotation["category_id"] == category]
 
 
+def as_corners(x: float, y: float, w: float, h: float) -> list[float]:
+    return [x, y, x + w, y + h]
+
+
 def copied(root: Path) -> None:
     shutil.copy(root / "train" / "5.png", root / "val" / "2.png")
 
@@ -294,6 +298,11 @@ SPOILED = {
         ("error", "boxes-in-fractions", "train", 132, (1, 2, 3, 4, 5), ("0.png",)),
         "132 of 132 boxes (100 %) are within the first pixel of the image in train",
     ),
+    "corners in place of sizes": (
+        edit(TRAIN, lambda d: [a.update(bbox=as_corners(*a["bbox"])) for a in d["annotations"]]),
+        ("error", "boxes-as-corners", "train", 108, (1, 2, 3, 4, 7), ("0.png", "1.png")),
+        "108 of 132 boxes (82 %) reach beyond the image in train; none would as corners",
+    ),
     "images that no split lists": (
         lambda root: [shutil.copy(root / "train" / "3.png", root / "train" / f"{name}.png") for name in "ab"],
         ("info", "unlisted-image", None, 2, (), ("a.png", "b.png")),
@@ -315,6 +324,7 @@ BESIDE = {
     "file listed twice": ["unlisted-image"],
     "most boxes outside": ["outside-box", "empty-images", "few-objects"],
     "most boxes of val without area": ["no-area-box", "empty-images", "no-objects"],
+    "corners in place of sizes": ["clipped-box"],
     "fractions in place of pixels": ["unreached-object", "tiny-object"],
 }
 
@@ -670,7 +680,30 @@ def test_every_line_at_fault_of_every_label_file_is_named(tmp_path: Path):
         "b.txt, line 1: could not convert string to float: 'cat'; expected numbers, class cx cy w h",
         "c.txt, line 1: could not convert string to float: 'x'; expected numbers, class cx cy w h",
     ]
-    assert (len(texts), texts[-1]) == (21, "and 83 more faults of train")
+    # of one file, five lines, so that the other files are named too
+    assert (len(texts), texts[-1]) == (9, "and 95 more faults of train")
+
+
+def test_every_image_without_a_readable_header_is_named(tmp_path: Path):
+    file = yolo(tmp_path, {"a.txt": "0 0.5 0.5 0.5 0.5"}, a=(9, 9), b=(9, 9), c=(9, 9))
+    for name in "ac":
+        (tmp_path / "images/train" / f"{name}.png").write_bytes(b"")
+    folder = tmp_path / "images/train"
+    assert [text for _, _, text, _ in told(file, "error")] == [f"{folder}/{name}.png: is empty" for name in "ac"]
+
+
+def test_label_files_beside_images_and_in_folders_of_their_own(tmp_path: Path):
+    for folder in ("flat/other", "pairs/images/sub", "pairs/labels/sub"):
+        (tmp_path / folder).mkdir(parents=True)
+    for place in ("flat/a", "pairs/images/a", "pairs/images/sub/d"):
+        Image.new("RGB", (20, 10)).save(tmp_path / f"{place}.png")
+    for place in ("flat/a", "flat/b", "flat/other/c", "pairs/labels/a", "pairs/labels/b", "pairs/labels/sub/c"):
+        (tmp_path / f"{place}.txt").write_text("0 0.5 0.5 0.5 0.5")
+    for root, paths, alone in (("flat", (".", "."), 1), ("pairs", ("images", "labels"), 2)):
+        (tmp_path / root / "classes.txt").write_text("cat\n")
+        file = tmp_path / root / "config.yaml"
+        file.write_text(f"data: {{root: ., train: {{images: {paths[0]}, annotations: {paths[1]}}}}}\n")
+        assert ("label-without-image", alone) in [entry[:2] for entry in told(file, "warning")], told(file, "warning")
 
 
 def test_every_fault_of_every_page_is_named(tmp_path: Path):
