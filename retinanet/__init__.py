@@ -15,6 +15,7 @@ _HOMES = {  # name -> module; the module is imported at the first use of the nam
     "detection_loss": "losses.criterion",
     "detect": "model.postprocess",
     "train": "training.train",
+    "training_events": "training.train",
     "evaluate": "evaluation.evaluate",
     "predict": "inference.predict",
     "load": "inference.detector",

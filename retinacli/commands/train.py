@@ -44,11 +44,11 @@ def train_command(
     folder = output or Path("runs") / Path(config).stem
     from retinacli.render.train import show_result, show_training  # loads torch, after errors in the config
     from retinanet.training.events import Done
-    from retinanet.training.train import train
+    from retinanet.training.train import training_events
 
     end = best = None
     with stoppable() as stop, suppress(KeyboardInterrupt):
-        end, best = show_training(train(settings, folder, resume, force, stop), stop)
+        end, best = show_training(training_events(settings, folder, resume, force, stop), stop)
     if not isinstance(end, Done):
         fail(stop_message(stop, folder, end.step if end else None, resume), stop.code)
     show_result(end, best, json_)

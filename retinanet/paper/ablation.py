@@ -17,7 +17,7 @@ from retinanet.io.size_limits import read_bytes
 from retinanet.paper.tables import METRICS, PAPER, TABLES, Row
 from retinanet.training.events import Event
 from retinanet.training.run_folder import CONFIG, LOG
-from retinanet.training.train import train
+from retinanet.training.train import training_events
 
 T = TypeVar("T")
 MAX_BYTES = 100_000_000  # of a file of results; a row has about 500
@@ -109,7 +109,7 @@ def _run(row: Row, output: Path, seed: int, show: ShowRun, stop: Callable[[], bo
         return _read(folder / RESULT, "a run's result", _parse_result)
     result: dict[str, Any] = {"seed": seed, "steps": None, **dict.fromkeys(METRICS), "diverged_at": None}
     try:
-        show(row, seed, train(config, folder, resume=begun, stop=stop))
+        show(row, seed, training_events(config, folder, resume=begun, stop=stop))
         if stop():
             return None
         log = [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]

@@ -1,6 +1,7 @@
 """The training loop: start a run, train and evaluate epoch by epoch, report each event."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from retinanet.checkpoints import checkpoint
 from retinanet.checkpoints.checkpoint import BEST, MODEL
 from retinanet.config.schema import Config
+from retinanet.config_file import load_config
 from retinanet.data.loader import batch_loader
 from retinanet.data.transforms import Resizing
 from retinanet.evaluation.evaluate import evaluate
@@ -24,7 +26,20 @@ from retinanet.training.step_metrics import BatchMetrics, StepMetrics
 from retinanet.training.system_errors import system_errors_in_one_line
 
 
-def train(
+def train(config: Config | str | Path, output: str | Path, resume: bool = False, force: bool = False) -> Done:
+    """Train a detector to the end, in the folder `output`, and return how the run ended.
+
+    config: a config, or the path of its YAML file. Others, files and errors: see `training_events`, which reports on
+    the way.
+    """
+    if not isinstance(config, Config):
+        config = load_config(config)
+    (end,) = deque(training_events(config, output, resume, force), maxlen=1)
+    assert isinstance(end, Done)
+    return end
+
+
+def training_events(
     config: Config,
     output: str | Path,
     resume: bool = False,
@@ -36,8 +51,7 @@ def train(
     Writes config.yaml, metrics.jsonl, curves.png, last.safetensors and, with data.val, best.safetensors.
 
     Args:
-        resume: continue from the newest checkpoint in `output`, with a result equal to the last bit to that of an
-            uninterrupted run.
+        resume: continue from the newest checkpoint in `output`, as if the run had not been interrupted.
         force: resume even if the config or the data have changed.
         stop: called after each step and each evaluated image; True saves the run and ends it with `Stopped`.
     Raises: ConfigError, DataError, CheckpointError for errors in the user's files; TrainingError if the loss is not

@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from retinanet import load, load_config, train
+from retinanet import load, load_config, training_events
 from retinanet.training.events import Validation
 
 SMALL = "model.backbone=timm:lcnet_035"
@@ -43,7 +43,7 @@ def soak():
             detector.predict(where)
             yield
     else:
-        for event in train(load_config(what, [f"train.epochs={times}", "data.workers=2", SMALL]), where):
+        for event in training_events(load_config(what, [f"train.epochs={times}", "data.workers=2", SMALL]), where):
             if isinstance(event, Validation):
                 yield
 

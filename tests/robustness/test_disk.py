@@ -16,7 +16,7 @@ from retinanet.checkpoints.checkpoint import LAST, read_metadata
 from retinanet.config_file import load_config
 from retinanet.errors import DataError, TrainingError
 from retinanet.training.events import Progress
-from retinanet.training.train import train
+from retinanet.training.train import training_events
 
 SMALL = ("--set", "model.backbone=timm:lcnet_035", "--set", "train.batch_size=2")  # checkpoints of two megabytes
 
@@ -93,21 +93,21 @@ def test_a_folder_without_the_right_to_write_is_one_line(tiny: Path, tmp_path: P
 def test_data_that_disappear_end_the_run_which_continues_once_they_are_back(tiny: Path, tmp_path: Path):
     shutil.copytree(tiny / "shapes", tmp_path / "shapes")
     config = load_config(tiny / "tiny.yaml", [f"data.root={tmp_path}/shapes", *SMALL[1::2]])
-    list(train(config, tmp_path / "whole"))
-    run = train(config, tmp_path / "run")
+    list(training_events(config, tmp_path / "whole"))
+    run = training_events(config, tmp_path / "run")
     list(islice((record for record in run if isinstance(record, Progress)), 5))
     shutil.move(tmp_path / "shapes", tmp_path / "away")
     with pytest.raises(DataError, match="none of the 8 training images can be read; the first: .*: no such image file"):
         list(run)
     shutil.move(tmp_path / "away", tmp_path / "shapes")
     assert read_metadata(tmp_path / "run" / LAST).progress["step"] == 4
-    list(train(config, tmp_path / "run", resume=True))
+    list(training_events(config, tmp_path / "run", resume=True))
     same_run(tmp_path / "whole", tmp_path / "run")
 
 
 def test_a_worker_that_the_system_kills_is_one_line(tiny: Path, tmp_path: Path):
     config = load_config(tiny / "tiny.yaml", ["data.workers=2", "train.epochs=1000", *SMALL[1::2]])
-    run = train(config, tmp_path / "run")
+    run = training_events(config, tmp_path / "run")
     list(islice((record for record in run if isinstance(record, Progress)), 5))
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     workers = [int(pid) for pid in children if "python" in Path(f"/proc/{pid}/cmdline").read_text()]

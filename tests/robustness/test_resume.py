@@ -24,7 +24,7 @@ from retinanet.training import run_folder
 from retinanet.training.events import Done, Event, Note, Progress, Stopped, Validation
 from retinanet.training.run_folder import LOG, RunFolder
 from retinanet.training.step import optimizer_step
-from retinanet.training.train import train
+from retinanet.training.train import training_events
 
 SMALL = ("model.backbone=timm:lcnet_035", "train.batch_size=2")  # checkpoints of a megabyte
 KINDS = {  # two epochs of four steps each
@@ -60,13 +60,13 @@ def at(number: int) -> Callable[[], bool]:
 
 
 def test_a_run_that_was_interrupted_at_any_step_continues_as_if_it_had_not_been(config: Config, tmp_path: Path):
-    *_, done = train(config, tmp_path / "whole")
+    *_, done = training_events(config, tmp_path / "whole")
     assert isinstance(done, Done) and done.steps == 8
-    cut = train(config, tmp_path / "cut")
+    cut = training_events(config, tmp_path / "cut")
     for left_after in (2, 3, 1):
         list(islice(steps(cut), left_after))
         cut.close()  # memory is lost, and the folder is as a kill would leave it
-        cut = train(config, tmp_path / "cut", resume=True)
+        cut = training_events(config, tmp_path / "cut", resume=True)
     *_, done = cut
     assert isinstance(done, Done) and done.steps == 8
     same_run(tmp_path / "whole", tmp_path / "cut")
@@ -75,31 +75,31 @@ def test_a_run_that_was_interrupted_at_any_step_continues_as_if_it_had_not_been(
 def test_a_run_that_was_interrupted_before_its_first_checkpoint_starts_with_the_same_weights(
     plain: Config, tmp_path: Path
 ):
-    list(train(plain, tmp_path / "origin", stop=at(4)))
+    list(training_events(plain, tmp_path / "origin", stop=at(4)))
     tuned = replace(plain, train=replace(plain.train, init=str(tmp_path / "origin"), epochs=1))
-    list(train(tuned, tmp_path / "whole"))
-    list(islice(steps(train(tuned, tmp_path / "cut")), 2))
-    list(train(tuned, tmp_path / "cut", resume=True))
+    list(training_events(tuned, tmp_path / "whole"))
+    list(islice(steps(training_events(tuned, tmp_path / "cut")), 2))
+    list(training_events(tuned, tmp_path / "cut", resume=True))
     same_run(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_a_run_that_is_stopped_saves_the_step_or_the_state_before_the_evaluation(plain: Config, tmp_path: Path):
-    list(train(plain, tmp_path / "whole"))
+    list(training_events(plain, tmp_path / "whole"))
     for life, (asked, step) in enumerate(
         [(1, 1), (3, 4), (1, 4), (4, 4), (6, 6)]
     ):  # at the third, during an evaluation
-        *_, end = train(plain, tmp_path / "cut", resume=life > 0, stop=at(asked))
+        *_, end = training_events(plain, tmp_path / "cut", resume=life > 0, stop=at(asked))
         assert end == Stopped(tmp_path / "cut", step)
-    list(train(plain, tmp_path / "cut", resume=True))
+    list(training_events(plain, tmp_path / "cut", resume=True))
     same_run(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_a_run_stopped_in_its_last_evaluation_is_evaluated_once_resumed(plain: Config, tmp_path: Path):
     short = replace(plain, train=replace(plain.train, steps=3))
-    list(train(short, tmp_path / "whole"))
-    *_, end = train(short, tmp_path / "cut", stop=at(4))
+    list(training_events(short, tmp_path / "whole"))
+    *_, end = training_events(short, tmp_path / "cut", stop=at(4))
     assert end == Stopped(tmp_path / "cut", 3)
-    records = list(train(short, tmp_path / "cut", resume=True))
+    records = list(training_events(short, tmp_path / "cut", resume=True))
     assert [type(record) for record in records[-2:]] == [Validation, Done]
     same_run(tmp_path / "whole", tmp_path / "cut")
 
@@ -107,20 +107,22 @@ def test_a_run_stopped_in_its_last_evaluation_is_evaluated_once_resumed(plain: C
 def test_a_finished_run_can_be_extended(plain: Config, tmp_path: Path):
     constant = replace(plain.train, milestones=(), warmup_steps=0)
     whole, first = (replace(plain, train=replace(constant, epochs=epochs)) for epochs in (2, 1))
-    list(train(whole, tmp_path / "whole"))
-    list(train(first, tmp_path / "cut"))
-    notes = [record.text for record in train(whole, tmp_path / "cut", resume=True) if isinstance(record, Note)]
+    list(training_events(whole, tmp_path / "whole"))
+    list(training_events(first, tmp_path / "cut"))
+    notes = [
+        record.text for record in training_events(whole, tmp_path / "cut", resume=True) if isinstance(record, Note)
+    ]
     assert "changed since the checkpoint: train.epochs was 1, is 2" in notes
     same_run(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_another_run_is_not_resumed_without_force(plain: Config, tmp_path: Path, tiny: Path):
-    list(islice(train(plain, tmp_path / "run", stop=lambda: True), 99))
+    list(islice(training_events(plain, tmp_path / "run", stop=lambda: True), 99))
     faster = replace(plain, train=replace(plain.train, lr=0.5, log_every=7))
     words = "run: --resume would not continue the same run: train.lr was None, is 0.5; use --force to continue anyway"
     with pytest.raises(CheckpointError, match=words):
-        list(train(faster, tmp_path / "run", resume=True))
-    stopped = train(faster, tmp_path / "run", resume=True, force=True, stop=lambda: True)
+        list(training_events(faster, tmp_path / "run", resume=True))
+    stopped = training_events(faster, tmp_path / "run", resume=True, force=True, stop=lambda: True)
     notes = [record.text for record in stopped if isinstance(record, Note)]
     assert "changed since the checkpoint: train.lr was None, is 0.5; train.log_every was 1, is 7" in notes
 
@@ -131,7 +133,7 @@ def test_another_run_is_not_resumed_without_force(plain: Config, tmp_path: Path,
     annotations.write_text(json.dumps(document))
     moved = replace(plain, data=replace(plain.data, root=str(tmp_path / "shapes")))
     with pytest.raises(CheckpointError, match="the images or objects of data.train have changed"):
-        list(train(moved, tmp_path / "run", resume=True))
+        list(training_events(moved, tmp_path / "run", resume=True))
 
 
 @pytest.mark.parametrize(("interval", "saved"), [("1 min", [20, 40, 60]), ("25 steps", [25, 50]), ("9 min", [])])
@@ -163,9 +165,9 @@ def test_two_runs_cannot_write_one_folder(plain: Config, tmp_path: Path, in_proc
         for resume in (False, True):
             (run / "config.yaml").touch()
             with pytest.raises(CheckpointError, match=words):
-                list(train(plain, run, resume=resume))
+                list(training_events(plain, run, resume=resume))
         other.kill()
-    list(islice(train(plain, run, resume=True), 2))  # a dead process holds nothing
+    list(islice(training_events(plain, run, resume=True), 2))  # a dead process holds nothing
 
 
 def test_a_folder_that_cannot_be_cleared_is_not_left_locked(tmp_path: Path):
@@ -176,19 +178,19 @@ def test_a_folder_that_cannot_be_cleared_is_not_left_locked(tmp_path: Path):
 
 
 def test_what_a_dead_run_left_half_written_is_removed(plain: Config, tmp_path: Path):
-    list(train(plain, tmp_path / "run", stop=lambda: True))
+    list(training_events(plain, tmp_path / "run", stop=lambda: True))
     (tmp_path / "run" / ".last.safetensors.0123abcd.tmp").write_bytes(bytes(1000))
     (tmp_path / "run" / ".tmpAbC123").write_bytes(b"half-written by safetensors")
     (tmp_path / "run" / ".mine.tmp").write_bytes(b"not ours")
-    list(train(plain, tmp_path / "run", resume=True, stop=lambda: True))
+    list(training_events(plain, tmp_path / "run", resume=True, stop=lambda: True))
     names = sorted(path.name for path in (tmp_path / "run").iterdir())
     assert names == [".mine.tmp", "config.yaml", LAST, LOG, PREVIOUS]
 
 
 def test_a_log_without_its_last_lines_is_reported(plain: Config, tmp_path: Path):
-    list(train(plain, tmp_path / "run", stop=lambda: True))
+    list(training_events(plain, tmp_path / "run", stop=lambda: True))
     (tmp_path / "run" / LOG).unlink()
-    first, *_ = train(plain, tmp_path / "run", resume=True, stop=lambda: True)
+    first, *_ = training_events(plain, tmp_path / "run", resume=True, stop=lambda: True)
     assert first == Note(f"warning: {tmp_path}/run/{LOG}: its last lines are missing; the run continues without them")
 
 
@@ -203,7 +205,7 @@ def test_weights_that_are_not_finite_are_not_saved(plain: Config, tmp_path: Path
     monkeypatch.setattr("retinanet.training.train.optimizer_step", spoil)
     often = replace(plain, train=replace(plain.train, checkpoint_every="1"))
     with pytest.raises(DivergenceError, match="step 3: the loss was finite, but the updated weights are not"):
-        list(train(often, tmp_path / "run"))
+        list(training_events(often, tmp_path / "run"))
     assert read_metadata(tmp_path / "run" / LAST).progress["step"] == 2
 
 
@@ -211,6 +213,6 @@ def test_an_unreadable_image_is_reported_once_and_counted_each_time(plain: Confi
     shutil.copytree(tiny / "shapes", tmp_path / "shapes")
     (tmp_path / "shapes" / "train" / "1.png").write_bytes(b"")
     torn = replace(plain, data=replace(plain.data, root=str(tmp_path / "shapes")))
-    *records, done = train(torn, tmp_path / "run")
+    *records, done = training_events(torn, tmp_path / "run")
     assert isinstance(done, Done) and done.replaced == 2  # once in each epoch
     assert sum(isinstance(record, Note) and "1.png" in record.text for record in records) == 1
