@@ -3,6 +3,7 @@
 import os
 import socket
 from pathlib import Path
+from typing import ClassVar
 
 from retinanet.errors import CheckpointError
 
@@ -18,14 +19,20 @@ MAX_HOLDER_CHARACTERS = 200
 class FolderLock:
     """A lock that is held until `release` or until the process ends, even by a kill.
 
-    It is a lock of the kernel, which forked processes do not inherit and which works across hosts on NFS. On a file
-    system without locks, nothing is locked.
+    It is a lock of the kernel, which forked processes do not inherit and which works across hosts on NFS; `held` keeps
+    out other locks of the same process. On a file system without locks, only those are kept out.
 
     Raises: CheckpointError that names the process which holds the lock.
     """
 
+    held: ClassVar[set[Path]] = set()  # folders
+
     def __init__(self, folder: Path):
-        self.path = folder / LOCK_NAME
+        self.path, self.folder = folder / LOCK_NAME, folder.resolve()
+        if self.folder in self.held:
+            raise CheckpointError(
+                f"{folder}: is in use by another run of this process; end it, or choose another folder"
+            )
         while True:
             self.file = self.path.open("a+", encoding="utf-8")
             try:
@@ -49,8 +56,10 @@ class FolderLock:
         self.file.truncate(0)
         self.file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self.file.flush()
+        self.held.add(self.folder)
 
     def release(self) -> None:
         """Remove the lock file and unlock the folder."""
+        self.held.discard(self.folder)
         self.path.unlink(missing_ok=True)
         self.file.close()
