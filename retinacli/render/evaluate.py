@@ -32,9 +32,9 @@ def metrics_document(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def metrics_tables(evaluation: Evaluation) -> None:
-    classes = ((item.label, _ap(item.AP), _ap(item.AP50), item.objects) for item in evaluation.per_class)
+    classes = ((item.label, ap_text(item.AP), ap_text(item.AP50), item.objects) for item in evaluation.per_class)
     print_table("Per class", ("class", "AP", "AP50", "objects"), classes)
-    metrics = ((name, METRICS[name], _ap(value)) for name, value in evaluation.metrics.items())
+    metrics = ((name, METRICS[name], ap_text(value)) for name, value in evaluation.metrics.items())
     print_table("COCO metrics", ("metric", "", "value"), metrics, text_columns=2)
 
 
@@ -83,5 +83,5 @@ def _reference_result(evaluation: Evaluation, reference: dict[str, float]) -> No
     print_table("Metrics that differ from those of pycocotools", ("metric", "retina", "pycocotools"), rows)
 
 
-def _ap(value: float) -> str:
+def ap_text(value: float) -> str:
     return DASH if value < 0 else f"{value:.4f}"

@@ -7,7 +7,7 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TextColumn
 
 from retinacli.console import err, message
-from retinacli.render.evaluate import metrics_document, metrics_tables
+from retinacli.render.evaluate import ap_text, metrics_document, metrics_tables
 from retinacli.stop_signals import Stop
 from retinanet.evaluation.evaluate import Evaluation
 from retinanet.training import events
@@ -28,6 +28,8 @@ def show_training(run: Iterable[events.Event], stop: Stop) -> tuple[events.Done 
                     message(event.text)
                 case events.Plan():
                     message(_plan_line(event))
+                    if event.advice:
+                        message(event.advice)
                     stop.polled = True
                 case events.Progress():
                     head, tail = _progress_texts(event)
@@ -35,7 +37,7 @@ def show_training(run: Iterable[events.Event], stop: Stop) -> tuple[events.Done 
                     if not err.is_terminal and (event.logged or event.step == 1):
                         message(f"{head} {tail}")
                 case events.Validation():
-                    if event.best_epoch == event.epoch:
+                    if event.best_epoch in (event.epoch, None):
                         best = event.evaluation
                     message(_validation_line(event))
                 case events.Done() | events.Stopped():
@@ -77,7 +79,7 @@ def _loss_name(classification: str, settings: dict[str, Any]) -> str:
 def _progress_texts(p: events.Progress) -> tuple[str, str]:
     """The text before and after the bar."""
     head = f"epoch {p.epoch}/{p.epochs} step {p.step}/{p.steps}"
-    ap = f" AP {p.last_ap:.3f} best {p.best_ap:.3f}" if p.best_ap is not None else ""
+    ap = f" AP {p.last_ap:.3f} best {p.best_ap:.3f}" if p.last_ap is not None and p.best_ap is not None else ""
     tail = (
         f"cls {p.cls:.3f} box {p.box:.3f} lr {p.lr:.2g} {p.images_per_second:.1f} images/s "
         f"{p.memory / 2**30:.1f} GiB{ap} {_duration(p.seconds_left)} left"
@@ -87,7 +89,8 @@ def _progress_texts(p: events.Progress) -> tuple[str, str]:
 
 def _validation_line(v: events.Validation) -> str:
     m = v.evaluation.metrics
-    return f"epoch {v.epoch}: AP {m['AP']:.4f} AP50 {m['AP50']:.4f}; best AP {v.best:.4f} at epoch {v.best_epoch}"
+    best = "no best" if v.best is None else f"best AP {v.best:.4f} at epoch {v.best_epoch}"
+    return f"epoch {v.epoch}: AP {ap_text(m['AP'])} AP50 {ap_text(m['AP50'])}; {best}"
 
 
 def _duration(seconds: float) -> str:

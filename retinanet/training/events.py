@@ -9,7 +9,10 @@ from retinanet.evaluation.evaluate import Evaluation
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is about to do. seconds: its estimated duration without evaluations, from one timed step."""
+    """What a run is about to do.
+
+    seconds: its estimated duration without evaluations, from one timed step. advice: how to make it shorter, or "".
+    """
 
     output: Path
     device: str
@@ -24,6 +27,7 @@ class Plan:
     loss_settings: dict[str, Any]
     lr: float
     seconds: float
+    advice: str
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Validation:
-    """An evaluation during training. best: the best AP so far, at `best_epoch`."""
+    """An evaluation during training. best: the best AP so far, at `best_epoch`; None if data.val has no objects."""
 
     epoch: int
     step: int
     evaluation: Evaluation
-    best: float
-    best_epoch: int
+    best: float | None
+    best_epoch: int | None
 
 
 @dataclass(frozen=True)

@@ -18,29 +18,32 @@ WARMUP_START = 1e-3  # factor at step 0; Detectron starts at a third
 DROP = 0.1  # at each milestone; paper, 4.1
 
 
-def learning_rate(train: TrainConfig) -> float:
+def learning_rate(train: TrainConfig, images: int) -> float:
     """The learning rate after warm-up: train.lr, or a base rate scaled with the number of images per step.
 
     The scaling is linear for SGD (Goyal et al. 2017) and by the square root for AdamW.
     """
     if train.lr is not None:
         return train.lr
-    ratio = train.batch_size * train.accumulate / REFERENCE_BATCH
+    ratio = images / REFERENCE_BATCH
     return BASE_LR[train.optimizer] * (ratio if train.optimizer == "sgd" else math.sqrt(ratio))
 
 
 def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
-    """SGD or AdamW for the trainable parameters, without weight decay on biases and normalisation (Detectron)."""
+    """SGD or AdamW for the trainable parameters, without weight decay on biases and normalisation (Detectron).
+
+    `optimizer_step` sets its learning rate.
+    """
     decay = train.weight_decay if train.weight_decay is not None else WEIGHT_DECAY[train.optimizer]
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in learning if p.dim() > 1], "weight_decay": decay},
         {"params": [p for p in learning if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    lr, fused = learning_rate(train), all(parameter.is_cuda for parameter in learning)
+    fused = all(parameter.is_cuda for parameter in learning)
     if train.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, fused=fused)
-    return torch.optim.SGD(groups, lr=lr, momentum=train.momentum, fused=fused)
+        return torch.optim.AdamW(groups, fused=fused)
+    return torch.optim.SGD(groups, momentum=train.momentum, fused=fused)
 
 
 def lr_factor(step: int, steps: int, schedule: str, milestones: Sequence[float], warmup: int | None = None) -> float:

@@ -14,7 +14,7 @@ from retinanet.data.transforms import training_resizings
 from retinanet.data.views import TrainSamples
 from retinanet.losses.criterion import Criterion
 from retinanet.model.retinanet import RetinaNet
-from retinanet.training.optimizer import WeightAverage
+from retinanet.training.optimizer import WeightAverage, learning_rate
 from retinanet.training.run_folder import RunFolder
 from retinanet.training.step_metrics import Throughput
 
@@ -26,7 +26,7 @@ class RunState:
     epoch, batch: finished epochs, and finished batches of the next epoch. step: finished optimizer steps.
     last, best, best_epoch: AP of the last and of the best evaluation, and the epoch of the best, counted from 1.
     stale: evaluations since the best. log_bytes: length of metrics.jsonl.
-    replaced: how often an image could not be read. data: `dataset_fingerprint` of data.train.
+    replaced: how often an image could not be read. data, val: `dataset_fingerprint` of data.train and of data.val.
     """
 
     epoch: int = 0
@@ -39,6 +39,7 @@ class RunState:
     log_bytes: int = 0
     replaced: int = 0
     data: str = ""
+    val: str = ""
 
 
 @dataclass
@@ -74,6 +75,16 @@ class Run:
     def epochs(self) -> int:
         """Total number of epochs; train.steps may cut the last one short."""
         return math.ceil(self.steps / self.steps_per_epoch)
+
+    @property
+    def images_per_step(self) -> int:
+        """Number of images of an optimizer step; a small data set has fewer than train.batch_size asks for."""
+        return self.sampler.batch_size * min(self.config.train.accumulate, len(self.sampler))
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate after warm-up."""
+        return learning_rate(self.config.train, self.images_per_step)
 
     @property
     def steps_per_epoch(self) -> int:

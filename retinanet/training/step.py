@@ -15,7 +15,7 @@ from retinanet.losses.criterion import Criterion, Targets
 from retinanet.model.retinanet import Predictions, RetinaNet
 from retinanet.training.compilation import compiling
 from retinanet.training.events import Note, Progress
-from retinanet.training.optimizer import learning_rate, lr_factor
+from retinanet.training.optimizer import lr_factor
 from retinanet.training.run import Run
 from retinanet.training.step_metrics import BOX, CLS, BatchMetrics, StepMetrics
 
@@ -70,7 +70,7 @@ def backward(run: Run, losses: dict[str, Tensor], parts: int) -> None:
 def optimizer_step(run: Run, batches: list[BatchMetrics]) -> StepMetrics:
     """Update the weights after the backward passes of these batches."""
     t, state = run.config.train, run.state
-    lr = learning_rate(t) * lr_factor(state.step, run.steps, t.schedule, t.milestones, t.warmup_steps)
+    lr = run.learning_rate * lr_factor(state.step, run.steps, t.schedule, t.milestones, t.warmup_steps)
     for group in run.optimizer.param_groups:
         group["lr"] = lr
     if t.clip_norm is not None:
@@ -103,7 +103,7 @@ def report_step(run: Run, step: StepMetrics) -> Iterator[Progress | Note]:
         lr=step.lr,
         images_per_second=step.rate,
         memory=peak_memory(run.device),
-        seconds_left=run.sampler.batch_size * t.accumulate * (run.steps - step.step) / step.rate,
+        seconds_left=run.images_per_step * (run.steps - step.step) / step.rate,
         foreground=step.foreground(),
         logged=step.step % t.log_every == 0 or step.step in (1, run.steps),
         last_ap=run.state.last,

@@ -70,8 +70,9 @@ def test_the_rate_rises_then_only_falls(steps, schedule):
         ({"optimizer": "adamw", "lr": 0.0}, 0.0),
     ],
 )
-def test_the_rate_follows_the_batch(settings, rate):
-    assert learning_rate(TrainConfig(**settings)) == pytest.approx(rate)
+def test_the_rate_follows_the_images_of_a_step(settings, rate):
+    train = TrainConfig(**settings)
+    assert learning_rate(train, train.batch_size * train.accumulate) == pytest.approx(rate)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,9 @@ def test_a_step_by_hand():
     model = torch.nn.Linear(1, 1)
     torch.nn.init.constant_(model.weight, 2.0)
     torch.nn.init.constant_(model.bias, 2.0)
-    optimizer = make_optimizer(model, TrainConfig(lr=1.0, momentum=0.5, weight_decay=0.1))
+    optimizer = make_optimizer(model, TrainConfig(momentum=0.5, weight_decay=0.1))
+    for group in optimizer.param_groups:
+        group["lr"] = 1.0
     for weight, bias in ((2 - 1.2, 1), (0.8 - (1.08 + 0.6), 1 - 1.5)):
         model.weight.grad, model.bias.grad = torch.ones(1, 1), torch.ones(1)
         optimizer.step()

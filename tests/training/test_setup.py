@@ -9,7 +9,7 @@ import torch
 from retinanet.config.schema import LossConfig
 from retinanet.config_file import load_config
 from retinanet.errors import ConfigError
-from retinanet.training.plan import make_plan
+from retinanet.training.plan import advice, make_plan
 from retinanet.training.setup import check_alpha, start_run
 
 
@@ -45,3 +45,49 @@ def test_the_time_estimate_changes_nothing_of_the_run(tiny: Path, tmp_path: Path
         assert all(torch.equal(tensor, before[name]) for name, tensor in run.model.state_dict().items())
         assert all(parameter.grad is None for parameter in run.model.parameters())
         assert run.model.training and not run.optimizer.state
+
+
+def test_the_time_estimate_draws_no_random_number_of_the_run(tiny: Path, tmp_path: Path):
+    run = start_run(load_config(tiny / "tiny.yaml"), tmp_path / "run", resume=False, force=False)
+    with closing(run.folder):
+        run.model.register_forward_pre_hook(
+            lambda *_: torch.manual_seed(1) and None
+        )  # like dropout; copies keep the hook
+        before = torch.get_rng_state()
+        make_plan(run)
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "images", "rate"),
+    [
+        (["train.batch_size=4"], 4, 0.0025),
+        (["train.batch_size=16"], 8, 0.005),  # there are eight images
+        (["train.batch_size=16", "train.accumulate=4"], 8, 0.005),  # and one batch in an epoch
+        (["train.batch_size=2", "train.accumulate=2"], 4, 0.0025),
+        (["train.batch_size=16", "train.lr=0.3"], 8, 0.3),
+    ],
+)
+def test_the_learning_rate_is_for_the_images_that_a_step_has(tiny: Path, tmp_path: Path, overrides, images, rate):
+    config = load_config(tiny / "tiny.yaml", ["train.optimizer=sgd", *overrides])
+    run = start_run(config, tmp_path / "run", resume=False, force=False)
+    with closing(run.folder):
+        assert (run.images_per_step, run.learning_rate) == (images, pytest.approx(rate))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ([], ["data.short_side=416 instead of 800", "model.backbone=efficientnet_lite0", "fewer train.epochs than 2"]),
+        (
+            ["data.short_side=320", "model.backbone=timm:lcnet_035", "train.steps=9"],
+            ["CPU; fewer train.steps take less"],
+        ),
+    ],
+)
+def test_a_long_run_on_a_cpu_is_told_what_makes_it_shorter(tiny: Path, tmp_path: Path, overrides, words):
+    config = load_config(tiny / "tiny.yaml", ["data.short_side=800", "train.device=cpu", *overrides])
+    run = start_run(config, tmp_path / "run", resume=False, force=False)
+    with closing(run.folder):
+        assert all(word in advice(run, 5 * 3600) for word in words)
+        assert advice(run, 600) == ""
