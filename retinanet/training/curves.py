@@ -1,14 +1,14 @@
 """The training curves of a run, drawn from its log."""
 
-import json
 from pathlib import Path
 
 from retinanet.plotting import BLUE, GREEN, VERMILLION, new_figure, save_figure
+from retinanet.training.run_folder import read_log
 
 
 def training_curves(log: Path, output: Path) -> None:
     """Plot losses, learning rate and AP. log: the run's metrics.jsonl. output: an image file."""
-    records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    records, _ = read_log(log)
     steps = [record for record in records if record["kind"] == "step"]
     evaluations = [record for record in records if record["kind"] == "eval"]
     figure = new_figure(11, 3.6)

@@ -1,7 +1,7 @@
 """Saves the state of a run in a checkpoint and restores it exactly."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from retinanet.checkpoints import checkpoint
-from retinanet.checkpoints.checkpoint import AVERAGE, LAST, MODEL, OPTIMIZER, PREVIOUS
+from retinanet.checkpoints.checkpoint import AVERAGE, BEST, LAST, MODEL, OPTIMIZER, PREVIOUS
 from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.parsing import changes
+from retinanet.config.schema import Config
 from retinanet.data.dataset import Dataset
 from retinanet.errors import CheckpointError
+from retinanet.messages import shortened
 from retinanet.training.run import Run, RunState
 
 RANDOM, DEVICES = "random.torch", "random.cuda."  # tensor names of the random states
@@ -40,6 +42,7 @@ def pack(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
     progress = vars(run.state) | {
         "normalizer": float(run.criterion.running_normalizer),
         "scaler": run.scaler.state_dict(),
+        "threads": torch.get_num_threads(),
     }
     if run.average is not None:
         tensors |= {AVERAGE + name: tensor for name, tensor in run.average.tensors.items()}
@@ -66,23 +69,63 @@ def restore(run: Run, force: bool) -> None:
         return
     run.notes += [f"warning: {fault}; the run continues from {saved.file.name}" for fault in saved.faults]
     run.notes += check_resumable(saved, run, force)
-    unpack(saved, run)
+    unpack(saved, run, force)
+    if saved.metadata.progress.get("val") not in ("", None, run.state.val):
+        forget_best(run, "data.val has changed")
+    elif run.state.best is not None and (fault := fault_of_best(run.folder.path / BEST)):
+        forget_best(run, fault)
     run.folder.saved_step = run.state.step
+    run.folder.last_is_whole = saved.file.name == LAST
 
 
-def unpack(saved: LoadedCheckpoint, run: Run) -> None:
-    """Restore the parts of a run and the random states. Raises: CheckpointError if the checkpoint does not fit."""
+def forget_best(run: Run, reason: str) -> None:
+    """Let the next evaluation be the best, and say why."""
+    run.notes.append(f"warning: {reason}; the next evaluation counts as the best so far")
+    run.state = replace(run.state, last=None, best=None, best_epoch=None, stale=0)
+
+
+def fault_of_best(file: Path) -> str:
+    """Why the weights of the best evaluation cannot be used, or ""."""
+    if not file.is_file():
+        return f"{file}: is gone"
+    try:
+        checkpoint.read_tensors(file)
+    except CheckpointError as error:
+        return str(error)
+    return ""
+
+
+def unpack(saved: LoadedCheckpoint, run: Run, force: bool) -> None:
+    """Restore the parts of a run and the random states; adds messages about parts that start anew.
+
+    Raises: CheckpointError if the checkpoint does not fit.
+    """
     tensors, progress = saved.tensors, dict(saved.metadata.progress)
     try:
         run.model.load_state_dict(checkpoint.strip_prefix(tensors, MODEL))
-        updates = progress.pop("average_updates", None)
+        updates, averages = progress.pop("average_updates", None), checkpoint.strip_prefix(tensors, AVERAGE)
         if run.average is not None:
-            run.average.model.load_state_dict(checkpoint.strip_prefix(tensors, AVERAGE))
-            run.average.updates = updates
-        _load_optimizer(run.optimizer, checkpoint.strip_prefix(tensors, OPTIMIZER))
-        run.scaler.load_state_dict(progress.pop("scaler"))
+            run.average.model.load_state_dict(averages or checkpoint.strip_prefix(tensors, MODEL))
+            run.average.updates = updates or 0
+            if not averages:
+                run.notes.append("the checkpoint has no moving average of the weights; it starts from the weights")
+        moments = checkpoint.strip_prefix(tensors, OPTIMIZER)
+        if not force or _fits(moments, run, saved.metadata.config):
+            _load_optimizer(run.optimizer, moments)
+        else:
+            run.notes.append(
+                "the checkpoint is of another optimizer or of other weights to train; its state starts anew"
+            )
+        if scaler := progress.pop("scaler"):  # empty without fp16
+            run.scaler.load_state_dict(scaler)
+        threads = progress.pop("threads", None)
+        if run.device.type == "cpu" and threads not in (None, now := torch.get_num_threads()):
+            run.notes.append(
+                f"the run had {threads} threads and has {now} now, so the last bits of its weights differ from those "
+                "of a run without interruption"
+            )
         run.criterion.running_normalizer = progress.pop("normalizer", run.criterion.running_normalizer)
-        run.state = RunState(**progress | {"data": run.state.data})
+        run.state = RunState(**progress | {"data": run.state.data, "val": run.state.val})
         torch.set_rng_state(tensors[RANDOM])
         for index in range(torch.cuda.device_count() if f"{DEVICES}0" in tensors else 0):
             torch.cuda.set_rng_state(tensors[f"{DEVICES}{index}"], index)
@@ -111,6 +154,14 @@ def newest_checkpoint(folder: Path) -> LoadedCheckpoint | None:
     return None
 
 
+def _fits(state: dict[str, Tensor], run: Run, before: Config) -> bool:
+    """Whether `state` is that of this run's kind of optimizer, for parameters of these shapes."""
+    parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
+    shapes = {int(name.split(".")[0]): tensor.shape for name, tensor in state.items() if tensor.dim()}
+    same_kind = before.train.optimizer == run.config.train.optimizer
+    return same_kind and [shapes[index] for index in sorted(shapes)] in ([], [p.shape for p in parameters])
+
+
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
@@ -129,9 +180,13 @@ def check_resumable(saved: LoadedCheckpoint, run: Run, force: bool) -> list[str]
         raise CheckpointError(f"{saved.file}: was trained on the classes {list(before)}, the data has {list(classes)}")
     differ = changes(saved.metadata.config, run.config)
     forbidden = [text for key, text in differ.items() if key not in MAY_CHANGE_ON_RESUME]
+    ids = saved.metadata.category_ids
+    if ids != run.dataset.category_ids:
+        forbidden.append(f"the category ids were {shortened(ids)}, are {shortened(run.dataset.category_ids)}")
     allowed = [text for key, text in differ.items() if key in MAY_CHANGE_ON_RESUME]
-    if saved.metadata.progress.get("data") not in ("", None, run.state.data):
-        forbidden.append("the images or objects of data.train have changed")
+    for split in ("data", "val"):
+        if saved.metadata.progress.get(split) not in ("", None, getattr(run.state, split)):
+            forbidden.append(f"the images or objects of data.{'train' if split == 'data' else split} have changed")
     if forbidden and not force:
         raise CheckpointError(
             f"{saved.file.parent}: --resume would not continue the same run: {'; '.join(forbidden[:5])}; "

@@ -10,7 +10,7 @@ import yaml
 from torch import Tensor
 
 from retinanet.checkpoints import checkpoint
-from retinanet.checkpoints.checkpoint import LAST, PREVIOUS
+from retinanet.checkpoints.checkpoint import BEST, LAST, PREVIOUS
 from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.parsing import config_to_dict
 from retinanet.config.schema import Config, checkpoint_interval
@@ -46,6 +46,24 @@ def holds_checkpoint(output: Path) -> bool:
     return any((output / name).is_file() for name in (LAST, PREVIOUS))
 
 
+def check_finite(tensors: dict[str, Tensor], step: int) -> None:
+    """Raises: DivergenceError if a number is not finite."""
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise DivergenceError(f"step {step}: the loss was finite, but the updated weights are not", step)
+
+
+def read_log(file: Path) -> tuple[list[dict[str, Any]], int]:
+    """The entries of a metrics.jsonl, and the number of its lines that are damaged, as after a power cut."""
+    entries, damaged = [], 0
+    for line in file.read_bytes().splitlines():
+        try:
+            entry = json.loads(line)
+            entries.append({"kind": entry["kind"], "step": entry["step"], **entry})
+        except (ValueError, TypeError, KeyError):
+            damaged += 1
+    return entries, damaged
+
+
 class Log:
     """metrics.jsonl, truncated to its first `keep` bytes. missing: how many bytes it was shorter than `keep`."""
 
@@ -72,6 +90,7 @@ class RunFolder:
     """The folder of a run, created and locked until `close`; incomplete files of a killed process are removed.
 
     every: train.checkpoint_every. saved_step: step of the newest checkpoint, or None.
+    last_is_whole: whether the last checkpoint, if there is one, is undamaged.
     Raises: CheckpointError if another process writes to it; TrainingError if it cannot be written.
     """
 
@@ -79,6 +98,7 @@ class RunFolder:
         self.path = path
         self.number, self.unit = checkpoint_interval(every)
         self.saved_step: int | None = None
+        self.last_is_whole = True
         try:
             path.mkdir(parents=True, exist_ok=True)
             self.lock = FolderLock(path)
@@ -108,14 +128,15 @@ class RunFolder:
 
     def save(self, tensors: dict[str, Tensor], metadata: Metadata, step: int) -> None:
         """Write a checkpoint and keep the previous one. Raises: OSError; DivergenceError if a number is not finite."""
-        if not all(tensor.isfinite().all() for tensor in tensors.values()):
-            raise DivergenceError(
-                f"step {step}: the loss was finite, but the updated weights are not; try a lower train.lr or "
-                "train.clip_norm=10; the last checkpoint is intact",
-                step,
-            )
-        checkpoint.save(self.path / LAST, tensors, metadata, keep=self.path / PREVIOUS)
-        self.saved_step, self.saved_at = step, time.monotonic()
+        check_finite(tensors, step)
+        # a damaged last checkpoint must not replace the previous one, from which the run was resumed
+        checkpoint.save(self.path / LAST, tensors, metadata, keep=self.path / PREVIOUS if self.last_is_whole else None)
+        self.saved_step, self.saved_at, self.last_is_whole = step, time.monotonic(), True
+
+    def save_best(self, tensors: dict[str, Tensor], metadata: Metadata, step: int) -> None:
+        """Write the weights of the best evaluation. Raises: see `save`."""
+        check_finite(tensors, step)
+        checkpoint.save(self.path / BEST, tensors, metadata)
 
     def close(self) -> None:
         self.log.file.close()

@@ -19,7 +19,7 @@ from retinanet.training.compilation import compile_network
 from retinanet.training.optimizer import WeightAverage, make_optimizer
 from retinanet.training.resume import dataset_fingerprint, restore
 from retinanet.training.run import Run, RunState
-from retinanet.training.run_folder import RunFolder, check_new, check_started, holds_checkpoint
+from retinanet.training.run_folder import LOG, RunFolder, check_new, check_started, holds_checkpoint, read_log
 
 
 def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
@@ -47,7 +47,7 @@ def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
     scaler = torch.amp.GradScaler(device.type, enabled=t.precision == "fp16")
     sampler = AspectRatioBatchSampler(dataset.sizes, t.batch_size, t.seed)
     folder = RunFolder(output, resume, t.checkpoint_every)
-    state = RunState(data=dataset_fingerprint(dataset))
+    state = RunState(data=dataset_fingerprint(dataset), val="" if val is None else dataset_fingerprint(val))
     run = Run(config, device, dataset, val, model, criterion, optimizer, average, scaler, sampler, folder, state, notes)
     try:
         if resume:
@@ -56,6 +56,8 @@ def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
     except BaseException:
         folder.lock.release()
         raise
+    if damaged := read_log(output / LOG)[1]:
+        notes.append(f"warning: {folder.log.file.name}: {damaged} damaged lines are left out of the curves")
     if folder.log.missing:
         notes.append(f"warning: {folder.log.file.name}: its last lines are missing; the run continues without them")
     return run

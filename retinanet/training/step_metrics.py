@@ -51,8 +51,7 @@ class StepMetrics:
                 for sample in samples
             )
             raise DivergenceError(
-                f"step {self.step}: the loss is not finite (cls {cls}, box {box}) for {images}; "
-                "try a lower train.lr or train.clip_norm=10; the last checkpoint is intact",
+                f"step {self.step}: the loss is not finite (cls {cls}, box {box}) for {images}",
                 self.step,
             )
 

@@ -1,11 +1,12 @@
-"""One-line messages for system errors during a run: a full disk, too little memory, a killed loader worker."""
+"""One-line messages for what ends a run early: diverging weights, a full disk, too little memory, a killed worker."""
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from retinanet.errors import TrainingError
+from retinanet.errors import DivergenceError, TrainingError
 from retinanet.messages import one_line
+from retinanet.training.run import Run
 from retinanet.training.run_folder import RunFolder
 
 NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
@@ -13,18 +14,30 @@ LESS = "a smaller train.batch_size or data.short_side needs less memory"
 
 
 @contextmanager
-def system_errors_in_one_line(folder: RunFolder) -> Iterator[None]:
-    """Raises: TrainingError in place of a system error, naming the checkpoint to continue from."""
+def system_errors_in_one_line(run: Run) -> Iterator[None]:
+    """Raises: TrainingError in place of a system error, naming the checkpoint to continue from.
+
+    A DivergenceError gains what to try, and the same.
+    """
     try:
         yield
+    except DivergenceError as error:
+        half = run.config.train.precision
+        first = "" if half == "fp32" else f"train.precision=fp32 instead of {half}, "
+        raise DivergenceError(
+            f"{error}; try {first}a lower train.lr or train.clip_norm=10; {_saved(run.folder)}", error.step
+        ) from None
     except (OSError, MemoryError, RuntimeError) as error:
-        text = _one_line(error, folder)
+        text = _one_line(error, run.folder)
         if text is None:
             raise
-        saved = "no checkpoint was written yet"
-        if folder.saved_step is not None:
-            saved = f"use --resume to continue from the checkpoint of step {folder.saved_step}"
-        raise TrainingError(f"{text}; {saved}") from None
+        raise TrainingError(f"{text}; {_saved(run.folder)}") from None
+
+
+def _saved(folder: RunFolder) -> str:
+    if folder.saved_step is None:
+        return "no checkpoint was written yet"
+    return f"use --resume to continue from the checkpoint of step {folder.saved_step}"
 
 
 def _one_line(error: Exception, folder: RunFolder) -> str | None:

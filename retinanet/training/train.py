@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-from retinanet.checkpoints import checkpoint
-from retinanet.checkpoints.checkpoint import BEST, MODEL
+from retinanet.checkpoints.checkpoint import MODEL
 from retinanet.config.schema import Config
 from retinanet.config_file import load_config
 from retinanet.data.loader import batch_loader
@@ -17,6 +16,7 @@ from retinanet.inference.torch_model import TorchModel
 from retinanet.model.retinanet import RetinaNet
 from retinanet.training.events import Done, Event, Note, Progress, Stopped, Validation
 from retinanet.training.plan import make_plan
+from retinanet.training.random_state import with_own_random_state
 from retinanet.training.resume import pack
 from retinanet.training.run import Run
 from retinanet.training.run_folder import LOG
@@ -39,6 +39,7 @@ def train(config: Config | str | Path, output: str | Path, resume: bool = False,
     return end
 
 
+@with_own_random_state
 def training_events(
     config: Config,
     output: str | Path,
@@ -58,7 +59,7 @@ def training_events(
         finite, the folder cannot be written, or memory runs out.
     """
     run = start_run(config, Path(output), resume, force)
-    with closing(run.folder), system_errors_in_one_line(run.folder):
+    with closing(run.folder), system_errors_in_one_line(run):
         yield from map(Note, run.notes)
         yield make_plan(run)
         started = time.perf_counter()
@@ -66,10 +67,12 @@ def training_events(
             while not run.finished():
                 yield from train_one_epoch(run, stop)
                 if run.evaluates_now():
+                    save_checkpoint(run)  # so that an evaluation that fails loses no step
                     yield from validate(run, stop)
                 end_epoch(run)
         except StopRequested:
-            save_checkpoint(run)
+            if run.folder.saved_step != run.state.step:
+                save_checkpoint(run)
             yield Stopped(run.folder.path, run.state.step)
             return
     s = run.state
@@ -130,7 +133,10 @@ def report_faults(run: Run, faults: list[str]) -> Iterator[Note]:
 
 
 def validate(run: Run, stop: Callable[[], bool]) -> Iterator[Note | Validation]:
-    """Evaluate the averaged weights, if any, on data.val, and save the best. Raises: StopRequested."""
+    """Evaluate the averaged weights, if any, on data.val, and save the best.
+
+    Raises: StopRequested; DivergenceError if a weight is not finite.
+    """
     assert run.val is not None
     state, data = run.state, run.config.data
     model = run.model if run.average is None else run.average.model
@@ -148,13 +154,16 @@ def validate(run: Run, stop: Callable[[], bool]) -> Iterator[Note | Validation]:
         workers=data.workers,
         progress=progress,
     )
-    ap = state.last = evaluation.metrics["AP"]
-    if state.best is None or ap > state.best:
-        state.best, state.best_epoch, state.stale = ap, state.epoch + 1, 0
+    ap = evaluation.metrics["AP"]
+    if ap < 0:  # no objects to detect, so that no weights are the best
+        state.last = None
+    elif state.best is None or ap > state.best:
+        state.last = state.best = ap
+        state.best_epoch, state.stale = state.epoch + 1, 0
         save_best(run, model)
     else:
-        state.stale += 1
-    validation = Validation(state.epoch + 1, state.step, evaluation, state.best, state.best_epoch or 0)
+        state.last, state.stale = ap, state.stale + 1
+    validation = Validation(state.epoch + 1, state.step, evaluation, state.best, state.best_epoch)
     run.folder.log.write("eval", {"epoch": validation.epoch, "step": validation.step, **evaluation.metrics})
     yield from map(Note, evaluation.notes)
     yield validation
@@ -180,4 +189,4 @@ def save_best(run: Run, model: RetinaNet) -> None:
     """Save the evaluated weights."""
     progress = {"epoch": run.state.best_epoch, "step": run.state.step, "AP": run.state.best}
     tensors = {MODEL + name: tensor for name, tensor in model.state_dict().items()}
-    checkpoint.save(run.folder.path / BEST, tensors, run.metadata(progress))
+    run.folder.save_best(tensors, run.metadata(progress), run.state.step)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
@@ -15,11 +16,11 @@ import pytest
 import torch
 from helpers.support import same_run
 
-from retinanet.checkpoints.checkpoint import LAST, PREVIOUS, read_metadata
+from retinanet.checkpoints.checkpoint import BEST, LAST, PREVIOUS, read_metadata
 from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.schema import Config
 from retinanet.config_file import load_config
-from retinanet.errors import CheckpointError, DivergenceError, TrainingError
+from retinanet.errors import CheckpointError, DataError, DivergenceError, TrainingError
 from retinanet.training import run_folder
 from retinanet.training.events import Done, Event, Note, Progress, Stopped, Validation
 from retinanet.training.run_folder import LOG, RunFolder
@@ -216,3 +217,151 @@ def test_an_unreadable_image_is_reported_once_and_counted_each_time(plain: Confi
     *records, done = training_events(torn, tmp_path / "run")
     assert isinstance(done, Done) and done.replaced == 2  # once in each epoch
     assert sum(isinstance(record, Note) and "1.png" in record.text for record in records) == 1
+
+
+def test_a_damaged_last_checkpoint_does_not_replace_the_previous_one(plain: Config, tmp_path: Path):
+    often = replace(plain, train=replace(plain.train, checkpoint_every="1"))
+    list(training_events(often, tmp_path / "run", stop=at(3)))
+    last, previous = tmp_path / "run" / LAST, tmp_path / "run" / PREVIOUS
+    good = previous.read_bytes()
+    last.write_bytes(last.read_bytes()[:-1])
+    run = training_events(often, tmp_path / "run", resume=True)
+    with closing(run):
+        progress = next(steps(run))
+        assert progress.step == 3  # not saved yet
+        next(steps(run))
+    assert previous.read_bytes() == good and read_metadata(last).progress["step"] == 3
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "notes"),
+    [
+        (
+            ["train.optimizer=adamw", "train.ema=null"],
+            ["train.optimizer=sgd", "train.ema=0.5"],
+            ["optimizer", "moving"],
+        ),
+        (["model.freeze_stages=2"], ["model.freeze_stages=0"], ["optimizer or of other weights to train"]),
+        (["train.ema=0.9"], ["train.ema=null"], []),
+    ],
+)
+def test_a_forced_resume_goes_on_with_another_optimizer_or_average(tiny: Path, tmp_path: Path, before, now, notes):
+    resnet = ["train.batch_size=4", "data.short_side=32"]
+    first, second = (load_config(tiny / "tiny.yaml", [*resnet, *overrides]) for overrides in (before, now))
+    list(training_events(first, tmp_path / "run", stop=at(1)))
+    *records, end = training_events(second, tmp_path / "run", resume=True, force=True)
+    assert isinstance(end, Done) and end.steps == 4
+    anew = [record.text for record in records if isinstance(record, Note) and record.text.startswith("the checkpoint")]
+    assert len(anew) == len(notes) and all(word in text for word, text in zip(notes, sorted(anew)[::-1], strict=True))
+
+
+def test_another_validation_set_is_not_resumed_without_force(plain: Config, tmp_path: Path, tiny: Path):
+    shutil.copytree(tiny / "shapes", tmp_path / "shapes")
+    moved = replace(plain, data=replace(plain.data, root=str(tmp_path / "shapes")))
+    list(training_events(moved, tmp_path / "run", stop=at(9)))  # in the second epoch: there is a best AP
+    file = tmp_path / "shapes" / "annotations" / "instances_val.json"
+    document = json.loads(file.read_text())
+    document["annotations"].pop()
+    file.write_text(json.dumps(document))
+    with pytest.raises(CheckpointError, match="the images or objects of data.val have changed; use --force"):
+        list(training_events(moved, tmp_path / "run", resume=True))
+    notes = notes_of(training_events(moved, tmp_path / "run", resume=True, force=True))
+    assert "warning: data.val has changed; the next evaluation counts as the best so far" in notes
+
+
+def notes_of(run: Iterator[Event]) -> list[str]:
+    return [record.text for record in run if isinstance(record, Note)]
+
+
+def test_changed_category_ids_are_named(plain: Config, tmp_path: Path, tiny: Path):
+    shutil.copytree(tiny / "shapes", tmp_path / "shapes")
+    moved = replace(plain, data=replace(plain.data, root=str(tmp_path / "shapes")))
+    list(training_events(moved, tmp_path / "run", stop=lambda: True))
+    for split in ("train", "val"):
+        file = tmp_path / "shapes" / "annotations" / f"instances_{split}.json"
+        document = json.loads(file.read_text())
+        for entry in document["categories"]:
+            entry["id"] += 1
+        for entry in document["annotations"]:
+            entry["category_id"] += 1
+        file.write_text(json.dumps(document))
+    with pytest.raises(CheckpointError, match=r"the category ids were \[10, 20, .*\], are \[11, 21, "):
+        list(training_events(moved, tmp_path / "run", resume=True))
+
+
+@pytest.mark.parametrize("damage", ["gone", "damaged"])
+def test_best_weights_that_are_lost_are_named_and_made_anew(plain: Config, tmp_path: Path, damage):
+    list(training_events(plain, tmp_path / "run", stop=at(9)))
+    best = tmp_path / "run" / BEST
+    best.unlink() if damage == "gone" else best.write_bytes(best.read_bytes()[:-1] + b"?")
+    notes = notes_of(training_events(plain, tmp_path / "run", resume=True))
+    assert any(str(best) in note and note.endswith("the next evaluation counts as the best so far") for note in notes)
+    assert read_metadata(best).progress["epoch"] == 2
+
+
+def test_another_number_of_threads_is_named(plain: Config, tmp_path: Path):
+    list(training_events(plain, tmp_path / "run", stop=lambda: True))
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        notes = notes_of(training_events(plain, tmp_path / "run", resume=True, stop=lambda: True))
+    finally:
+        torch.set_num_threads(threads)
+    assert (
+        sum(f"the run had {threads} threads and has {threads + 1} now, so the last bits" in note for note in notes) == 1
+    )
+
+
+def test_damaged_lines_of_the_log_are_counted_and_left_out(plain: Config, tmp_path: Path):
+    list(training_events(plain, tmp_path / "run", stop=at(3)))
+    log = tmp_path / "run" / LOG
+    lines = log.read_bytes().splitlines()
+    size = log.stat().st_size
+    log.write_bytes(lines[0] + b"\r\n" + bytes(len(lines[1])) + b'\n\n[1]\n{"kind": "st')
+    log.write_bytes(log.read_bytes().ljust(size))
+    notes = notes_of(training_events(plain, tmp_path / "run", resume=True))
+    assert f"warning: {log}: 4 damaged lines are left out of the curves" in notes
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 10_000
+
+
+def test_a_failing_evaluation_loses_no_step(plain: Config, tmp_path: Path, monkeypatch):
+    def fail(*_, **__):
+        raise DataError("the evaluation failed")
+
+    monkeypatch.setattr("retinanet.training.train.evaluate", fail)
+    with pytest.raises(DataError):
+        list(training_events(plain, tmp_path / "run"))
+    assert read_metadata(tmp_path / "run" / LAST).progress["step"] == 4
+
+
+def test_best_weights_that_are_not_finite_are_not_saved(plain: Config, tmp_path: Path, monkeypatch):
+    config = replace(plain, train=replace(plain.train, ema=0.5, precision="bf16"))
+
+    def spoil(run, batches):
+        metrics = optimizer_step(run, batches)
+        next(iter(run.average.tensors.values())).fill_(math.nan)
+        return metrics
+
+    monkeypatch.setattr("retinanet.training.train.optimizer_step", spoil)
+    words = "the updated weights are not; try train.precision=fp32 instead of bf16, .*; no checkpoint was written yet"
+    with pytest.raises(DivergenceError, match=words):
+        list(training_events(config, tmp_path / "run"))
+    assert not (tmp_path / "run" / BEST).exists()
+
+
+def test_runs_that_take_turns_do_not_change_each_other_nor_their_caller(plain: Config, tmp_path: Path):
+    list(training_events(plain, tmp_path / "alone"))
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    for _ in zip(*(training_events(plain, tmp_path / name) for name in ("one", "other")), strict=True):
+        assert torch.equal(torch.get_rng_state(), before)
+    for name in ("one", "other"):
+        same_run(tmp_path / "alone", tmp_path / name)
+
+
+def test_two_runs_of_one_process_cannot_write_one_folder(plain: Config, tmp_path: Path):
+    with closing(training_events(plain, tmp_path / "run", stop=lambda: True)) as run:
+        next(run)
+        with pytest.raises(CheckpointError, match="run: is in use by another run of this process"):
+            list(training_events(plain, tmp_path / "run", resume=True))
+        assert isinstance(list(run)[-1], Stopped)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from retinanet.errors import TrainingError
+from retinanet.errors import DivergenceError, TrainingError
 from retinanet.training.system_errors import system_errors_in_one_line
 
 LESS = "a smaller train.batch_size or data.short_side needs less memory"
@@ -35,13 +35,24 @@ LESS = "a smaller train.batch_size or data.short_side needs less memory"
     [(None, "no checkpoint was written yet"), (6, "use --resume to continue from the checkpoint of step 6")],
 )
 def test_each_is_one_line(error, words, step, saved):
-    folder = SimpleNamespace(path=Path("run"), saved_step=step)
-    with pytest.raises(TrainingError) as raised, system_errors_in_one_line(folder):
+    with pytest.raises(TrainingError) as raised, system_errors_in_one_line(run(step)):
         raise error
     assert str(raised.value) == f"{words}; {saved}"
 
 
+@pytest.mark.parametrize(("precision", "first"), [("fp32", ""), ("bf16", "train.precision=fp32 instead of bf16, ")])
+def test_diverging_weights_say_what_to_try_and_what_is_left(precision, first):
+    with pytest.raises(DivergenceError) as raised, system_errors_in_one_line(run(None, precision)):
+        raise DivergenceError("step 3: the loss is not finite", 3)
+    advice = f"try {first}a lower train.lr or train.clip_norm=10; no checkpoint was written yet"
+    assert str(raised.value) == f"step 3: the loss is not finite; {advice}" and raised.value.step == 3
+
+
+def run(saved_step: int | None, precision: str = "fp32") -> SimpleNamespace:
+    folder = SimpleNamespace(path=Path("run"), saved_step=saved_step)
+    return SimpleNamespace(folder=folder, config=SimpleNamespace(train=SimpleNamespace(precision=precision)))
+
+
 def test_our_own_bugs_are_not_hidden():
-    folder = SimpleNamespace(path=Path("run"), saved_step=None)
-    with pytest.raises(RuntimeError, match="shapes differ"), system_errors_in_one_line(folder):
+    with pytest.raises(RuntimeError, match="shapes differ"), system_errors_in_one_line(run(None)):
         raise RuntimeError("shapes differ")
