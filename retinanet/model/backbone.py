@@ -4,7 +4,7 @@ import difflib
 import importlib.util
 import logging
 import math
-import types
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -52,7 +52,7 @@ class Backbone(nn.Module):
         self.frozen_norm = False
         for module in body.modules():
             if isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels:
-                module.forward = types.MethodType(_float32_on_cpu, module)  # type: ignore[method-assign]
+                module.forward = partial(float32_on_cpu, module)  # type: ignore[method-assign] # can be pickled
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """images: (B, 3, H, W), normalised. Returns: C3..C5, (B, C_l, H / stride, W / stride)."""
@@ -234,8 +234,11 @@ def _require(package: str, backbone: str) -> Any:
     return importlib.import_module(package)
 
 
-def _float32_on_cpu(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """`forward` of a depthwise convolution in float32 on a CPU, where the bf16 backward pass is 2 to 9 times slower."""
+def float32_on_cpu(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """The forward pass of `conv` in float32 on a CPU, whatever autocast says; on other devices as ever.
+
+    The bf16 backward pass of a depthwise convolution is 2 to 9 times slower there.
+    """
     if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return type(conv).forward(conv, x)
     with torch.autocast("cpu", enabled=False):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from retinanet.config.schema import AnchorConfig, ModelConfig
 from retinanet.model.anchors import PAPER_SHAPES, AnchorShapes, image_anchors
-from retinanet.model.backbone import Backbone, group_norm, make_backbone
+from retinanet.model.backbone import Backbone, float32_on_cpu, group_norm, make_backbone
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class FPN(nn.Module):
             size = merged[level].shape[-2:]
             merged[level] = merged[level] + F.interpolate(merged[level + 1], size=size, mode="nearest")
         pyramid = [output(p) for output, p in zip(self.output, merged, strict=True)]
-        p6 = self.p6(features[-1] if self.p6_from == "c5" else pyramid[-1])
-        return [*pyramid, p6, self.p7(F.relu(p6))]
+        p6 = _halved(self.p6, features[-1] if self.p6_from == "c5" else pyramid[-1])
+        return [*pyramid, p6, _halved(self.p7, F.relu(p6))]
 
 
 class Subnet(nn.Module):
@@ -189,6 +189,14 @@ def make_model(model: ModelConfig, anchors: AnchorConfig, classes: int, pretrain
         pixel_std=model.pixel_std,
         anchor_shapes=AnchorShapes.from_config(anchors),
     )
+
+
+def _halved(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """`conv`, of stride 2, in float32 where x (B, C, H, W) is a single cell wide or high on a CPU.
+
+    There oneDNN's weight gradient in bf16 contains memory that it never wrote.
+    """
+    return float32_on_cpu(conv, x) if 1 in x.shape[-2:] else conv(x)
 
 
 def _zero_bias(conv: nn.Conv2d) -> None:

@@ -362,3 +362,28 @@ def test_kept_classes_score_as_before():
     for level, old in zip(model(images).logits, before, strict=True):
         torch.testing.assert_close(level, old[..., [4, 1]])
     assert model.classes == 2
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 64), (128, 64), (64, 128)])
+def test_the_weight_gradients_of_tiny_maps_do_not_depend_on_what_lies_in_memory(size):
+    """Under autocast; P6 and P7 are computed from maps a single cell wide or high."""
+    torch.manual_seed(0)
+    fpn = FPN((8, 16, 32), 16)
+    features = [torch.randn(2, c, size[0] // s, size[1] // s) for c, s in ((8, 8), (16, 16), (32, 32))]
+
+    def gradients(precision: torch.dtype) -> dict[str, torch.Tensor]:
+        fpn.zero_grad()
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            sum(level.float().square().sum() for level in fpn(features)).backward()
+        return {name: parameter.grad.clone() for name, parameter in fpn.named_parameters()}
+
+    exact, first = gradients(torch.float32), gradients(torch.bfloat16)
+    for _ in range(40):
+        junk = [torch.full((length,), value) for length in (2**10, 2**14, 2**18) for value in (torch.nan, 1e30)]
+        del junk
+        again = gradients(torch.bfloat16)
+        for name, gradient in again.items():
+            assert torch.equal(gradient, first[name]), name
+    for name, gradient in first.items():
+        # sums of squares double the relative error of some four roundings to 8 bits in a row
+        assert (gradient - exact[name]).norm() <= 8 * 2**-8 * exact[name].norm(), name
