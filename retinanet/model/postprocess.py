@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from retinanet.detections import Detections
 from retinanet.model.boxes import area, clip, decode
 from retinanet.model.retinanet import Predictions
+from retinanet.model.suppression import suppress
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def detect_stages(
             labels.append(label)
             rows.append(row)
         box, score, label = torch.cat(boxes), torch.cat(scores), torch.cat(labels)  # (C, 4), (C,), (C,)
-        survivors = batched_nms(box, score, label, nms_iou)  # (S,)
+        survivors = suppress(box, score, label, nms_iou)  # (S,)
         keep = survivors[:max_detections]  # (D,)
         final = clip(to_original(box[keep], size, original), original)  # (D, 4)
         if not clip_first:
