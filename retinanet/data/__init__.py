@@ -15,7 +15,8 @@ from retinanet.errors import ConfigError, DataError
 def open_dataset(data: DataConfig, split: str) -> Dataset:
     """The split "train" or "val" of a config, or another split of its data set, such as "test".
 
-    If data.val is a fraction, both are parts of data.train.
+    If data.val is a fraction, both are parts of data.train. Where the format lists no class names (VOC), the classes
+    are those of this split, data.train and data.val.
 
     Raises: ConfigError if data.train or data.val is not set; DataError if the split cannot be read.
     """
@@ -29,7 +30,9 @@ def open_dataset(data: DataConfig, split: str) -> Dataset:
         raise ConfigError(f"data.{name} is not set; expected a split's name, or images and annotations")
     part = partial(part_of, val=data.val if held_out else None, split=split)
     try:
-        dataset = open_split(Path(data.root), files, data.classes, data.skip_empty and split == "train", part)
+        others = [each for each in (data.train, None if held_out else data.val) if each not in (None, files)]
+        skip_empty = data.skip_empty and split == "train"
+        dataset = open_split(Path(data.root), files, data.classes, skip_empty, others, part)
         return replace(dataset, max_pixels=data.max_pixels)
     except OSError as error:  # such as a missing permission or an overlong name
         raise DataError(f"{error.filename or data.root}: cannot be read: {error.strerror or error}") from None

@@ -33,6 +33,7 @@ FORMATS = {  # of files that are opened, with their suffixes; other formats may 
 OF_SUFFIX = {suffix: kind for kind, suffixes in FORMATS.items() for suffix in suffixes}
 BAND_PIXELS = 2**20
 TURNED, SIDEWAYS = range(2, 9), range(5, 9)  # EXIF orientations; any other number stands for upright
+PYTHON_ERRORS = ("invalid literal for", "could not convert", "not enough values", "too many values")  # as in int("x")
 TEXT_START_BYTES = 60  # of a text file, quoted in the message
 
 Size = tuple[int, int]  # height and width
@@ -155,9 +156,14 @@ def _opened(path: Path | str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Im
         message = f"{path}: has more than {MAX_PIXELS:,} pixels, the most that can be read"
         raise DataError(message, "unreadable-image") from error
     except Exception as error:  # a damaged file can raise anything: OSError, SyntaxError, struct.error, ...
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        reason = " ".join(reason.split())[:200] or type(error).__name__
-        raise DataError(f"{path}: cannot be read as an image: {reason}", "unreadable-image") from error
+        raise DataError(f"{path}: cannot be read as an image: {_reason(error)}", "unreadable-image") from error
+
+
+def _reason(error: Exception) -> str:
+    """Why Pillow cannot read a file, in one line: in its words, never in Python's, as in "list index out of range"."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    pythons = not isinstance(error, (OSError, SyntaxError, ValueError)) or text.startswith(PYTHON_ERRORS)
+    return "its content is damaged" if pythons or not text else " ".join(text.split())[:200]
 
 
 def _unidentified(path: Path | str) -> str:

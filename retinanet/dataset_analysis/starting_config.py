@@ -9,10 +9,11 @@ import yaml
 
 from retinanet.config.schema import AnchorConfig, Config, DataConfig, SplitConfig
 from retinanet.data.dataset import Dataset
+from retinanet.data.formats.layouts import splits_in
 from retinanet.data.formats.recognise import open_split
 from retinanet.dataset_analysis.anchor_coverage import data_coverage
 from retinanet.dataset_analysis.anchor_search import SearchResult, search_anchors
-from retinanet.errors import DataError
+from retinanet.errors import DataError, Faults
 from retinanet.messages import printable
 
 TRAIN_NAMES = ("train", "trainval", "training", "train2017", "default")
@@ -65,29 +66,22 @@ def describe(folder: Path, progress: Callable[[int, int], object] = lambda done,
 
 def _open_splits(folder: Path) -> dict[str, Dataset]:
     """The splits of `folder` that can be read, those to train on first."""
-    splits, reasons = {}, []
-    for name in _possible_names(folder):
-        try:
+    found = splits_in(folder)
+    usual = [name for name in (*TRAIN_NAMES, *VAL_NAMES) if name in found]
+    splits, faults = {}, Faults()
+    for name in dict.fromkeys([*usual, *found] or [TRAIN_NAMES[0]]):
+        with faults:
             splits[name] = open_split(folder, SplitConfig(name=name))
-        except DataError as error:
-            reasons.append(error)
     if not splits:
-        raise min(reasons, key=lambda error: str(error).startswith(f"{folder}: no split"))
+        faults.raise_if_any()
     return splits
-
-
-def _possible_names(folder: Path) -> list[str]:
-    """Names that a split of the data set in `folder` may have: the usual ones, and those of its folders and lists."""
-    places = (folder, folder / "images", folder / "annotations", folder / "ImageSets" / "Main")
-    found = (path.stem.removeprefix("instances_") for place in places if place.is_dir() for path in place.iterdir())
-    return list(dict.fromkeys([*TRAIN_NAMES, *VAL_NAMES, *sorted(found)]))
 
 
 def starting_yaml(found: StartingConfig, root: str) -> str:
     """The text of a YAML file with comments. root: the folder of the data, relative to the file's own."""
     train = found.splits[found.train]
     names = printable(", ".join(train.classes[:NAMED])) + ", ..." * (len(train.classes) > NAMED)
-    val = f"val: {_text(found.val)}" if found.val else "# val: no second split was found, so no AP is measured"
+    val = f"val: {_text(found.val)}" if found.val else "val: 0.2  # a fifth of the training images, held out"
     return f"""\
 # Written by `retina init`; `retina config` explains the keys.
 data:

@@ -34,8 +34,9 @@ def test_json_and_a_folder_elsewhere(in_process, tmp_path):
     assert document["config"] == "sub/x.yaml" and len(document["classes"]) >= 3
     assert [(row["split"], row["used as"], row["images"]) for row in document["splits"]] == [("train", "train", 4)]
     text = Path("sub/x.yaml").read_text()
-    assert "root: ../data" in text and "# val: no second split was found" in text
-    assert len(open_dataset(load_config("sub/x.yaml").data, "train")) == 4
+    assert "root: ../data" in text and "val: 0.2" in text
+    data = load_config("sub/x.yaml").data
+    assert [len(open_dataset(data, split)) for split in ("train", "val")] == [3, 1]
 
 
 @pytest.mark.parametrize(("folder", "message"), [("gone", "gone: no such folder"), (".", 'no split "train"')])

@@ -146,7 +146,10 @@ def test_a_box_that_touches_the_image_is_kept(read):
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ("[1, 2]", "{path}: is a JSON list; expected an object"),
+        (
+            "[1, 2]",
+            "{path}: is a JSON list; expected an object with COCO's images, annotations and categories",
+        ),
         ('{"images": [', "{path}: not JSON: Expecting value: line 1 column 13 (char 12)"),
         (
             "[" * 100_000,
@@ -271,8 +274,9 @@ def test_roboflow_layout(tmp_path):
         (
             {"name": "val"},
             (
-                '{root}: no split "val"; looked for annotations/instances_val.json, val/_annotations.coco.json, '
-                "ImageSets/Main/val.txt, val in data.yaml, images/val with labels/val, val/images with val/labels"
+                '{root}: no split "val"; looked for annotations/instances_val.json, annotations/val.json, '
+                "val/_annotations.coco.json, ImageSets/Main/val.txt, val in data.yaml, val.txt with obj.names, "
+                "images/val with labels/val, val/images with val/labels, val/*.xml"
             ),
         ),
         ({}, "{root}: a split needs images and annotations, or only a name"),

@@ -160,8 +160,9 @@ def test_a_broken_exif_block_is_overlooked(tmp_path):
             "{path}: has 13378 x 13377 = 178,957,506 pixels; data.max_pixels is 178,956,970",
         ),
         (png_header(65_536, 32_769), "{path}: has more than 2,147,483,648 pixels, the most that can be read"),
+        (b"P6 x 9 255 ", "{path}: cannot be read as an image: its content is damaged"),
     ],
-    ids=["missing", "empty", "text", "PostScript", "icon", "bomb", "larger bomb"],
+    ids=["missing", "empty", "text", "PostScript", "icon", "bomb", "larger bomb", "no number"],
 )
 def test_what_is_no_image_is_named(tmp_path, read, content, message):
     path = tmp_path / "image.jpg"
@@ -170,6 +171,28 @@ def test_what_is_no_image_is_named(tmp_path, read, content, message):
     with pytest.raises(DataError) as raised:
         read(path)
     assert str(raised.value) == message.format(path=path)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (IndexError("list index out of range"), "its content is damaged"),
+        (struct.error("unpack requires a buffer of 4 bytes"), "its content is damaged"),
+        (ValueError(), "its content is damaged"),
+        (OSError("Truncated\nFile Read"), "Truncated File Read"),
+        (SyntaxError("broken PNG file"), "broken PNG file"),
+    ],
+)
+def test_reasons_are_those_of_pillow(tmp_path, monkeypatch, error, reason):
+    def fail(*arguments, **options):
+        raise error
+
+    path = tmp_path / "image.png"
+    path.write_bytes(b"x")
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(DataError) as raised:
+        image_size(path)
+    assert str(raised.value) == f"{path}: cannot be read as an image: {reason}"
 
 
 def test_what_only_looks_at_the_header_has_no_limit_of_its_own(tmp_path):

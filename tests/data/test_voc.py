@@ -102,7 +102,7 @@ def test_sizes_that_are_missing_come_from_the_headers(voc, size):
             page(entry(" ", (1, 1, 2, 2))),
             "{xml}: an object has no name; expected name and bndbox with xmin, ymin, xmax, ymax",
         ),
-        (page(entry("dog", (1, "one", 2, 2))), "{xml}: could not convert string to float: 'one'"),
+        (page(entry("dog", (1, "one", 2, 2))), '{xml}: has ymin "one"; expected a number'),
         (
             page(filename="../a.png"),
             '{xml} has the file name "../a.png"; expected a path inside the image folder, without ".."',

@@ -86,8 +86,8 @@ def test_split_given_by_its_paths(tmp_path, names):
     ("line", "message"),
     [
         ("0 0.5 0.5 0.5", "has 4 values; expected class cx cy w h, or class x1 y1 x2 y2 x3 y3 ..."),
-        ("0 0.5 0.5 0.5 0.5 0.9", "has 6 values; expected class cx cy w h, or class x1 y1 x2 y2 x3 y3 ..."),
-        ("0 0.5 O.5 0.5 0.5", "could not convert string to float: 'O.5'; expected numbers, class cx cy w h"),
+        ("0 0.5 0.5 0.5 0.5 0.9 0.9 0.9", "has 8 values; expected class cx cy w h, or class x1 y1 x2 y2 x3 y3 ..."),
+        ("0 0.5 O.5 0.5 0.5", 'has "O.5"; expected numbers, class cx cy w h'),
         ("2 0.5 0.5 0.5 0.5", "has class 2; expected 0 to 1, as there are 2 names"),
         ("-1 0.5 0.5 0.5 0.5", "has class -1; expected 0 to 1, as there are 2 names"),
         ("0.5 0.5 0.5 0.5 0.5", "has class 0.5; expected 0 to 1, as there are 2 names"),
@@ -123,7 +123,8 @@ def test_bad_boxes_are_skipped_with_a_note(tmp_path):
     [
         (
             "val: images/val",
-            "{root}: no class names; put them into data.yaml (names: [...]), classes.txt or obj.names there",
+            "{root}: no class names; put them into data.yaml (names: [...]), classes.txt or obj.names there, or list "
+            "them in data.classes",
         ),
         ("val: gone\nnames: [a]", "{root}/data.yaml: val names gone, which does not exist; looked for {root}/gone"),
         (

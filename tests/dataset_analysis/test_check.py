@@ -677,8 +677,8 @@ def test_every_line_at_fault_of_every_label_file_is_named(tmp_path: Path):
     assert texts[:4] == [
         "a.txt, line 1: has 4 values; expected class cx cy w h, or class x1 y1 x2 y2 x3 y3 ...",
         "a.txt, line 3: has class 7; expected 0 to 0, as there are 1 names",
-        "b.txt, line 1: could not convert string to float: 'cat'; expected numbers, class cx cy w h",
-        "c.txt, line 1: could not convert string to float: 'x'; expected numbers, class cx cy w h",
+        'b.txt, line 1: has "cat"; expected numbers, class cx cy w h',
+        'c.txt, line 1: has "x"; expected numbers, class cx cy w h',
     ]
     # of one file, five lines, so that the other files are named too
     assert (len(texts), texts[-1]) == (9, "and 95 more faults of train")
@@ -718,6 +718,6 @@ def test_every_fault_of_every_page_is_named(tmp_path: Path):
     assert [text.removeprefix(f"{tmp_path}/Annotations/")[:50] for _, _, text, _ in told(file, "error")] == [
         "a.xml: cannot be read as XML: no element found: line 1, column 12"[:50],
         "b.xml: an object has no name; expected name and bndbox"[:50],
-        "b.xml: could not convert string to float: 'one'",
+        'b.xml: has xmax "one"; expected a number',
         f"c.xml: its image is not in {tmp_path}/JPEGImages"[:50],
     ]

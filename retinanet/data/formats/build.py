@@ -54,6 +54,12 @@ def build_dataset(raw: RawColumns, classes: Sequence[str] | None) -> Dataset:
             nearest = difflib.get_close_matches(unknown[0], names, n=1, cutoff=0)  # none if there are no classes
             hint = "".join(f'; the nearest is "{name}"' for name in nearest)
             raise DataError(f'{raw.source}: has no class "{unknown[0]}"{hint}')
+        if twice := [name for name in classes if list(names).count(name) > 1]:
+            ids = [i for i, name in zip(category_ids, names, strict=True) if name == twice[0]]
+            raise DataError(
+                f'{raw.source}: has {len(ids)} categories named "{twice[0]}", with the ids {ids}; data.classes needs '
+                "names that differ"
+            )
         kept = [names.index(name) for name in classes]
         new_labels = np.full(len(names), -1)
         new_labels[kept] = np.arange(len(kept))
