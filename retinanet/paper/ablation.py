@@ -16,7 +16,7 @@ from retinanet.io.safe_yaml import read_mapping
 from retinanet.io.size_limits import read_bytes
 from retinanet.paper.tables import METRICS, PAPER, TABLES, Row
 from retinanet.training.events import Event
-from retinanet.training.run_folder import CONFIG, LOG
+from retinanet.training.run_folder import CONFIG, LOG, read_log
 from retinanet.training.train import training_events
 
 T = TypeVar("T")
@@ -112,8 +112,10 @@ def _run(row: Row, output: Path, seed: int, show: ShowRun, stop: Callable[[], bo
         show(row, seed, training_events(config, folder, resume=begun, stop=stop))
         if stop():
             return None
-        log = [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
-        evaluation = next(entry for entry in reversed(log) if entry["kind"] == "eval")
+        log, _ = read_log(folder / LOG)
+        evaluation = next((entry for entry in reversed(log) if entry["kind"] == "eval"), None)
+        if evaluation is None:
+            raise CheckpointError(f"{folder / LOG}: has no evaluation; remove {folder} to have this row trained again")
         result |= {"steps": evaluation["step"], **{name: evaluation[name] for name in METRICS}}
     except DivergenceError as error:
         result |= {"steps": error.step, "diverged_at": error.step}

@@ -65,13 +65,19 @@ def read_log(file: Path) -> tuple[list[dict[str, Any]], int]:
 
 
 class Log:
-    """metrics.jsonl, truncated to its first `keep` bytes. missing: how many bytes it was shorter than `keep`."""
+    """metrics.jsonl, truncated to its first `keep` bytes. missing: how many bytes it was shorter than `keep`.
+
+    Half a line at the end, as after a power cut, is ended there.
+    """
 
     def __init__(self, path: Path, keep: int):
-        self.file = path.open("ab", buffering=0)  # so that closing cannot fail
+        self.file = path.open("a+b", buffering=0)  # so that closing cannot fail
         size = self.file.seek(0, os.SEEK_END)
         self.missing = max(0, keep - size)
-        self.file.truncate(min(keep, size))
+        size = self.file.truncate(min(keep, size))
+        self.file.seek(max(0, size - 1))
+        if self.file.read(1) not in (b"", b"\n"):
+            self.file.write(b"\n")
         self.file.seek(0, os.SEEK_END)
 
     def write(self, kind: str, values: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from retinanet.config.schema import Config, loss_settings
 from retinanet.config_file import load_config
 from retinanet.errors import CheckpointError, ConfigError
-from retinanet.paper.ablation import ablate, merge
+from retinanet.paper.ablation import RESULT, ablate, merge
 from retinanet.paper.tables import PAPER, TABLES, make_row, make_rows
 from retinanet.training.events import Progress
 
@@ -174,3 +174,20 @@ def test_a_stopped_ablation_goes_on_where_it_was(config, tmp_path):
     assert outcome.runs[0]["steps"] == 2
     steps = [record["step"] for record in log(tmp_path / "focal-gamma-2-seed0") if record["kind"] == "step"]
     assert steps == [1, 2]
+
+
+def test_an_ablation_reads_a_log_with_damaged_lines(config, tmp_path):
+    rows = [make_row(config, "1b", "2")]
+    whole = list(ablate(rows, tmp_path))
+    folder = tmp_path / "focal-gamma-2-seed0"
+    file = folder / "metrics.jsonl"
+    first, *others = file.read_bytes().splitlines(keepends=True)
+    (folder / RESULT).unlink()
+    file.write_bytes(b"".join([bytes(len(first) - 1), b"\n", *others]))
+    assert list(ablate(rows, tmp_path)) == whole
+    (folder / RESULT).unlink()
+    file.write_bytes(bytes(file.stat().st_size))
+    with pytest.raises(
+        CheckpointError, match=r"metrics\.jsonl: has no evaluation; remove .*focal-gamma-2-seed0 to have"
+    ):
+        list(ablate(rows, tmp_path))

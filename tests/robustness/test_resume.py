@@ -324,6 +324,16 @@ def test_damaged_lines_of_the_log_are_counted_and_left_out(plain: Config, tmp_pa
     assert (tmp_path / "run" / "curves.png").stat().st_size > 10_000
 
 
+@pytest.mark.parametrize("damage", [lambda log: log[:-20], lambda log: log[:-20] + bytes(20)], ids=["cut", "zeros"])
+def test_half_a_line_at_the_end_of_the_log_takes_no_other_with_it(plain: Config, tmp_path: Path, damage):
+    list(training_events(plain, tmp_path / "run", stop=at(3)))
+    log = tmp_path / "run" / LOG
+    log.write_bytes(damage(log.read_bytes()))
+    list(training_events(plain, tmp_path / "run", resume=True))
+    entries, damaged = run_folder.read_log(log)
+    assert [entry["step"] for entry in entries if entry["kind"] == "step"] == [1, 2, 4, 5, 6, 7, 8] and damaged == 1
+
+
 def test_a_failing_evaluation_loses_no_step(plain: Config, tmp_path: Path, monkeypatch):
     def fail(*_, **__):
         raise DataError("the evaluation failed")
