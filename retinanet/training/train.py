@@ -67,12 +67,11 @@ def training_events(
             while not run.finished():
                 yield from train_one_epoch(run, stop)
                 if run.evaluates_now():
-                    save_checkpoint(run)  # so that an evaluation that fails loses no step
+                    save_step(run)  # so that an evaluation that fails loses no step
                     yield from validate(run, stop)
                 end_epoch(run)
         except StopRequested:
-            if run.folder.saved_step != run.state.step:
-                save_checkpoint(run)
+            save_step(run)
             yield Stopped(run.folder.path, run.state.step)
             return
     s = run.state
@@ -183,6 +182,12 @@ def save_checkpoint(run: Run) -> None:
     run.state.log_bytes = run.folder.log.sync()
     tensors, progress = pack(run)
     run.folder.save(tensors, run.metadata(progress), run.state.step)
+
+
+def save_step(run: Run) -> None:
+    """Save a checkpoint unless there is one of this step. Raises: see `save_checkpoint`."""
+    if run.folder.saved_step != run.state.step:
+        save_checkpoint(run)
 
 
 def save_best(run: Run, model: RetinaNet) -> None:

@@ -334,6 +334,21 @@ def test_half_a_line_at_the_end_of_the_log_takes_no_other_with_it(plain: Config,
     assert [entry["step"] for entry in entries if entry["kind"] == "step"] == [1, 2, 4, 5, 6, 7, 8] and damaged == 1
 
 
+@pytest.mark.parametrize(("every", "expected"), [("4", [4, 4, 8, 8]), ("3", [3, 4, 4, 6, 8, 8])])
+def test_an_evaluation_has_one_checkpoint_before_it_and_one_after(
+    plain: Config, tmp_path: Path, monkeypatch, every, expected
+):
+    saved, save = [], RunFolder.save
+
+    def count_too(folder, tensors, metadata, step):
+        saved.append(step)
+        save(folder, tensors, metadata, step)
+
+    monkeypatch.setattr(RunFolder, "save", count_too)
+    list(training_events(replace(plain, train=replace(plain.train, checkpoint_every=every)), tmp_path / "run"))
+    assert saved == expected
+
+
 def test_a_failing_evaluation_loses_no_step(plain: Config, tmp_path: Path, monkeypatch):
     def fail(*_, **__):
         raise DataError("the evaluation failed")
