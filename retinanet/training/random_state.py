@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import wraps
+from threading import Lock
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -10,12 +11,14 @@ import torch
 P = ParamSpec("P")
 T = TypeVar("T")
 
+TURN = Lock()  # held while a run advances: torch's random numbers belong to the process, not to a thread
+
 
 def with_own_random_state(generator: Callable[P, Iterator[T]]) -> Callable[P, Iterator[T]]:
     """Give each iterator that `generator` makes a state of torch's random numbers of its own.
 
     Two runs that take turns, and the program that iterates over them, then draw the numbers that each draws alone. Runs
-    in several threads at once share the numbers nevertheless.
+    in several threads wait for each other: one advances to its next item at a time.
     """
 
     @wraps(generator)
@@ -24,7 +27,7 @@ def with_own_random_state(generator: Callable[P, Iterator[T]]) -> Callable[P, It
         with closing(generator(*args, **kwargs)) as inner:  # type: ignore[type-var]
             while True:
                 devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-                with torch.random.fork_rng(devices):
+                with TURN, torch.random.fork_rng(devices):
                     if state is not None:
                         _set(*state)
                     try:

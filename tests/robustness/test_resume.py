@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from itertools import count, islice
@@ -15,12 +16,14 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.support import same_run
+from torch.nn.functional import dropout
 
 from retinanet.checkpoints.checkpoint import BEST, LAST, PREVIOUS, read_metadata
 from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.schema import Config
 from retinanet.config_file import load_config
 from retinanet.errors import CheckpointError, DataError, DivergenceError, TrainingError
+from retinanet.model.retinanet import make_model
 from retinanet.training import run_folder
 from retinanet.training.events import Done, Event, Note, Progress, Stopped, Validation
 from retinanet.training.run_folder import LOG, RunFolder
@@ -380,6 +383,20 @@ def test_runs_that_take_turns_do_not_change_each_other_nor_their_caller(plain: C
     before = torch.get_rng_state()
     for _ in zip(*(training_events(plain, tmp_path / name) for name in ("one", "other")), strict=True):
         assert torch.equal(torch.get_rng_state(), before)
+    for name in ("one", "other"):
+        same_run(tmp_path / "alone", tmp_path / name)
+
+
+def test_runs_in_threads_do_not_change_each_other(plain: Config, tmp_path: Path, monkeypatch):
+    def dropping(*arguments):
+        model = make_model(*arguments)
+        model.backbone.register_forward_hook(lambda module, _, maps: [dropout(m, 0.3, module.training) for m in maps])
+        return model
+
+    monkeypatch.setattr("retinanet.training.setup.make_model", dropping)
+    list(training_events(plain, tmp_path / "alone"))
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda name: list(training_events(plain, tmp_path / name)), ("one", "other")))
     for name in ("one", "other"):
         same_run(tmp_path / "alone", tmp_path / name)
 
