@@ -14,7 +14,7 @@ from torchvision.ops import generalized_box_iou_loss
 from retinanet.config.schema import AnchorConfig, LossConfig, loss_settings
 from retinanet.devices import highest_precision_dtype
 from retinanet.losses.focal import sigmoid_cross_entropy, sigmoid_focal_loss, sigmoid_focal_star_loss
-from retinanet.losses.matching import match
+from retinanet.losses.matching import BACKGROUND, IGNORE, match, require_labels
 from retinanet.losses.ohem import hard_examples, hard_examples_1_3
 from retinanet.model.boxes import decode, encode
 from retinanet.model.retinanet import Predictions
@@ -55,7 +55,10 @@ class Criterion:
     running_normalizer: float | Tensor = 100.0  # at the first step (detectron2); a plain number from a checkpoint
 
     def __call__(self, predictions: Predictions, targets: Targets) -> dict[str, Tensor]:
-        """The losses of a batch: {"cls": scalar, "box": scalar}. Updates the running normaliser."""
+        """The losses of a batch: {"cls": scalar, "box": scalar}. Updates the running normaliser.
+
+        Raises: ValueError for a label outside 0..K-1.
+        """
         return self.losses(predictions, self.match_anchors(predictions.anchors, targets), targets)
 
     def match_anchors(self, anchors: Sequence[Tensor], targets: Targets) -> Tensor:
@@ -65,8 +68,15 @@ class Criterion:
         objects = zip(targets.boxes, targets.crowd, strict=True)
         return torch.stack([match(joined, boxes, crowd, *settings) for boxes, crowd in objects])
 
-    def losses(self, predictions: Predictions, matched: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Like `__call__`, for anchors that are already matched. matched: (B, R) from `match_anchors`."""
+    def losses(
+        self, predictions: Predictions, matched: Tensor, targets: Targets, check_labels: bool = True
+    ) -> dict[str, Tensor]:
+        """Like `__call__`, for anchors that are already matched.
+
+        matched: (B, R) from `match_anchors`. check_labels: whether to check the labels, which waits for a GPU.
+        """
+        if check_labels:
+            _require_targets(predictions, matched, targets)
         normalizer = None
         if self.normalizer == "exponential":
             # detectron2: running mean (momentum 0.9) of the foreground anchors per batch, at least 1
@@ -74,7 +84,7 @@ class Criterion:
             before = torch.as_tensor(self.running_normalizer, dtype=exact, device=matched.device)
             normalizer = self.running_normalizer = 0.9 * before + 0.1 * (matched >= 0).sum().clamp(min=1).to(exact)
         parts = self.classification, self.mining, self.box, self.beta
-        return detection_loss(predictions, matched, targets, *parts, normalizer)
+        return _detection_loss(predictions, matched, targets, *parts, normalizer)
 
 
 def make_criterion(loss: LossConfig, anchors: AnchorConfig) -> Criterion:
@@ -84,13 +94,13 @@ def make_criterion(loss: LossConfig, anchors: AnchorConfig) -> Criterion:
     match loss.classification:
         case "ohem" | "ohem_1_3" as name:
             mining = partial(hard_examples if name == "ohem" else hard_examples_1_3, **settings)
-            classification: Classification = sigmoid_cross_entropy
+            classification: Classification = partial(sigmoid_cross_entropy, check_labels=False)
         case "ce" | "balanced_ce":
-            classification = partial(sigmoid_cross_entropy, **settings)
+            classification = partial(sigmoid_cross_entropy, check_labels=False, **settings)
         case "focal":
-            classification = partial(sigmoid_focal_loss, **settings)
+            classification = partial(sigmoid_focal_loss, check_labels=False, **settings)
         case "focal_star":
-            classification = partial(sigmoid_focal_star_loss, **settings)
+            classification = partial(sigmoid_focal_star_loss, check_labels=False, **settings)
     return Criterion(
         classification=classification,
         mining=mining,
@@ -123,7 +133,35 @@ def detection_loss(
         box, beta: the parameters `kind` and `beta` of `box_loss`.
         normalizer: divides the sum over all images instead of the foreground counts; see `Criterion`.
     Returns: {"cls": scalar, "box": scalar}.
+    Raises: ValueError for a label outside 0..K-1, or an anchor matched to an object that is not there.
     """
+    _require_targets(predictions, matched, targets)
+    return _detection_loss(predictions, matched, targets, classification, mining, box, beta, normalizer)
+
+
+def _require_targets(predictions: Predictions, matched: Tensor, targets: Targets) -> None:
+    """Check the labels and the matches of a batch. Raises: ValueError."""
+    for labels, objects in zip(targets.labels, matched, strict=True):
+        require_labels(labels, predictions.logits[0].shape[-1], lowest=0)
+        low, high = (int(value) for value in objects.aminmax()) if len(objects) else (IGNORE, IGNORE)
+        if low < IGNORE or high >= len(labels):
+            raise ValueError(
+                f"an anchor is matched to {low if low < IGNORE else high}, expected one of {len(labels)} objects, "
+                f"{BACKGROUND} (background) or {IGNORE} (ignored)"
+            )
+
+
+def _detection_loss(
+    predictions: Predictions,
+    matched: Tensor,
+    targets: Targets,
+    classification: Classification,
+    mining: Mining | None,
+    box: BoxLoss,
+    beta: float,
+    normalizer: float | Tensor | None,
+) -> dict[str, Tensor]:
+    """`detection_loss` of targets that are known to be right."""
     logits, deltas = torch.cat(predictions.logits, dim=1), torch.cat(predictions.deltas, dim=1)  # (B, R, K), (B, R, 4)
     anchors = torch.cat(predictions.anchors)  # (R, 4)
     image, row = (matched >= 0).nonzero(as_tuple=True)  # (F,) each; the only line that waits for a GPU

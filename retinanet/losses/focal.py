@@ -26,12 +26,12 @@ def cross_entropy(x_t: Tensor) -> Tensor:
     return cross_entropy_and_slope(-x_t)[0]
 
 
-def sigmoid_cross_entropy(logits: Tensor, labels: Tensor, alpha: Alpha = None) -> Tensor:
+def sigmoid_cross_entropy(logits: Tensor, labels: Tensor, alpha: Alpha = None, check_labels: bool = True) -> Tensor:
     """Cross entropy of independent sigmoids, summed and weighted by `alpha` (paper, equations 1 and 3).
 
     Arguments and result are those of `sigmoid_focal_loss`, but alpha None means no weights.
     """
-    return weighted_sum(logits, labels, alpha, cross_entropy_and_slope)
+    return weighted_sum(logits, labels, alpha, cross_entropy_and_slope, check_labels)
 
 
 def focal_and_slope(z: Tensor, gamma: float) -> LossAndSlope:
@@ -47,7 +47,9 @@ def focal(x_t: Tensor, gamma: float) -> Tensor:
     return focal_and_slope(-x_t, gamma)[0]
 
 
-def sigmoid_focal_loss(logits: Tensor, labels: Tensor, alpha: Alpha = None, gamma: float = 2.0) -> Tensor:
+def sigmoid_focal_loss(
+    logits: Tensor, labels: Tensor, alpha: Alpha = None, gamma: float = 2.0, check_labels: bool = True
+) -> Tensor:
     """Focal loss FL(p_t) = -alpha_t (1 - p_t)^gamma log(p_t) of independent sigmoids, summed (paper, equation 5).
 
     Args:
@@ -56,10 +58,12 @@ def sigmoid_focal_loss(logits: Tensor, labels: Tensor, alpha: Alpha = None, gamm
         alpha: weight of the right class, 0..1, one for all classes or one for each; a wrong class has 1 - alpha. None:
             the paper's best for this gamma (table 1b), 0.25 for gamma >= 1.
         gamma: focusing parameter, >= 0; 0 gives cross entropy.
+        check_labels: whether to check the labels, which waits for a GPU.
     Returns: (...), the sum over N and K in float32 (float64 for float64 logits), differentiable once.
+    Raises: ValueError for any other label.
     """
     alpha = best_alpha(gamma) if alpha is None else alpha
-    return weighted_sum(logits, labels, alpha, partial(focal_and_slope, gamma=gamma))
+    return weighted_sum(logits, labels, alpha, partial(focal_and_slope, gamma=gamma), check_labels)
 
 
 def focal_star_and_slope(z: Tensor, gamma: float, shift: float) -> LossAndSlope:
@@ -74,7 +78,12 @@ def focal_star(x_t: Tensor, gamma: float, shift: float) -> Tensor:
 
 
 def sigmoid_focal_star_loss(
-    logits: Tensor, labels: Tensor, alpha: Alpha = 0.25, gamma: float = 2.0, shift: float = 1.0
+    logits: Tensor,
+    labels: Tensor,
+    alpha: Alpha = 0.25,
+    gamma: float = 2.0,
+    shift: float = 1.0,
+    check_labels: bool = True,
 ) -> Tensor:
     """FL*, a variant of the focal loss, summed like `sigmoid_focal_loss` (paper, appendix A)."""
-    return weighted_sum(logits, labels, alpha, partial(focal_star_and_slope, gamma=gamma, shift=shift))
+    return weighted_sum(logits, labels, alpha, partial(focal_star_and_slope, gamma=gamma, shift=shift), check_labels)

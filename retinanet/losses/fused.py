@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from retinanet.losses.matching import IGNORE
+from retinanet.losses.matching import IGNORE, require_labels
 
 Alpha = float | Sequence[float] | None
 LossAndSlope = tuple[Tensor, Callable[[], Tensor]]  # loss, and a function that returns its derivative by z
@@ -21,8 +21,10 @@ CPU_CHUNK, GPU_CHUNK = 1 << 17, 1 << 24
 LABEL_CHUNKS = 16  # chunks whose label columns are evaluated together; all at once need 14 MB more for 240,174 rows
 
 
-def weighted_sum(logits: Tensor, labels: Tensor, alpha: Alpha, formula: Formula) -> Tensor:
+def weighted_sum(logits: Tensor, labels: Tensor, alpha: Alpha, formula: Formula, check_labels: bool = True) -> Tensor:
     """The sum of alpha_t times the loss, as `retinanet.losses.focal.sigmoid_focal_loss`; alpha None: no weights."""
+    if check_labels:
+        require_labels(labels, logits.shape[-1])
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     right = torch.as_tensor(1.0 if alpha is None else alpha, dtype=dtype)  # weight of a right class, () or (K,)
     right = right.to(logits.device, non_blocking=True)

@@ -60,6 +60,16 @@ def match(
     return torch.where(foreground, best, torch.where(background, BACKGROUND, IGNORE))
 
 
+def require_labels(labels: Tensor, classes: int, lowest: int = IGNORE) -> None:
+    """Check that labels are `lowest`..`classes` - 1. Waits for a GPU. Raises: ValueError that names a wrong label."""
+    if not labels.numel():
+        return
+    low, high = (int(value) for value in labels.aminmax())
+    if low < lowest or high >= classes:
+        others = f", {BACKGROUND} (background) or {IGNORE} (ignored)" if lowest == IGNORE else ""
+        raise ValueError(f"a label is {low if low < lowest else high}, expected 0 to {classes - 1}{others}")
+
+
 def _intersections(anchors: Tensor, gt_boxes: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Chunks of n anchors, ascending indices (m,) of the objects near them, and their intersections (m, n).
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import nms
 
-from retinanet.losses.matching import BACKGROUND, IGNORE
+from retinanet.losses.matching import BACKGROUND, IGNORE, require_labels
 
 
 @torch.no_grad()
@@ -19,7 +19,9 @@ def hard_examples(logits: Tensor, labels: Tensor, boxes: Tensor, count: int = 12
         logits: (R, K). labels: (R,) int64, 0..K-1, BACKGROUND or IGNORE. boxes: (R, 4) decoded, xyxy pixels.
         count: > 0. nms_iou: 0..1.
     Returns: (n,) int64 rows, highest loss first, n <= count.
+    Raises: ValueError for any other label.
     """
+    require_labels(labels, logits.shape[-1])
     order = _by_falling_loss(logits, labels)
     # only boxes with a higher loss suppress a box, so NMS of the first boxes is enough once it keeps `count`
     size = 8 * count
@@ -39,6 +41,7 @@ def hard_examples_1_3(logits: Tensor, labels: Tensor, boxes: Tensor, count: int 
 
     Returns: (n,) int64 rows, foreground before background, each with the highest loss first.
     """
+    require_labels(labels, logits.shape[-1])
     order = _by_falling_loss(logits, labels)
     kept = order[nms(boxes[order], torch.arange(0.0, -len(order), -1, device=boxes.device), nms_iou)]
     foreground = kept[labels[kept] >= 0][: count // 4]

@@ -39,7 +39,7 @@ def compute_losses(run: Run, batch: Batch) -> tuple[dict[str, Tensor], BatchMetr
     expected = torch.full((), math.nan, device=matched.device)
     if run.state.step == 0:
         expected = expected_first_loss(run.criterion, predictions, matched, targets, run.config.model.prior)
-    losses = run.criterion.losses(predictions, matched, targets)
+    losses = run.criterion.losses(predictions, matched, targets, check_labels=False)
     levels = matched.split([len(level) for level in predictions.anchors], dim=1)
     numbers = losses["cls"], losses["box"], expected, *((level >= 0).sum() for level in levels)
     return losses, BatchMetrics(torch.stack([number.detach().float() for number in numbers]), batch.samples)
@@ -57,7 +57,8 @@ def expected_first_loss(
     logits = [torch.full_like(level, logit, requires_grad=False) for level in predictions.logits]
     deltas = [torch.zeros_like(level) for level in predictions.deltas]
     fresh = Predictions(logits, deltas, predictions.anchors)
-    return copy.copy(criterion).losses(fresh, matched, targets)["cls"]  # a copy: the state of the criterion stays
+    # a copy, so that the state of the criterion stays
+    return copy.copy(criterion).losses(fresh, matched, targets, check_labels=False)["cls"]
 
 
 def backward(run: Run, losses: dict[str, Tensor], parts: int) -> None:

@@ -8,7 +8,9 @@ import torch
 
 from retinanet.config.schema import AnchorConfig, LossConfig
 from retinanet.losses.criterion import Criterion, Targets, box_loss, detection_loss, make_criterion
+from retinanet.losses.focal import sigmoid_cross_entropy, sigmoid_focal_loss, sigmoid_focal_star_loss
 from retinanet.losses.matching import BACKGROUND, IGNORE, match
+from retinanet.losses.ohem import hard_examples, hard_examples_1_3
 from retinanet.model.retinanet import Predictions
 
 ANCHOR = torch.tensor([[0.0, 0, 10, 10]])
@@ -168,3 +170,40 @@ def test_the_exponential_normaliser_is_the_state_of_its_criterion_alone():
     plain = Criterion()
     plain.losses(predictions, MATCHED, TARGETS)
     assert plain.running_normalizer == 100
+
+
+@pytest.mark.parametrize("wrong", [-100, -3, 3, 80])
+@pytest.mark.parametrize("loss", [sigmoid_focal_loss, sigmoid_cross_entropy, sigmoid_focal_star_loss])
+def test_a_label_without_a_meaning_is_refused_by_a_loss(loss, wrong):
+    logits, labels = torch.zeros(4, 3, requires_grad=True), torch.tensor([0, BACKGROUND, IGNORE, wrong])
+    message = rf"a label is {wrong}, expected 0 to 2, -1 \(background\) or -2 \(ignored\)"
+    with pytest.raises(ValueError, match=message):
+        loss(logits, labels)
+    assert float(loss(logits[:0], labels[:0])) == 0
+    for mine in (hard_examples, hard_examples_1_3):
+        with pytest.raises(ValueError, match=message):
+            mine(logits, labels, torch.zeros(4, 4))
+
+
+@pytest.mark.parametrize("wrong", [-100, BACKGROUND, IGNORE, 3])
+def test_an_object_without_a_class_is_refused(wrong):
+    anchors = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30]])
+    predictions = Predictions([torch.zeros(1, 2, 3)], [torch.zeros(1, 2, 4)], [anchors])
+    targets = Targets([anchors], [torch.tensor([0, wrong])], [torch.zeros(2, dtype=torch.bool)])
+    criterion = make_criterion(LossConfig(), AnchorConfig())
+    calls = (
+        lambda: criterion(predictions, targets),
+        lambda: criterion.losses(predictions, torch.tensor([[0, 1]]), targets),
+        lambda: detection_loss(predictions, torch.tensor([[0, 1]]), targets),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match=f"a label is {wrong}, expected 0 to 2$"):
+            call()
+
+
+@pytest.mark.parametrize("wrong", [-100, 1])
+def test_an_anchor_matched_to_no_object_is_refused(wrong):
+    predictions = Predictions([torch.zeros(1, 1, 3)], [torch.zeros(1, 1, 4)], [ANCHOR])
+    targets = Targets([ANCHOR], [torch.tensor([0])], [torch.tensor([False])])
+    with pytest.raises(ValueError, match=f"an anchor is matched to {wrong}, expected one of 1 objects, -1"):
+        detection_loss(predictions, torch.tensor([[wrong]]), targets)
