@@ -59,12 +59,16 @@ class Backbone(nn.Module):
         return list(self.body(images))
 
     def freeze(self, stages: int) -> None:
-        """Freeze the first `stages` stages, counted from the stem: all layers of stride up to 2^stages."""
+        """Freeze the first `stages` stages, counted from the stem: all layers of stride up to 2^stages.
+
+        Batch normalisation in them keeps its statistics and normalises with them, also in training.
+        """
         parameters = list(self.body.named_parameters())  # in the order of the forward pass
         reached = tuple(f"{name}." for stride, name in self.stages.items() if stages and stride <= 2**stages)
         within = [i for i, (name, _) in enumerate(parameters) if name.startswith(reached)]
         for _, parameter in parameters[: max(within, default=-1) + 1]:
             parameter.requires_grad_(False)
+        self.train(self.training)
 
     def freeze_norm(self) -> None:
         """Freeze the statistics, scales and shifts of all batch normalisation."""
@@ -76,10 +80,10 @@ class Backbone(nn.Module):
 
     def train(self, mode: bool = True) -> "Backbone":
         super().train(mode)
-        if self.frozen_norm:
-            for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                frozen = module.affine and not module.weight.requires_grad
+                module.train(mode and not (frozen or self.frozen_norm))
         return self
 
 

@@ -175,6 +175,17 @@ def test_normalisation_of_the_trunk(norm):
     assert all((p.grad is not None) == p.requires_grad for p in model.parameters())
 
 
+@pytest.mark.parametrize("stages", [0, 2, 5])
+def test_frozen_stages_keep_their_statistics(stages):
+    model = small_model(trunk_norm="bn", freeze_stages=stages)
+    model.eval().train()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers() if "running" in name}
+    model(pixels(2, 3, 64, 64))
+    held = {name for name, buffer in model.named_buffers() if name in before and torch.equal(buffer, before[name])}
+    prefixes = ("bn1", "layer1", "layer2", "layer3", "layer4")[:stages]
+    assert held == {name for name in before if name.startswith(tuple(f"trunk.body.{prefix}." for prefix in prefixes))}
+
+
 def test_group_normalisation_in_the_subnets():
     model = small_model(head_norm="gn", head_channels=256, head_depth=2)
     assert [m.num_groups for m in model.cls_subnet.modules() if isinstance(m, torch.nn.GroupNorm)] == [32, 32]
