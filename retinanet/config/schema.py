@@ -97,7 +97,7 @@ class ModelConfig:
     trunk_norm: Literal["frozen_bn", "bn", "gn"] | None = None
     """Normalisation of the backbone; null is frozen_bn (Detectron) if pretrained, else bn."""
     freeze_stages: Annotated[int | None, between(0, 5)] = None
-    """Number of stages that stay as they are, statistics included, stem first; null: 2 (Detectron) if pretrained, else 0."""
+    """Number of stages that keep weights and statistics, stem first; null is 2 (Detectron) if pretrained, else 0."""
     fpn_channels: Annotated[int, between(8, 4096)] = 256
     """Channels of each pyramid level. Paper, section 4."""
     head_channels: Annotated[int, between(8, 4096)] = 256

@@ -9,6 +9,7 @@ from retinanet.config.schema import (
     LOSS_SETTINGS,
     AnchorConfig,
     DataConfig,
+    DetectConfig,
     LossConfig,
     TrainConfig,
     checkpoint_interval,
@@ -36,6 +37,14 @@ def check_section(config: Any, path: str) -> None:
             _check_loss(config)
         case TrainConfig():
             _check_train(config)
+
+
+def require_detect_settings(settings: DetectConfig) -> None:
+    """Check settings that a caller passed. Raises: ValueError."""
+    try:
+        check_section(settings, "detect")
+    except ConfigError as error:
+        raise ValueError(str(error).removeprefix("detect.")) from None
 
 
 def _check_data(config: DataConfig) -> None:

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from retinanet.checkpoints.metadata import Metadata
+from retinanet.config.schema import DetectConfig
+from retinanet.config.validation import require_detect_settings
 from retinanet.data.dataset import Sample, blank_sample
 from retinanet.data.images import read_image
 from retinanet.data.transforms import Resizing, pad, resize
@@ -74,9 +76,13 @@ def load(
         score_threshold, max_detections: None: the checkpoint's own.
         thresholds: a file that `save_thresholds` wrote; its threshold of each class replaces score_threshold.
         precision: as `open_exported` takes it.
-    Raises: CheckpointError; ConfigError if `thresholds` is invalid, or the model lacks the device or the precision.
+    Raises: CheckpointError; ConfigError if `thresholds` is invalid, or the model lacks the device or the precision;
+        ValueError if `score_threshold` is outside 0..1 or `max_detections` below 1.
     """
     model: TorchModel | ExportedModel
+    settings = {"score_threshold": score_threshold, "max_detections": max_detections}
+    given: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
+    require_detect_settings(replace(DetectConfig(), **given))
     check_engine(path, device, precision)
     if is_exported(path):
         model, metadata = open_exported(path, precision)
@@ -85,10 +91,7 @@ def load(
 
         model, metadata = open_for_inference(path, device)
     detector = Detector(model, metadata)
-    if score_threshold is not None:
-        detector.settings = replace(detector.settings, score_threshold=score_threshold)
-    if max_detections is not None:
-        detector.settings = replace(detector.settings, max_detections=max_detections)
+    detector.settings = replace(detector.settings, **given)
     if thresholds is not None:
         detector.thresholds = load_thresholds(thresholds, metadata.classes, metadata.category_ids)
     return detector

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from retinanet.config.schema import DetectConfig
+from retinanet.config.validation import require_detect_settings
 from retinanet.detections import Detections
 from retinanet.model.boxes import area, clip, decode
 from retinanet.model.retinanet import Predictions
@@ -48,7 +50,10 @@ def detect(
         clip_first: clip boxes to the image before the suppression (torchvision). False: after it, and drop boxes
             outside the image (detectron2).
     Returns: B Detections in pixels of the original images.
+    Raises: ValueError for a threshold outside 0..1, or a `top_k` or `max_detections` below 1.
     """
+    threshold = DetectConfig.score_threshold if isinstance(score_threshold, Tensor) else score_threshold
+    require_detect_settings(DetectConfig(threshold, top_k, nms_iou, clip_first, max_detections))
     settings = (score_threshold, top_k, nms_iou, max_detections, clip_first)
     return [stages.detections for stages in detect_stages(predictions, sizes, original_sizes, *settings)]
 

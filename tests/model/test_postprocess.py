@@ -9,6 +9,7 @@ import torch
 from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 from torchvision.models.detection._utils import BoxCoder
 
+from retinanet.inference.detector import load
 from retinanet.model.anchors import make_anchors
 from retinanet.model.postprocess import detect, detect_stages
 from retinanet.model.retinanet import Predictions
@@ -84,6 +85,22 @@ def test_deltas_move_the_anchors():
     prediction.deltas[0][0, 0] = torch.tensor([1, 0.5, math.log(2), math.log(0.5)])
     [(_, _, box)] = found(prediction)
     assert box == pytest.approx([10, 15, 50, 25], abs=1e-4)  # centre (10, 10) -> (30, 20); 40 x 10
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        *[(key, value, "0 to 1") for key in ("score_threshold", "nms_iou") for value in (-0.1, 1.1, math.nan)],
+        *[("top_k", value, "1 to 1,000,000") for value in (-1, 0)],
+        *[("max_detections", value, "1 to 100,000") for value in (-1, 0)],
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(key, value, expected):
+    with pytest.raises(ValueError, match=f"^{key} is {value}, expected {expected}$"):
+        found(predictions([(FIRST, [0.9, NONE])]), **{key: value})
+    if key in ("score_threshold", "max_detections"):
+        with pytest.raises(ValueError, match=f"^{key} is {value}, expected {expected}$"):
+            load("no checkpoint is opened", **{key: value})
 
 
 @pytest.mark.parametrize("anchors", [[], [FIRST]])
