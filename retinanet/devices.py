@@ -1,7 +1,10 @@
 """The device on which a model runs: its choice, its name and its memory."""
 
+import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from retinanet.errors import ConfigError
@@ -41,6 +44,31 @@ def highest_precision_dtype(device: "torch.device") -> "torch.dtype":
     import torch
 
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+@contextmanager
+def deterministic(enabled: bool) -> Iterator[None]:
+    """Within the context, torch uses only algorithms with the same result in each run, if `enabled`.
+
+    Sets CUBLAS_WORKSPACE_CONFIG where it is not set; cuBLAS reads it at the first matrix product on a GPU.
+    """
+    import torch
+
+    if not enabled:
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark, workspace = torch.backends.cudnn.benchmark, os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.backends.cudnn.benchmark = benchmark
+        if workspace is None:
+            del os.environ["CUBLAS_WORKSPACE_CONFIG"]
 
 
 def describe_device(device: "torch.device") -> str:

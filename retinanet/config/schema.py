@@ -252,6 +252,8 @@ class TrainConfig:
     """Number format of the forward pass; bf16 and fp16 use less memory and time where the device supports them."""
     compile: bool = False
     """Whether to use torch.compile, which takes about a minute for each of up to eight image sizes."""
+    deterministic: bool = False
+    """Whether a GPU uses only algorithms with the same result in each run, which are slower."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     init: str | None = None
     """Checkpoint of this program to fine-tune from, relative to the YAML file."""

@@ -11,6 +11,7 @@ from retinanet.config.schema import Config
 from retinanet.config_file import load_config
 from retinanet.data.loader import batch_loader
 from retinanet.data.transforms import Resizing
+from retinanet.devices import deterministic
 from retinanet.evaluation.evaluate import evaluate
 from retinanet.inference.torch_model import TorchModel
 from retinanet.model.retinanet import RetinaNet
@@ -52,14 +53,16 @@ def training_events(
     Writes config.yaml, metrics.jsonl, curves.png, last.safetensors and, with data.val, best.safetensors.
 
     Args:
-        resume: continue from the newest checkpoint in `output`, as if the run had not been interrupted.
+        resume: continue from the newest checkpoint in `output`, with a result equal to that of an uninterrupted run: on
+            a CPU to the last bit, on a GPU with `train.deterministic`.
         force: resume even if the config or the data have changed.
         stop: called after each step and each evaluated image; True saves the run and ends it with `Stopped`.
     Raises: ConfigError, DataError, CheckpointError for errors in the user's files; TrainingError if the loss is not
         finite, the folder cannot be written, or memory runs out.
     """
     run = start_run(config, Path(output), resume, force)
-    with closing(run.folder), system_errors_in_one_line(run):
+    same = deterministic(config.train.deterministic)
+    with closing(run.folder), system_errors_in_one_line(run), same:
         yield from map(Note, run.notes)
         yield make_plan(run)
         started = time.perf_counter()
