@@ -1,7 +1,7 @@
 """Frozen batch normalisation folded into the preceding convolution, which saves a pass over the feature maps."""
 
+from functools import partial
 from itertools import pairwise
-from types import MethodType
 from typing import TypeVar
 
 import torch
@@ -13,7 +13,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class _FoldedForward:
-    """Replaces a convolution's `forward`; an object, not a closure, so that deepcopy copies it with the module."""
+    """Replaces a convolution's `forward`; an object, so that it is copied and pickled with the module."""
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d):
         self.conv, self.norm = conv, norm
@@ -49,7 +49,7 @@ def fold_at_each_pass(body: nn.Module) -> None:
                 continue
             if isinstance(norm, nn.BatchNorm2d):
                 vars(conv)["forward"] = _FoldedForward(conv, norm)
-                vars(norm)["forward"] = MethodType(_activation_only, norm)
+                vars(norm)["forward"] = partial(_activation_only, norm)
 
 
 @torch.no_grad()

@@ -161,10 +161,12 @@ class RetinaNet(nn.Module):
     def anchors(self, size: tuple[int, int], device: torch.device | str = "cpu") -> list[Tensor]:
         """Anchors of P3..P7 for images of `size` (height, width), multiples of 32; cached for the last size."""
         key = (size, str(device))
-        if key not in self._anchors:
+        anchors = self._anchors.get(key)
+        if anchors is None:
             with torch.inference_mode(False):  # training may use the cache too
-                self._anchors = {key: image_anchors(size, self.anchor_shapes, device)}
-        return self._anchors[key]
+                anchors = image_anchors(size, self.anchor_shapes, device)
+            self._anchors = {key: anchors}  # replaced, never changed: other threads may read the cache
+        return anchors
 
 
 def make_model(model: ModelConfig, anchors: AnchorConfig, classes: int, pretrained: bool | None = None) -> RetinaNet:

@@ -1,6 +1,9 @@
 """The network: its size, its shapes, what learns and what is frozen, and where its first weights come from."""
 
+import copy
 import logging
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from urllib.error import URLError
 
 import pytest
@@ -398,3 +401,34 @@ def test_the_weight_gradients_of_tiny_maps_do_not_depend_on_what_lies_in_memory(
     for name, gradient in first.items():
         # sums of squares double the relative error of some four roundings to 8 bits in a row
         assert (gradient - exact[name]).norm() <= 8 * 2**-8 * exact[name].norm(), name
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])
+@pytest.mark.parametrize("trunk_norm", ["bn", "frozen_bn"])
+def test_a_network_can_be_pickled_and_copied(backbone, trunk_norm):
+    if backbone == "efficientnet_lite0":
+        pytest.importorskip("timm")
+    network = small_model(backbone=backbone, trunk_norm=trunk_norm).eval()
+    images = pixels(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = network(images)
+        for twin in (pickle.loads(pickle.dumps(network)), copy.deepcopy(network)):
+            for part in twin.parameters():
+                assert all(part is not own for own in network.parameters())
+            torch.testing.assert_close(twin(images).logits, expected.logits, rtol=0, atol=0)
+            with torch.no_grad():  # the copy computes with its own parameters
+                next(twin.parameters()).add_(1)
+            assert not torch.equal(twin(images).logits[0], expected.logits[0])
+
+
+def test_threads_share_a_network(model):
+    sizes = [64, 96, 128, 160]
+
+    def logits(size: int) -> list[torch.Tensor]:
+        with torch.inference_mode():
+            return model(pixels(1, 3, size, 64)).logits
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(logits, sizes * 5))
+    for size, levels in zip(sizes * 5, together, strict=True):
+        torch.testing.assert_close(levels, logits(size))
