@@ -128,7 +128,7 @@ def scoring(images: int = 625, classes: int = 80) -> Run:
     objects = 7 * owners + np.tile(np.arange(100) % 7, images)  # each object 14 times, with growing error
     error = np.tile(np.arange(100) / 300, images)[:, None]
     moved = boxes[objects] * (1 + error * rng.standard_normal((len(objects), 4))).clip(0.1)
-    rows = np.column_stack([owners, moved, rng.random(len(objects)), labels[objects] + 1])
+    rows = np.column_stack([owners, moved, rng.random(len(objects)), labels[objects]])
     return partial(score, truth, rows)
 
 

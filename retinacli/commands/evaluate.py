@@ -121,7 +121,9 @@ def evaluate_one(weights: str, inputs: EvalInput, outputs: EvalOutputs, json_: b
     if thresholds is not None and (outputs.diagnose or outputs.report):
         diagnosis = diagnose(dataset, results, [each.threshold for each in thresholds])
     if outputs.save_coco is not None:
-        write_text(outputs.save_coco, json.dumps(coco_results(results)))
+        write_text(
+            outputs.save_coco, json.dumps(coco_results(results, dataset.image_ids.tolist(), dataset.category_ids))
+        )
     show_evaluation(evaluation, thresholds, diagnosis, json_)
     if thresholds is not None and outputs.thresholds is not None:
         save_thresholds(outputs.thresholds, thresholds, len(dataset), outputs.precision)

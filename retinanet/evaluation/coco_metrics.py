@@ -49,16 +49,26 @@ class Scores:
     per_class: list[ClassResult]
 
 
-def images_of(dataset: Dataset, results: np.ndarray) -> np.ndarray:
-    """(D,) image index 0..N-1 of each row of `results` (D, 7)."""
-    by_id = np.argsort(dataset.image_ids)
-    return by_id[np.searchsorted(dataset.image_ids[by_id], results[:, 0])]
+def images_of(results: np.ndarray) -> np.ndarray:
+    """(D,) int64 image index 0..N-1 of each row of `results` (D, 7)."""
+    return results[:, 0].astype(np.int64)
 
 
-def labels_of(dataset: Dataset, results: np.ndarray) -> np.ndarray:
-    """(D,) label 0..K-1 of each row of `results` (D, 7)."""
-    by_id = np.argsort(dataset.category_ids)
-    return by_id[np.searchsorted(np.asarray(dataset.category_ids)[by_id], results[:, 6])]
+def labels_of(results: np.ndarray) -> np.ndarray:
+    """(D,) int64 label 0..K-1 of each row of `results` (D, 7)."""
+    return results[:, 6].astype(np.int64)
+
+
+def numbered(dataset: Dataset, results: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The images as 1..N and the classes as 1..K, both by ascending id, and `results` (D, 7) with these numbers.
+
+    The order of the ids decides ties; the ids themselves may be negative, which hotcoco rejects, or beyond float64.
+    """
+    images = 1 + np.argsort(np.argsort(dataset.image_ids, kind="stable"))
+    classes = 1 + hotcoco_index(dataset)
+    rows = results.copy()
+    rows[:, 0], rows[:, 6] = images[images_of(results)], classes[labels_of(results)]
+    return images, classes, rows
 
 
 def ignored(areas: np.ndarray, crowd: np.ndarray) -> np.ndarray:
@@ -67,26 +77,23 @@ def ignored(areas: np.ndarray, crowd: np.ndarray) -> np.ndarray:
 
 
 def coco_eval(dataset: Dataset, results: np.ndarray) -> COCOeval:
-    """hotcoco's complete evaluation of `results` (D, 7).
-
-    Images are renumbered 1..N by ascending id, objects 1..M and detections 1..D, since hotcoco rejects negative ids.
-    """
-    numbers = 1 + np.argsort(np.argsort(dataset.image_ids))
+    """hotcoco's complete evaluation of `results` (D, 7); objects are numbered 1..M and detections 1..D."""
+    numbers, category_numbers, detections = numbered(dataset, results)
     sizes = dataset.sizes.tolist()
     images = [{"id": int(i), "height": h, "width": w} for i, (h, w) in zip(numbers, sizes, strict=True)]
-    categories = [{"id": i, "name": n} for i, n in sorted(zip(dataset.category_ids, dataset.classes, strict=True))]
+    categories = [
+        {"id": i, "name": dataset.classes[label]} for i, label in enumerate(np.argsort(dataset.category_ids), 1)
+    ]
     ground_truth = COCO.from_arrays(
         images,
         categories,
         numbers[dataset.image_index],
-        np.asarray(dataset.category_ids, dtype=np.int64)[dataset.labels],
+        category_numbers[dataset.labels],
         dataset.boxes,
         ids=np.arange(1, len(dataset.boxes) + 1),
         area=dataset.areas,
         iscrowd=dataset.crowd.astype(np.int64),
     )
-    detections = results.copy()
-    detections[:, 0] = numbers[images_of(dataset, results)]
     evaluation = COCOeval(ground_truth, ground_truth.load_res(detections), "bbox")
     with contextlib.redirect_stdout(io.StringIO()):  # summarize prints its table
         evaluation.run()

@@ -56,7 +56,7 @@ def compare(
     Both detectors use the same resamples, so that images that are hard for both do not widen the interval. hotcoco's
     own comparison counts repeated images once: its intervals are a quarter too narrow (40 images: 0.075, not 0.099).
 
-    first, second: (D, 7), columns image_id, x, y, w, h, score, category_id. progress: called with (done, all).
+    first, second: (D, 7), columns image index, x, y, w, h, score, label. progress: called with (done, all).
     """
     rng = np.random.default_rng(seed)
     both = (_by_image(dataset, first), _by_image(dataset, second))
@@ -88,13 +88,13 @@ def _difference(name: str, first: float, second: float, changes: np.ndarray) -> 
 
 def _by_image(dataset: Dataset, results: np.ndarray) -> list[np.ndarray]:
     """N arrays (n, 7): the `results` of each image."""
-    images = images_of(dataset, results)
+    images = images_of(results)
     ends = np.cumsum(np.bincount(images, minlength=len(dataset)))[:-1]
     return np.split(results[np.argsort(images, kind="stable")], ends)
 
 
 def _results_of(parts: list[np.ndarray], picks: np.ndarray) -> np.ndarray:
-    """The results of the images `picks`, with image ids 0, 1, ... in that order."""
+    """The results of the images `picks`, with the image indices 0, 1, ... in that order."""
     results = np.concatenate([parts[index] for index in picks.tolist()])
     results[:, 0] = np.repeat(np.arange(len(picks)), [len(parts[index]) for index in picks.tolist()])
     return results

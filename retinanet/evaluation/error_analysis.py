@@ -87,16 +87,16 @@ def diagnose(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float])
     return Diagnosis(
         tide=[TideError(kind, tide["counts"].get(short), tide["delta_ap"][short]) for short, kind in TIDE.items()],
         # hotcoco would count detections on crowds as false positives
-        confusion=_confusion(dataset, above_thresholds(dataset, results[matched != NOT_COUNTED], thresholds)),
+        confusion=_confusion(dataset, above_thresholds(results[matched != NOT_COUNTED], thresholds)),
         calibration=_calibration(dataset, results, matched),
         recall=np.array(evaluation.params.rec_thrs),
         curves={"0.5": precision[0], "0.75": precision[5], "mean": precision.mean(axis=0)},
     )
 
 
-def above_thresholds(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
+def above_thresholds(results: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
     """The rows of `results` (D, 7) whose score exceeds their class's threshold. thresholds: K scores."""
-    return results[results[:, 5] > np.asarray(thresholds)[labels_of(dataset, results)]]
+    return results[results[:, 5] > np.asarray(thresholds)[labels_of(results)]]
 
 
 def _confusion(dataset: Dataset, results: np.ndarray) -> np.ndarray:
@@ -108,7 +108,7 @@ def _confusion(dataset: Dataset, results: np.ndarray) -> np.ndarray:
 def _calibration(dataset: Dataset, results: np.ndarray, matched: np.ndarray) -> Calibration:
     counted = matched != NOT_COUNTED
     scores, correct = results[counted, 5], matched[counted] != FALSE_POSITIVE
-    labels = labels_of(dataset, results[counted])
+    labels = labels_of(results[counted])
     per_class = np.full(len(dataset.classes), np.nan)
     for label in np.unique(labels):
         per_class[label], _ = metrics.calibration_error(scores[labels == label], correct[labels == label], BINS)

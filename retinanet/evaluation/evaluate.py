@@ -26,7 +26,7 @@ from retinanet.inference.torch_model import TorchModel
 class Evaluation:
     """The detections in `dataset` with `settings`, and their COCO metrics.
 
-    results: (D, 7) float64, columns image_id, x, y, w, h, score, category_id. metrics, per_class: see `Scores`.
+    results: (D, 7) float64, columns image index, x, y, w, h, score, label. metrics, per_class: see `Scores`.
     notes: messages, one line each, such as an unreadable image.
     missed_objects: None unless requested. reference: the metrics by pycocotools; None unless requested.
     """
@@ -62,6 +62,7 @@ def evaluate(
     observer = MissedObjectsObserver(dataset, settings.score_threshold) if missed_objects else None
     model = model.copy_for_evaluation()
     rows, notes, done = [np.zeros((0, 7))], [], 0
+    index_of = {image_id: index for index, image_id in enumerate(dataset.image_ids.tolist())}
     for batch in eval_loader(EvalSamples(dataset, resizing), batch_size, workers, pin_memory=model.on_gpu):
         detections = model.detect(
             batch.images.permute(0, 2, 3, 1).numpy(),
@@ -73,7 +74,7 @@ def evaluate(
         notes += [f"{fault}; its objects count as missed" for fault in batch.faults]
         for sample, detected in zip(batch.samples, detections, strict=True):
             if sample.original_size != (0, 0):  # readable
-                rows.append(coco_rows(detected, sample.image_id, dataset.category_ids))
+                rows.append(coco_rows(detected, index_of[sample.image_id]))
             done += 1
             progress(done, len(dataset))
     results = np.concatenate(rows)

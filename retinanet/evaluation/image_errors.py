@@ -41,12 +41,12 @@ class ImageErrors:
 
 def image_errors(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float]) -> list[ImageErrors]:
     """The errors in each image. results: (D, 7). thresholds: K scores that detections must exceed."""
-    detections = above_thresholds(dataset, results, thresholds)
+    detections = above_thresholds(results, thresholds)
     matched = matched_objects(coco_eval(dataset, detections), len(detections))
     missed = ~ignored(dataset.areas, dataset.crowd)
     missed[matched[matched >= 0]] = False
-    images = images_of(dataset, detections)
-    of_detections = (detections[:, 1:5], labels_of(dataset, detections), detections[:, 5])
+    images = images_of(detections)
+    of_detections = (detections[:, 1:5], labels_of(detections), detections[:, 5])
     of_objects = (dataset.boxes, dataset.labels, np.full(len(dataset.boxes), np.nan))
     parts = (
         _by_image(len(dataset), images, matched >= 0, *of_detections),

@@ -111,8 +111,7 @@ class MissedObjectsObserver:
         by_stage = []
         for number, stage in enumerate(STAGES):
             rows = np.flatnonzero(self.stages == number)
-            ids = np.asarray(data.category_ids)[data.labels[rows]]
-            added = np.column_stack([data.image_ids[image_index[rows]], data.boxes[rows], self.scores[rows], ids])
+            added = np.column_stack([image_index[rows], data.boxes[rows], self.scores[rows], data.labels[rows]])
             areas = data.areas[rows]
             small, large = int((areas < SMALL).sum()), int((areas > MEDIUM).sum())
             ap50 = score(data, np.concatenate([results, added])).metrics["AP50"]

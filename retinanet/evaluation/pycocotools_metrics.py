@@ -8,25 +8,26 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from retinanet.data.dataset import Dataset
-from retinanet.evaluation.coco_metrics import METRICS
+from retinanet.evaluation.coco_metrics import METRICS, numbered
 
 
 def reference_metrics(dataset: Dataset, results: np.ndarray) -> dict[str, float]:
     """The 12 metrics, -1 if no object has the required size. 500,000 detections take 40 to 65 s.
 
-    results: (D, 7) float64, columns image_id, x, y, w, h, score, category_id.
+    results: (D, 7) float64, columns image index, x, y, w, h, score, label.
     """
-    sizes, image_ids = dataset.sizes.tolist(), dataset.image_ids.tolist()
+    images, classes, results = numbered(dataset, results)
+    sizes, image_numbers, category_numbers = dataset.sizes.tolist(), images.tolist(), classes.tolist()
     objects = dataset.image_index, dataset.labels, dataset.boxes.tolist(), dataset.areas.tolist(), dataset.crowd
     ground_truth = COCO()
     ground_truth.dataset = {
-        "images": [{"id": i, "height": h, "width": w} for i, (h, w) in zip(image_ids, sizes, strict=True)],
-        "categories": [{"id": i, "name": name} for i, name in zip(dataset.category_ids, dataset.classes, strict=True)],
+        "images": [{"id": i, "height": h, "width": w} for i, (h, w) in zip(image_numbers, sizes, strict=True)],
+        "categories": [{"id": i, "name": name} for i, name in zip(category_numbers, dataset.classes, strict=True)],
         "annotations": [
             {
                 "id": number,  # from 1, since pycocotools treats a match with annotation 0 as no match
-                "image_id": image_ids[index],
-                "category_id": dataset.category_ids[label],
+                "image_id": image_numbers[index],
+                "category_id": category_numbers[label],
                 "bbox": box,
                 "area": area,
                 "iscrowd": int(crowd),

@@ -35,12 +35,12 @@ def make_rankings(dataset: Dataset, results: np.ndarray, lowest: float) -> list[
     matched = matched_objects(coco_eval(dataset, results), len(results))
     scores = results[:, 5].astype(np.float32)
     counted = (matched != NOT_COUNTED) & (scores > np.float32(lowest))
-    images, correct = images_of(dataset, results), matched >= 0
+    images, correct = images_of(results), matched >= 0
     objects = ~ignored(dataset.areas, dataset.crowd)
     image_index, labels = dataset.image_index[objects], dataset.labels[objects]
     rankings = []
-    for label, category_id in enumerate(dataset.category_ids):
-        rows = np.flatnonzero(counted & (results[:, 6] == category_id))
+    for label in range(len(dataset.classes)):
+        rows = np.flatnonzero(counted & (results[:, 6] == label))
         rows = rows[np.argsort(-scores[rows])]
         steps = np.append(scores[rows], np.float32(lowest))  # (D + 1,)
         ends = np.flatnonzero(np.diff(steps, prepend=np.inf))  # (C + 1,)

@@ -34,22 +34,32 @@ def to_coco(predictions: Sequence[Prediction], detector: Detector) -> list[dict[
     readable = [item for item in predictions if item.fault is None]
     return [
         result | {"file_name": str(item.file)}
-        for image_id, item in enumerate(readable, 1)
-        for result in coco_results(coco_rows(item.detections, image_id, detector.category_ids))
+        for index, item in enumerate(readable)
+        for result in coco_results(
+            coco_rows(item.detections, index), range(1, len(readable) + 1), detector.category_ids
+        )
     ]
 
 
-def coco_rows(detections: Detections, image_id: int, category_ids: tuple[int, ...]) -> np.ndarray:
-    """Detections of one image as (D, 7) float64: image_id, x, y, w, h, score, category_id."""
+def coco_rows(detections: Detections, index: int) -> np.ndarray:
+    """Detections of image `index` as (D, 7) float64: index, x, y, w, h, score, label.
+
+    Ids would not do: float64 holds integers only up to 2^53.
+    """
     low, high = np.hsplit(detections.boxes.astype(np.float64), 2)
-    images = np.full(len(low), image_id, np.float64)
-    categories = np.asarray(category_ids, np.float64)[detections.labels]
-    return np.column_stack((images, low, high - low, detections.scores, categories))
+    return np.column_stack(
+        (np.full(len(low), index, np.float64), low, high - low, detections.scores, detections.labels)
+    )
 
 
-def coco_results(rows: np.ndarray) -> list[dict[str, Any]]:
-    """Rows of `coco_rows` in COCO's results format, without rounding."""
+def coco_results(rows: np.ndarray, image_ids: Sequence[int], category_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Rows of `coco_rows` in COCO's results format, without rounding. image_ids, category_ids: by index and label."""
     return [
-        {"image_id": int(row[0]), "category_id": int(row[6]), "bbox": row[1:5].tolist(), "score": float(row[5])}
-        for row in rows
+        {
+            "image_id": image_ids[int(index)],
+            "category_id": category_ids[int(label)],
+            "bbox": box,
+            "score": score,
+        }
+        for index, *box, score, label in rows.tolist()
     ]

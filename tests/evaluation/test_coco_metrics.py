@@ -11,6 +11,7 @@ from helpers.scoring_cases import dataset, pycocotools_evaluation, random_case
 from retinanet.data.dataset import Dataset
 from retinanet.detections import Detections
 from retinanet.evaluation.coco_metrics import METRICS, score
+from retinanet.evaluation.pycocotools_metrics import reference_metrics
 from retinanet.inference.results import coco_results, coco_rows
 
 
@@ -48,9 +49,8 @@ def test_the_numbers_equal_pycocotools_to_the_last_bit(seed):
 
 def as_found(truth: Dataset) -> np.ndarray:
     """Every object that is no crowd, found exactly."""
-    owners = np.repeat(truth.image_ids, np.diff(truth.first_object))
-    ids = np.array(truth.category_ids)[truth.labels]
-    return np.column_stack([owners, truth.boxes, np.full(len(owners), 0.9), ids])[~truth.crowd]
+    scores = np.full(len(truth.boxes), 0.9)
+    return np.column_stack([truth.image_index, truth.boxes, scores, truth.labels])[~truth.crowd]
 
 
 def test_perfect_detections_are_perfect():
@@ -92,29 +92,35 @@ def test_half_of_the_objects_found_by_hand():
     assert metrics["AR100"] == pytest.approx(0.5)
 
 
-def test_rows_are_xywh_with_outside_ids():
+def test_rows_are_xywh_and_gain_ids_in_the_results():
     found = Detections(
         boxes=np.array([[1, 2, 4, 8], [0.5, 0, 1, 1]], np.float32),
         scores=np.array([0.7, 0.1], np.float32),
         labels=np.array([1, 0]),
     )
-    rows = coco_rows(found, 42, (90, 3))
-    np.testing.assert_array_equal(
-        rows, [[42, 1, 2, 3, 6, np.float32(0.7), 3], [42, 0.5, 0, 0.5, 1, np.float32(0.1), 90]]
-    )
-    assert coco_results(rows)[0] == {
+    rows = coco_rows(found, 5)
+    np.testing.assert_array_equal(rows, [[5, 1, 2, 3, 6, np.float32(0.7), 1], [5, 0.5, 0, 0.5, 1, np.float32(0.1), 0]])
+    assert coco_results(rows, [0, 0, 0, 0, 0, 42], (90, 3))[0] == {
         "image_id": 42,
         "category_id": 3,
         "bbox": [1.0, 2.0, 3.0, 6.0],
         "score": float(np.float32(0.7)),
     }
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
-    assert coco_rows(nothing, 42, (90, 3)).shape == (0, 7)
+    assert coco_rows(nothing, 5).shape == (0, 7)
 
 
-def test_negative_image_ids_change_nothing():
+@pytest.mark.parametrize("image_offset", [-600, 2**62])
+@pytest.mark.parametrize("category_offset", [-90, 2**62])
+def test_ids_that_are_negative_or_beyond_float64_change_nothing(image_offset, category_offset):
     truth, rows = random_case(0)
-    moved = replace(truth, image_ids=truth.image_ids - 600)
-    assert moved.image_ids.min() < 0 < moved.image_ids.max()
-    shifted = rows - np.array([600, 0, 0, 0, 0, 0, 0])
-    assert score(moved, shifted) == score(truth, rows)
+    ids = tuple(i + category_offset for i in truth.category_ids)
+    moved = replace(truth, image_ids=truth.image_ids + image_offset, category_ids=ids)
+    got, expected = score(moved, rows), score(truth, rows)
+    assert got.metrics == expected.metrics == reference_metrics(moved, rows)
+    assert [(each.AP, each.objects) for each in got.per_class] == [
+        (each.AP, each.objects) for each in expected.per_class
+    ]
+    saved = coco_results(rows[:9], moved.image_ids.tolist(), moved.category_ids)
+    assert [each["image_id"] for each in saved] == [int(moved.image_ids[int(i)]) for i in rows[:9, 0]]
+    assert [each["category_id"] for each in saved] == [ids[int(label)] for label in rows[:9, 6]]

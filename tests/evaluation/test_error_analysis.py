@@ -20,12 +20,12 @@ def test_one_error_of_each_kind_by_hand():
     truth = dataset([5], boxes, [0, 0, 0, 1, 0], category_ids=(1, 2))
     rows = np.array(
         [
-            [0, 0, 0, 100, 100, 0.9, 1],  # right
-            [0, 0, 2, 100, 100, 0.8, 1],  # again: a duplicate
-            [0, 0, 200, 100, 100, 0.7, 2],  # wrong class
-            [0, 250, 200, 100, 100, 0.6, 2],  # IoU 1/3: badly located
-            [0, 450, 200, 100, 100, 0.5, 2],  # IoU 1/3 and the wrong class
-            [0, 300, 400, 40, 40, 0.4, 1],  # on background
+            [0, 0, 0, 100, 100, 0.9, 0],  # right
+            [0, 0, 2, 100, 100, 0.8, 0],  # again: a duplicate
+            [0, 0, 200, 100, 100, 0.7, 1],  # wrong class
+            [0, 250, 200, 100, 100, 0.6, 1],  # IoU 1/3: badly located
+            [0, 450, 200, 100, 100, 0.5, 1],  # IoU 1/3 and the wrong class
+            [0, 300, 400, 40, 40, 0.4, 0],  # on background
         ],
         float,
     )
@@ -49,7 +49,7 @@ def test_tide_equals_tidecvs():
     # by tidecv 1.0.1, in percent of AP50; it counts the class without objects as AP 0, hotcoco leaves it out: 4/3
     truth, rows = random_case(0)
     rows[:, 5] = np.random.default_rng(0).permutation(len(rows)) / len(rows)
-    rows = rows[~((rows[:, 0] == truth.image_ids[0]) & (rows[:, 6] == 90))]  # tidecv knows no limit of 100 detections
+    rows = rows[~((rows[:, 0] == 0) & (rows[:, 6] == 0))]  # tidecv knows no limit of 100 detections
     truth = dataclasses.replace(truth, crowd=np.zeros(len(truth.boxes), bool))
     found = diagnose(truth, rows, [0] * 4)
     assert list(counts(found).values()) == [36, 107, 9, 248, 9, 3, None, None]
@@ -81,10 +81,10 @@ def test_confusion_goes_by_label_and_leaves_crowds_out():
     )
     rows = np.array(
         [
-            [0, 0, 0, 50, 50, 0.9, 90],
-            [0, 100, 0, 50, 50, 0.8, 90],
-            [0, 320, 20, 50, 50, 0.7, 3],  # on the crowd of its class: neither right nor wrong
-            [0, 320, 20, 50, 50, 0.6, 90],  # not of its class
+            [0, 0, 0, 50, 50, 0.9, 0],
+            [0, 100, 0, 50, 50, 0.8, 0],
+            [0, 320, 20, 50, 50, 0.7, 1],  # on the crowd of its class: neither right nor wrong
+            [0, 320, 20, 50, 50, 0.6, 0],  # not of its class
         ]
     )
     assert diagnose(truth, rows, [0, 0]).confusion.tolist() == [[1, 0, 0], [1, 0, 0], [1, 0, 0]]
@@ -93,7 +93,7 @@ def test_confusion_goes_by_label_and_leaves_crowds_out():
 def test_calibration_by_hand():
     # 4 detections of score 0.95 of which 3 are right, 2 of score 0.35 of which none is
     truth = dataset([1] * 6, [[10, 10, 50, 50]] * 6, [0] * 6)
-    rows = np.array([[i, 10, 10, 50, 50, 0.95, 1] for i in range(4)] + [[i, 10, 10, 50, 50, 0.35, 1] for i in (4, 5)])
+    rows = np.array([[i, 10, 10, 50, 50, 0.95, 0] for i in range(4)] + [[i, 10, 10, 50, 50, 0.35, 0] for i in (4, 5)])
     rows[3:, 1] = 300
     found = diagnose(truth, rows, [0, 0]).calibration
     assert found.counts.tolist() == [0, 0, 0, 2, 0, 0, 0, 0, 0, 4]
@@ -126,11 +126,10 @@ def test_nothing_found():
 
 def test_nothing_to_find():
     truth = dataset([0, 0], [], [])
-    found = diagnose(truth, np.array([[0, 1, 1, 5, 5, 0.9, 1]]), [0, 0])
+    found = diagnose(truth, np.array([[0, 1, 1, 5, 5, 0.9, 0]]), [0, 0])
     assert np.isnan(found.curves["mean"]).all() and found.confusion.sum() == 1
 
 
 def test_above_is_strict_and_by_class():
-    truth = dataset([0], [], [], category_ids=(90, 3))
-    rows = np.array([[0, 1, 1, 5, 5, s, c] for s, c in ((0.5, 90), (0.5, 3), (0.4, 3), (0.6, 90))])
-    assert above_thresholds(truth, rows, [0.5, 0.4])[:, 5:].tolist() == [[0.5, 3], [0.6, 90]]
+    rows = np.array([[0, 1, 1, 5, 5, s, c] for s, c in ((0.5, 0), (0.5, 1), (0.4, 1), (0.6, 0))])
+    assert above_thresholds(rows, [0.5, 0.4])[:, 5:].tolist() == [[0.5, 1], [0.6, 0]]

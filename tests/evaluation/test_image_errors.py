@@ -18,12 +18,12 @@ def test_each_kind_by_hand():
     truth = dataset([4, 0, 1], boxes, [0, 1, 1, 1, 0], crowd, image_ids=np.array([7, 9, -3]), category_ids=(90, 3))
     rows = np.array(
         [
-            [-3, 200, 5, 30, 30, 0.7, 3],  # without an object
-            [7, 12, 10, 50, 50, 0.9, 90],  # a true positive
-            [7, 10, 12, 50, 50, 0.8, 90],  # again: a false positive
-            [7, 100, 10, 50, 50, 0.6, 3],  # not above its class's threshold
-            [7, 320, 20, 50, 50, 0.9, 3],  # on the crowd
-            [7, 0, 0, EDGE, EDGE, 0.9, 3],  # on an object that does not count
+            [2, 200, 5, 30, 30, 0.7, 1],  # without an object
+            [0, 12, 10, 50, 50, 0.9, 0],  # a true positive
+            [0, 10, 12, 50, 50, 0.8, 0],  # again: a false positive
+            [0, 100, 10, 50, 50, 0.6, 1],  # not above its class's threshold
+            [0, 320, 20, 50, 50, 0.9, 1],  # on the crowd
+            [0, 0, 0, EDGE, EDGE, 0.9, 1],  # on an object that does not count
         ]
     )
     first, second, third = image_errors(truth, rows, [0.5, 0.6])
@@ -47,9 +47,9 @@ def test_errors_follow_cocos_matching(seed):
     for image, errors in enumerate(image_errors(truth, rows, thresholds)):
         objects = np.arange(truth.first_object[image], truth.first_object[image + 1])
         correct, wrong, missed = [], [], objects[~truth.crowd[objects]].tolist()
-        for label, category_id in enumerate(truth.category_ids):
+        for label in range(len(truth.classes)):
             mine = objects[truth.labels[objects] == label]
-            of_class = rows[(rows[:, 0] == truth.image_ids[image]) & (rows[:, 6] == category_id)]
+            of_class = rows[(rows[:, 0] == image) & (rows[:, 6] == label)]
             of_class = of_class[of_class[:, 5] > thresholds[label]]
             of_class = of_class[np.argsort(-of_class[:, 5], kind="stable")][:100]
             matched = match_detections(of_class[:, 1:5], truth.boxes[mine], truth.areas[mine], truth.crowd[mine])

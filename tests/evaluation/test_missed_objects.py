@@ -55,7 +55,7 @@ def observe(
     [found] = detect_stages(image, [size], [original], score_threshold, top_k, nms_iou, max_detections)
     observer = MissedObjectsObserver(truth, score_threshold)
     observer.observe([replace(blank_sample(0, "0.jpg"), original_size=original)], image, [size], [found])
-    rows = coco_rows(found.detections, 0, truth.category_ids)
+    rows = coco_rows(found.detections, 0)
     summary = observer.summary(rows)
     return [None if stage == NOT_MISSED else STAGES[stage] for stage in summary.stages], summary
 
@@ -209,7 +209,8 @@ def test_the_matching_is_pycocotools(seed):
         if item is None or item["aRng"] != [0, 1e10]:
             continue
         mine = (owners == item["image_id"]) & (np.array(truth.category_ids)[truth.labels] == item["category_id"])
-        found = rows[(rows[:, 0] == item["image_id"]) & (rows[:, 6] == item["category_id"])]
+        image, label = truth.image_ids.tolist().index(item["image_id"]), truth.category_ids.index(item["category_id"])
+        found = rows[(rows[:, 0] == image) & (rows[:, 6] == label)]
         found = found[np.argsort(-found[:, 5], kind="stable")]
         got = match_detections(found[:, 1:5], truth.boxes[mine], truth.areas[mine], truth.crowd[mine])
         ids = np.append(truth.annotation_ids[mine], 0)[got]
@@ -288,7 +289,7 @@ def test_it_is_the_plain_definition_and_adds_up_to_what_pycocotools_misses(seed,
             [x[part] for x in prediction.logits], [x[part] for x in prediction.deltas], prediction.anchors
         )
         observer.observe(samples[part], some, [SIZE] * len(samples[part]), found[part])
-    rows = np.concatenate([coco_rows(f.detections, i, truth.category_ids) for i, f in enumerate(found) if i != 5])
+    rows = np.concatenate([coco_rows(f.detections, i) for i, f in enumerate(found) if i != 5])
     summary = observer.summary(rows)
 
     unmatched: set[int] = set()

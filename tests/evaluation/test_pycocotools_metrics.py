@@ -30,7 +30,7 @@ def test_nothing_found_and_nothing_to_find():
     nothing = np.zeros((0, 7))
     assert assert_equal(dataset([1, 0], [[10, 10, 50, 50]], [1]), nothing)["AP"] == 0
     assert assert_equal(dataset([0, 0], [], []), nothing)["AP"] == -1
-    assert assert_equal(dataset([0, 0], [], []), np.array([[0, 10, 10, 50, 50, 0.5, 2]]))["AP"] == -1
+    assert assert_equal(dataset([0, 0], [], []), np.array([[0, 10, 10, 50, 50, 0.5, 1]]))["AP"] == -1
 
 
 @pytest.mark.parametrize("first", [0, -1])
@@ -38,7 +38,7 @@ def test_the_annotation_with_the_id_0_can_be_found(first):
     # pycocotools by itself takes a match with it for none
     truth = dataset([2], [[10, 10, 50, 50], [200, 200, 50, 50]], [0, 0])
     truth = dataclasses.replace(truth, annotation_ids=np.array([first, first + 1]))
-    rows = np.array([[0, 10, 10, 50, 50, 0.9, 1], [0, 200, 200, 50, 50, 0.8, 1]])
+    rows = np.array([[0, 10, 10, 50, 50, 0.9, 0], [0, 200, 200, 50, 50, 0.8, 0]])
     assert assert_equal(truth, rows)["AP"] == pytest.approx(1)
 
 

@@ -24,7 +24,7 @@ def case(objects, found, categories=(1,)):
     """Images with one object each, the first `objects` of them. found: (image, right, score) of class 1."""
     images = max([objects, *(image + 1 for image, _, _ in found)])
     counts = [1] * objects + [0] * (images - objects)
-    rows = [[image, *(BOX if right else ELSEWHERE), np.float32(score), 1] for image, right, score in found]
+    rows = [[image, *(BOX if right else ELSEWHERE), np.float32(score), 0] for image, right, score in found]
     return dataset(counts, [BOX] * objects, [0] * objects, category_ids=categories), np.reshape(rows, (-1, 7))
 
 
@@ -75,7 +75,7 @@ def test_what_cannot_be_reached_is_not_reported():
 
 def test_a_class_without_objects_stays_at_the_default():
     truth, rows = case(1, [(0, True, 0.9)], categories=(1, 2))
-    rows = np.concatenate([rows, [[0, *BOX, 0.8, 2]]])
+    rows = np.concatenate([rows, [[0, *BOX, 0.8, 1]]])
     for wanted in (None, 0.9):
         _, unknown = choose_thresholds(truth, rows, wanted)
         assert (unknown.objects, unknown.threshold, unknown.threshold_interval) == (0, 0.3, (0, 1))

@@ -49,16 +49,16 @@ def random_case(seed: int) -> tuple[Dataset, np.ndarray]:
         image_ids=rng.permutation(1000)[:40],
         category_ids=category_ids,
     )
-    owners = np.repeat(truth.image_ids, counts)
+    owners = np.repeat(np.arange(40), counts)
     rows = []
     for spread in (0, 0.03, 0.1, 0.3):  # each object four times, less and less exact
         kept = rng.random(total) < 0.8
         moved = boxes + spread * np.tile(sides, 2) * rng.standard_normal((total, 4))
         moved[:, 2:] = np.maximum(moved[:, 2:], 1)
-        ids = np.where(rng.random(total) < 0.1, rng.choice(category_ids, total), np.array(category_ids)[truth.labels])
+        labels = np.where(rng.random(total) < 0.1, rng.choice(4, total), truth.labels)
         scores = (rng.random(total) * (1 - spread)).round(1)  # ties
-        rows.append(np.column_stack([owners, moved, scores, ids])[kept])
-    crowded = np.tile([truth.image_ids[0], 5, 5, 40, 40, 0.5, 90], (150, 1))  # more than the 100 that count
+        rows.append(np.column_stack([owners, moved, scores, labels])[kept])
+    crowded = np.tile([0, 5, 5, 40, 40, 0.5, 0], (150, 1))  # more than the 100 that count
     crowded[:, 3:5] += rng.integers(0, 3, (150, 2))
     rows = np.concatenate([*rows, crowded])
     return truth, rows[rng.permutation(len(rows))].astype(np.float32).astype(np.float64)
@@ -68,21 +68,21 @@ def jittered(truth: Dataset, seed: int, copies: int) -> np.ndarray:
     """Each object several times, less and less exact, with tied scores, some of another class; and boxes anywhere."""
     rng = np.random.default_rng(seed)
     owners = np.repeat(np.arange(len(truth)), np.diff(truth.first_object))
-    ids, image_ids = np.array(truth.category_ids), truth.image_ids
+    classes = len(truth.classes)
     rows = []
     for spread in np.linspace(0, 0.3, copies):
         total = len(owners)
         boxes = truth.boxes + spread * np.tile(truth.boxes[:, 2:], 2) * rng.standard_normal((total, 4))
         boxes[:, 2:] = np.maximum(boxes[:, 2:], 1)
-        labels = np.where(rng.random(total) < 0.1, rng.integers(len(ids), size=total), truth.labels)
+        labels = np.where(rng.random(total) < 0.1, rng.integers(classes, size=total), truth.labels)
         scores = (rng.random(total) * (1 - spread)).round(2)
-        rows.append(np.column_stack([image_ids[owners], boxes, scores, ids[labels]])[rng.random(total) < 0.9])
+        rows.append(np.column_stack([owners, boxes, scores, labels])[rng.random(total) < 0.9])
     anywhere = np.column_stack(
         [
-            image_ids[rng.integers(len(image_ids), size=500)],
+            rng.integers(len(truth), size=500),
             rng.uniform(0, 300, (500, 4)),
             rng.random(500).round(2),
-            ids[rng.integers(len(ids), size=500)],
+            rng.integers(classes, size=500),
         ]
     )
     every = np.concatenate([*rows, anywhere])
@@ -131,6 +131,8 @@ def pycocotools_evaluation(truth: Dataset, rows: np.ndarray) -> COCOeval:
             ],
         }
         coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(coco_results(rows)), "bbox")
+        evaluation = COCOeval(
+            coco, coco.loadRes(coco_results(rows, truth.image_ids.tolist(), truth.category_ids)), "bbox"
+        )
         evaluation.evaluate()
     return evaluation

@@ -207,7 +207,7 @@ def test_a_large_matrix_has_no_numbers_or_names(classes, numbers, named):
     assert len(drawn) < 200_000
 
 
-@pytest.mark.parametrize(("found", "labels"), [([], []), ([], [1]), ([[0, 10, 10, 50, 50, 0.9, 1]], [0])])
+@pytest.mark.parametrize(("found", "labels"), [([], []), ([], [1]), ([[0, 10, 10, 50, 50, 0.9, 0]], [0])])
 def test_a_report_of_few_objects_and_detections(found, labels, tmp_path):
     truth = dataset([len(labels), 0], [[10, 10, 50, 50]] * len(labels), labels)
     text = Parsed(write(tmp_path, truth, np.array(found).reshape(-1, 7))).text
