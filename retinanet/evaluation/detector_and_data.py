@@ -67,7 +67,9 @@ def _fit(model: RetinaNet | ExportedModel, metadata: Metadata, path: str | Path,
         dataset = source.data
     else:
         dataset = open_dataset(data_config(metadata, source.data, source.overrides), source.split)
-    labels = known_labels(metadata, dataset, path)
+    labels, note = known_labels(metadata, dataset, path)
+    if note:
+        dataset = replace(dataset, notes=[*dataset.notes, f"{path}: {note} from those of the data"])
     if labels != list(range(len(metadata.classes))):
         model.keep_classes(labels)
     return dataset
@@ -81,12 +83,20 @@ def data_config(metadata: Metadata, data: str | None, overrides: Sequence[str]) 
     return config.data
 
 
-def known_labels(metadata: Metadata, dataset: Dataset, path: str | Path) -> list[int]:
-    """The detector's label of each class of `dataset`. Raises: DataError, naming `path`, if it lacks a class."""
+def known_labels(metadata: Metadata, dataset: Dataset, path: str | Path) -> tuple[list[int], str]:
+    """The detector's label of each class of `dataset`, and a message if names alone decide, as ids differ, else "".
+
+    Raises: DataError, naming `path`, if it lacks a class, or if two classes of the same name have other ids.
+    """
     ours, theirs = (list(zip(each.category_ids, each.classes, strict=True)) for each in (metadata, dataset))
-    known = {category: label for label, category in enumerate(ours)}
-    try:
-        return [known[category] for category in theirs]
-    except KeyError:
-        trained, given = (", ".join(f"{name} ({i})" for i, name in each)[:200] for each in (ours, theirs))
-        raise DataError(f"the data has the categories {given}; {path} was trained on {trained}") from None
+    if set(theirs) <= set(ours):
+        return [ours.index(category) for category in theirs], ""
+    names = list(metadata.classes)
+    if unknown := [name for name in dataset.classes if name not in names]:
+        lacking, trained = ", ".join(unknown)[:200], ", ".join(f"{name} ({i})" for i, name in ours)[:200]
+        raise DataError(f"{path} does not know the classes {lacking} of the data; {path} was trained on {trained}")
+    if len(set(names)) < len(names) or len(set(dataset.classes)) < len(dataset.classes):
+        raise DataError(
+            f"{path}: has other category ids than the data, and classes of one name; their ids must be equal"
+        )
+    return [names.index(name) for name in dataset.classes], "classes are matched by name, as their ids differ"

@@ -46,8 +46,35 @@ def test_other_categories_are_refused(tiny: Path, tiny_run: Path):
     (tiny / "cats.yaml").write_text("data: {root: shapes, val: {images: val, annotations: annotations/cats.json}}\n")
     result = retina("eval", "run", "--data", "cats.yaml", cwd=tiny)
     assert result.code == 1
-    assert result.err.startswith("retina: the data has the categories cat (10), ")
-    assert "; run was trained on red circle (10), " in result.err and result.err.count("\n") == 1
+    assert result.err.startswith(
+        "retina: run does not know the classes cat of the data; run was trained on red circle (10)"
+    )
+    assert result.err.count("\n") == 1
+
+
+def test_classes_are_matched_by_name_where_ids_differ(tiny: Path, tiny_run: Path):
+    file = tiny / "shapes" / "annotations" / "instances_val.json"
+    document = json.loads(file.read_text())
+    ids = [entry["id"] for entry in document["categories"]]
+    other = dict(zip(ids, reversed(range(len(ids))), strict=True))  # YOLO's kind of ids, in another order
+    for entry in document["categories"]:
+        entry["id"] = other[entry["id"]]
+    for entry in document["annotations"]:
+        entry["category_id"] = other[entry["category_id"]]
+    (file.parent / "renumbered.json").write_text(json.dumps(document))
+    (tiny / "ids.yaml").write_text(
+        "data: {root: shapes, val: {images: val, annotations: annotations/renumbered.json}}\n"
+    )
+    lowest = ("--json", "--set", "detect.score_threshold=0.0001")
+    same, renumbered = (retina("eval", "run", *lowest, *more, cwd=tiny) for more in ((), ("--data", "ids.yaml")))
+    assert "run: classes are matched by name, as their ids differ from those of the data\n" in renumbered.err
+    found, expected = json.loads(renumbered.out), json.loads(same.out)
+    assert found["metrics"] == pytest.approx(expected["metrics"], abs=1e-9)
+    assert {each["label"]: each["category_id"] for each in found["per_class"]} == {
+        each["label"]: other[each["category_id"]] for each in expected["per_class"]
+    }
+    compared = retina("eval", "run", "run", "--compare", "--data", "ids.yaml", cwd=tiny)
+    assert compared.code == 0 and "classes are matched by name" in compared.err
 
 
 def test_some_of_the_detectors_classes(tiny: Path, tiny_run: Path):

@@ -193,5 +193,5 @@ def test_what_eval_refuses(exported: Path, tiny: Path, tiny_run: Path):
     (tiny / "dogs.yaml").write_text("data: {root: shapes, val: {images: val, annotations: annotations/dogs.json}}\n")
     result = retina("eval", exported, "--data", "dogs.yaml", cwd=tiny)
     assert result.code == 1 and result.err.count("\n") == 1
-    assert result.err.startswith("retina: the data has the categories dog (10), ")
+    assert result.err.startswith(f"retina: {exported} does not know the classes dog of the data; ")
     assert f"; {exported} was trained on red circle (10), " in result.err
