@@ -105,7 +105,7 @@ def evaluate_checkpoint(
         model, config, dataset = exported_and_data(path, source, precision)
     else:
         network, config, dataset = checkpoint_and_data(path, source, device)
-        model = TorchModel(network)
+        model = TorchModel(network, path)
     resizing = model.resizing(Resizing.from_config(config.data))
     settings = config.detect, batch_size, config.data.workers
     result = evaluate(model, dataset, resizing, *settings, progress, missed_objects)

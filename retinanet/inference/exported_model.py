@@ -4,9 +4,10 @@ import importlib
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,7 +69,7 @@ class ExportedModel:
         """Like `TorchModel.detect`.
 
         settings: only score_threshold, nms_iou and max_detections are used; the others are fixed in the file.
-        Raises: ValueError for an observer; CheckpointError if the file does not run.
+        Raises: ValueError for an observer; CheckpointError if the file does not run or its outputs are not detections.
         """
         if observer is not None:
             raise ValueError("an exported model gives no logits to an observer; expected a TorchModel")
@@ -76,13 +77,15 @@ class ExportedModel:
         own = np.zeros(self.classes, np.int64)  # label in the file -> label among the kept classes
         own[self.kept] = np.arange(len(self.kept))
         try:
-            boxes, scores, labels, counts = self.run(inputs)
-            return [
-                Detections(boxes[i, :count], scores[i, :count], own[labels[i, :count]])
-                for i, count in enumerate(counts.tolist())
-            ]
-        except Exception as error:  # the engines' errors have no common base; a damaged file may give any outputs
+            boxes, scores, labels, counts = outputs = self.run(inputs)
+        except Exception as error:  # the engines' errors have no common base
             raise CheckpointError(f"{self.file}: does not run as a model of retina export: {one_line(error)}") from None
+        if (fault := fault_of_outputs(outputs, len(images), self.classes)) is not None:
+            raise CheckpointError(f"{self.file}: does not run as a model of retina export: {fault}")
+        return [
+            Detections(boxes[i, :count], scores[i, :count], own[labels[i, :count]])
+            for i, count in enumerate(counts.tolist())
+        ]
 
     def detect_and_count(
         self,
@@ -141,6 +144,27 @@ class ExportedModel:
         return f"cpu, {os.cpu_count()} cores, {platform.machine()}"
 
 
+def fault_of_outputs(outputs: Sequence[np.ndarray], batch: int, classes: int) -> str | None:
+    """Why the arrays of OUTPUTS are not the detections of `batch` images, or None if they are."""
+    rows = outputs[1].shape[1] if outputs[1].ndim == 2 else 0
+    shapes = ((batch, rows, 4), (batch, rows), (batch, rows), (batch,))
+    for name, output, shape in zip(OUTPUTS, outputs, shapes, strict=True):
+        if output.shape != shape or output.dtype.kind != ("f" if name in ("boxes", "scores") else "i"):
+            kind = "real numbers" if name in ("boxes", "scores") else "integers"
+            return f"its {name} are {output.dtype} of shape {output.shape}, expected {kind} of shape {shape}"
+    boxes, scores, labels, count = outputs
+    if ((count < 0) | (count > rows)).any():
+        return f"its count is {count[(count < 0) | (count > rows)][0]}, expected 0 to {rows}"
+    used = np.arange(rows) < count[:, None]  # (B, D)
+    if not (np.isfinite(boxes[used]).all() and np.isfinite(scores[used]).all()):
+        return "its boxes or scores are not finite"
+    if ((scores[used] < 0) | (scores[used] > 1)).any():
+        return "a score lies outside 0 to 1"
+    if ((labels[used] < 0) | (labels[used] >= classes)).any():
+        return f"a label lies outside 0 to {classes - 1}"
+    return None
+
+
 def is_exported(path: str | Path) -> bool:
     """Whether `path` has the suffix of an exported model."""
     return Path(path).suffix.lower() in (ONNX, OPENVINO)
@@ -197,7 +221,19 @@ def _open_onnx(file: Path) -> tuple[ExportedModel, Metadata]:
     except Exception as error:  # the runtime's errors have no common base
         raise CheckpointError(f"{file}: is not a readable ONNX file: {one_line(error)}") from None
     metadata = _checked_metadata(record, file, names, results)
-    return ExportedModel(metadata, file, partial(session.run, list(OUTPUTS))), metadata
+
+    def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Runs in another thread, since Python hears no signal while the main thread is inside the runtime."""
+        run_options = runtime.RunOptions()
+        with ThreadPoolExecutor(1) as thread:
+            outputs = thread.submit(session.run, list(OUTPUTS), inputs, run_options)
+            try:
+                return outputs.result()
+            except BaseException:
+                run_options.terminate = True
+                raise
+
+    return ExportedModel(metadata, file, run), metadata
 
 
 def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Metadata]:

@@ -15,6 +15,7 @@ from retinanet.checkpoints.pretrained import open_model
 from retinanet.config.schema import DetectConfig
 from retinanet.data.transforms import Resizing
 from retinanet.detections import Detections
+from retinanet.errors import CheckpointError
 from retinanet.model.batchnorm_folding import fold_for_inference
 from retinanet.model.postprocess import Stages, detect_stages
 from retinanet.model.retinanet import Predictions, RetinaNet
@@ -24,12 +25,15 @@ StageObserver = Callable[[Predictions, Sequence[tuple[int, int]], Sequence[Stage
 
 
 class TorchModel:
-    """A RetinaNet in evaluation mode on its device, with the methods of `ExportedModel`."""
+    """A RetinaNet in evaluation mode on its device, with the methods of `ExportedModel`.
+
+    file: where the weights are from; None: they are being trained, and training judges by itself whether it diverges.
+    """
 
     STAGES = ("trunk", "FPN", "subnets", "decode + NMS")  # marked by `at_stages`
 
-    def __init__(self, network: RetinaNet):
-        self.network = network
+    def __init__(self, network: RetinaNet, file: str | Path | None = None):
+        self.network, self.file = network, file
 
     @property
     def device(self) -> torch.device:
@@ -46,7 +50,7 @@ class TorchModel:
 
     def copy_for_evaluation(self) -> "TorchModel":
         """A copy with batch normalisation folded; the model itself can be trained further."""
-        return TorchModel(fold_for_inference(copy.deepcopy(self.network)))
+        return TorchModel(fold_for_inference(copy.deepcopy(self.network)), self.file)
 
     @torch.inference_mode()
     def detect(
@@ -66,9 +70,14 @@ class TorchModel:
             original_sizes: B of (height, width) in pixels before the images were resized.
             thresholds: (K,) in 0..1, the score that detections of each class must exceed; None: that of `settings`.
         Returns: B Detections in pixels of the original images.
+        Raises: CheckpointError if a prediction of the weights in `file` is NaN or infinite.
         """
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device, non_blocking=True)  # (B, 3, H, W)
         predictions = self.network(pixels, torch.from_numpy(sizes).to(self.device, non_blocking=True))
+        if self.file is not None and not bool(
+            torch.stack([part.isfinite().all() for part in _parts(predictions)]).all()
+        ):
+            raise CheckpointError(f"{self.file}: its logits or boxes are not finite; its weights may hold NaN")
         resized_sizes = [(height, width) for height, width in sizes.tolist()]
         score_threshold: float | Tensor = settings.score_threshold
         if thresholds is not None:
@@ -135,7 +144,12 @@ class TorchModel:
         return devices.describe_device(self.device)
 
 
+def _parts(predictions: Predictions) -> list[Tensor]:
+    return [*predictions.logits, *predictions.deltas]
+
+
 def open_for_inference(path: str | Path, device: torch.device | str) -> tuple[TorchModel, Metadata]:
     """`open_model` with batch normalisation folded, on `device`. Raises: CheckpointError."""
     network, metadata = open_model(path)
-    return TorchModel(fold_for_inference(network).to(device).to(memory_format=torch.channels_last)), metadata
+    network = fold_for_inference(network).to(device).to(memory_format=torch.channels_last)
+    return TorchModel(network, path), metadata

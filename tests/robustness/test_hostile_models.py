@@ -81,7 +81,24 @@ FIT, DAMAGED, UNREADABLE = (
     f"{MODEL}: is not a readable safetensors file: ",
 )
 
+
+def weights_of_nan(place: Path) -> None:
+    """A checkpoint whose checksum holds, with NaN for its classes' bias."""
+    from retinanet.checkpoints.checkpoint import load_model, save
+
+    model, told = load_model(place / MODEL)
+    model.cls_subnet.predict.bias.data.fill_(float("nan"))
+    (place / MODEL).unlink()
+    save(place / MODEL, {f"model.{name}": value for name, value in model.state_dict().items()}, told)
+
+
+NOT_FINITE = f"{MODEL}: its logits or boxes are not finite; its weights may hold NaN"
+
 CHECKPOINTS = [
+    *(
+        Case(f"checkpoint: NaN, to {command.split()[0]}", weights_of_nan, command, NOT_FINITE)
+        for command in (f"{PREDICT} --json", f"eval {MODEL} --data coco.yaml --report out")
+    ),
     *(
         read_checked_metadata(f"{what}", text(MODEL, content), UNREADABLE)
         for what, content in {
@@ -177,6 +194,54 @@ def onnx_file(inputs: tuple[str, ...], outputs: tuple[str, ...], ours: bool, ext
     return spoil
 
 
+RANKS = {"images": 4, "sizes": 2, "original_sizes": 2}  # of the inputs with more axes than one
+
+
+def lying(file: str, **changed: Any) -> Callable:
+    """A model with the metadata of the checkpoint whose outputs are always the same: one detection, but for `changed`.
+
+    file: bad.onnx, or bad.xml.
+    """
+    told = {"boxes": np.ones((1, 1, 4), np.float32), "scores": np.ones((1, 1), np.float32)}
+    told |= {"labels": np.zeros((1, 1), np.int64), "count": np.ones(1, np.int64)}
+    told |= {name: np.array(value, told[name].dtype) for name, value in changed.items()}
+
+    def in_onnx(place: Path) -> None:
+        import onnx
+        from onnx import TensorProto, helper, numpy_helper
+
+        kinds = dict.fromkeys(INPUTS, TensorProto.INT64) | {"images": TensorProto.UINT8}
+        kinds |= dict.fromkeys(("score_threshold", "iou_threshold"), TensorProto.FLOAT)
+        given = [helper.make_tensor_value_info(name, kind, None) for name, kind in kinds.items()]
+        made = [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+            for name, value in told.items()
+        ]
+        weights = [numpy_helper.from_array(value, f"{name}-value") for name, value in told.items()]
+        nodes = [helper.make_node("Identity", [f"{name}-value"], [name]) for name in told]
+        graph = helper.make_graph(nodes, "g", given, made, weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+        helper.set_model_props(model, header_of((place / MODEL).read_bytes())[0]["__metadata__"])
+        onnx.save(model, place / file)
+
+    def in_openvino(place: Path) -> None:
+        import openvino
+        from openvino import opset13
+
+        kinds = dict.fromkeys(INPUTS, np.int64) | {"images": np.uint8}
+        kinds |= dict.fromkeys(("score_threshold", "iou_threshold"), np.float32)
+        given = [opset13.parameter([-1] * RANKS.get(name, 1), kind, name) for name, kind in kinds.items()]
+        made = [opset13.result(opset13.constant(value)) for value in told.values()]
+        for node, name in zip((*given, *made), (*kinds, *told), strict=True):
+            node.output(0).set_names({name})
+        model = openvino.Model(made, given, "m")
+        for key, value in header_of((place / MODEL).read_bytes())[0]["__metadata__"].items():
+            model.set_rt_info(value, ["retina", key])
+        openvino.save_model(model, place / file, compress_to_fp16=False)
+
+    return in_onnx if file.endswith(".onnx") else in_openvino
+
+
 def openvino_file(ours: bool) -> Callable:
     def spoil(place: Path) -> None:
         import openvino
@@ -204,6 +269,22 @@ def xml(content: bytes) -> Callable:
 INPUTS = ("images", "sizes", "original_sizes", "score_threshold", "iou_threshold", "max_detections")
 OUTPUTS = ("boxes", "scores", "labels", "count")
 ONNX, OPENVINO = "predict photos/a.png -w sub/bad.onnx", "predict photos/a.png -w bad.xml"
+LIES: dict[str, tuple[dict[str, Any], str]] = {
+    "boxes of another rank": (
+        {"boxes": [[1, 1, 1, 1]]},
+        "its boxes are float32 of shape (1, 4), expected real numbers",
+    ),
+    "boxes of three numbers": ({"boxes": [[[1, 1, 1]]]}, "its boxes are float32 of shape (1, 1, 3), expected"),
+    "scores that are one number": ({"scores": 1}, "its boxes are float32 of shape (1, 1, 4), expected real numbers of"),
+    "two images": ({"count": [1, 1]}, "its count are int64 of shape (2,), expected integers of shape (1,)"),
+    "a count of nine": ({"count": [9]}, "its count is 9, expected 0 to 1"),
+    "a count below zero": ({"count": [-1]}, "its count is -1, expected 0 to 1"),
+    "boxes of NaN": ({"boxes": [[[1, 1, np.nan, 1]]]}, "its boxes or scores are not finite"),
+    "boxes without end": ({"boxes": [[[1, 1, np.inf, 1]]]}, "its boxes or scores are not finite"),
+    "scores of NaN": ({"scores": [[np.nan]]}, "its boxes or scores are not finite"),
+    "a score of 2": ({"scores": [[2]]}, "a score lies outside 0 to 1"),
+    "a label of 99": ({"labels": [[99]]}, "a label lies outside 0 to 5"),
+}
 BOMB = b'<!DOCTYPE a [<!ENTITY a "ha">' + b'<!ENTITY b "&a;&a;&a;">' * 9 + b"]><net>&b;</net>"
 
 EXPORTED = [
@@ -217,6 +298,11 @@ EXPORTED = [
     Case("ONNX: other numbers", onnx_file(INPUTS, OUTPUTS, True), ONNX, "does not run as a model of retina export"),
     Case("ONNX: reads outside", onnx_file(INPUTS, OUTPUTS, True, True), ONNX, "is not a readable ONNX file"),
     Case("ONNX: too large", sparse("bad.onnx", 2**31 + 1), "predict photos/a.png -w bad.onnx", "expected at most"),
+    *(
+        Case(f"{engine}: {what}", lying(file, **changed), f"predict photos/a.png -w {file} {options}", words)
+        for what, (changed, words) in LIES.items()
+        for engine, file, options in (("ONNX", "bad.onnx", "--json"), ("OpenVINO", "bad.xml", ""))
+    ),
     Case("OpenVINO: alone", text("bad.xml", "<net/>"), OPENVINO, "its weights, bad.bin, are not in the same folder"),
     Case("OpenVINO: no XML", xml(b"{}"), OPENVINO, "is not a readable OpenVINO model"),
     Case("OpenVINO: entity bomb", xml(BOMB), OPENVINO, "is not a readable OpenVINO model"),
