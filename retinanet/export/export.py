@@ -91,7 +91,7 @@ def export(
     if precision == "int8":
         require("nncf", "openvino")
     model, metadata = open_model(weights)
-    reference = Detector(TorchModel(model), metadata)
+    reference = Detector(TorchModel(model, weights), metadata)
     calibration, validation, images = None, None, random_pictures()
     if data is not None or precision == "int8":
         source = data_config(metadata, data, overrides)

@@ -127,7 +127,7 @@ def test_every_setting_can_be_exported(monkeypatch, tmp_path: Path, values: dict
 
 def test_a_file_that_finds_something_else_is_not_left(monkeypatch, tiny_run: Path, tmp_path: Path):
     monkeypatch.setattr("retinanet.export.onnx_detection.MAX_LOG_SCALE", -1.0)
-    with pytest.raises(VerificationError, match=r"x.onnx: \d+ of \d+ detections differ from torch's by more than 0.1"):
+    with pytest.raises(VerificationError, match=r"x.onnx: \d+ of \d+ candidates differ from torch's by more than 0.1"):
         export(tiny_run, "onnx", tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -219,6 +219,46 @@ del first
 del second
 try:
     signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("heard")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
+
+
+def test_a_model_without_end_can_be_stopped(onnx_file: Path, tmp_path: Path):
+    import onnx
+    from onnx import TensorProto, helper
+
+    model = onnx.load(onnx_file)
+    true = helper.make_tensor("true", TensorProto.BOOL, [], [True])
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Identity", ["x"], ["y"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("x", TensorProto.INT64, None),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("y", TensorProto.INT64, None),
+        ],
+    )
+    producer = next(node for node in model.graph.node if "count" in node.output)
+    producer.output[0] = "finite"
+    model.graph.initializer.append(true)
+    model.graph.node.append(helper.make_node("Loop", ["", "true", "finite"], ["count"], body=body))
+    onnx.save(model, tmp_path / "loop.onnx")
+    script = f"""
+import signal, threading, numpy
+from retinanet.inference.detector import load
+detector = load({str(tmp_path / "loop.onnx")!r})
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main = threading.get_ident()
+threading.Timer(1, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+try:
+    detector.predict(numpy.zeros((64, 64, 3), numpy.uint8))
 except KeyboardInterrupt:
     print("heard")
 """

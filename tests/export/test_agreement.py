@@ -1,0 +1,99 @@
+"""What the comparison with torch before a file is written accepts and refuses."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from retinanet.checkpoints.metadata import Metadata
+from retinanet.config.parsing import config_from_dict
+from retinanet.detections import Detections
+from retinanet.errors import CheckpointError, VerificationError
+from retinanet.export.agreement import random_pictures, verify
+from retinanet.inference.detector import Detector
+from retinanet.inference.torch_model import TorchModel
+from retinanet.model.retinanet import make_model
+
+SMALL = {"backbone": "resnet18", "pretrained": False, "fpn_channels": 16, "head_channels": 16, "head_depth": 0}
+
+
+def fresh(seed: int) -> Detector:
+    """A detector that was not trained, whose scores differ by rounding."""
+    config = config_from_dict({"model": SMALL, "data": {"short_side": 64, "long_side": 107}}, "test")
+    torch.manual_seed(seed)
+    network = make_model(config.model, config.anchors, 3, pretrained=False).eval()
+    return Detector(TorchModel(network), Metadata(config, ("a", "b", "c"), (1, 2, 3)))
+
+
+class Changed(TorchModel):
+    """settings, found: what is done to the settings and to the detections of an image."""
+
+    settings: Callable = staticmethod(lambda settings: settings)
+    found: Callable = staticmethod(lambda detections: detections)
+
+    def detect(self, images, sizes, original_sizes, settings, thresholds=None, observer=None):
+        every = super().detect(images, sizes, original_sizes, self.settings(settings), thresholds, observer)
+        return [self.found(detections) for detections in every]
+
+
+def changed(detector: Detector, **changes: Callable) -> Detector:
+    detector.model = Changed(detector.model.network)
+    for name, change in changes.items():
+        setattr(detector.model, name, change)
+    return detector
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_scores_that_differ_by_rounding_may_change_places(seed: int):
+    reference, rounded = fresh(seed), fresh(seed)
+
+    def round_off(module, inputs, predictions):
+        noise = torch.Generator().manual_seed(seed)
+        for logits in predictions.logits:
+            logits += 1e-6 * torch.randn(logits.shape, generator=noise)
+
+    rounded.model.network.register_forward_hook(round_off)
+    agreement = verify(reference, rounded, random_pictures(), Path("x"))
+    assert agreement.detections >= 20 and agreement.scores < 1e-6
+
+
+def shifted(detections: Detections) -> Detections:
+    return replace(detections, boxes=detections.boxes + 2)
+
+
+def relabelled(detections: Detections) -> Detections:
+    return replace(detections, labels=(1 - detections.labels) % 3)
+
+
+def other_iou(settings):
+    return settings if settings.nms_iou == 1 else replace(settings, nms_iou=settings.nms_iou + 0.1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"found": shifted}, {"found": relabelled}, {"settings": other_iou}],
+    ids=["a shifted box", "swapped classes", "another IoU"],
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_differences_are_refused(seed: int, changes: dict[str, Callable]):
+    with pytest.raises(VerificationError, match=r"x.onnx: \d+ of \d+ (candidates|detections) differ from torch's"):
+        verify(fresh(seed), changed(fresh(seed), **changes), random_pictures(), Path("x.onnx"))
+
+
+def test_an_agreement_on_nothing_is_refused():
+    def nothing(detections: Detections) -> Detections:
+        return Detections(detections.boxes[:0], detections.scores[:0], detections.labels[:0])
+
+    blind = changed(fresh(0), found=nothing)
+    with pytest.raises(VerificationError, match=r"x.onnx: torch detects nothing to compare with; no file was written"):
+        verify(blind, blind, random_pictures(), Path("x.onnx"))
+
+
+def test_weights_of_nan_are_named():
+    detector = fresh(0)
+    detector.model.network.cls_subnet.predict.bias.data.fill_(float("nan"))
+    detector.model.file = "run/best.safetensors"
+    with pytest.raises(CheckpointError, match=r"run/best.safetensors: its logits or boxes are not finite"):
+        verify(detector, detector, random_pictures(), Path("x.onnx"))
