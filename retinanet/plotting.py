@@ -1,5 +1,10 @@
 """Colours and files of figures, drawn with matplotlib."""
 
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +24,37 @@ def rgb(colour: str) -> tuple[int, int, int]:
     """0 to 255 each, of a colour such as "#0072b2"."""
     red, green, blue = bytes.fromhex(colour.removeprefix("#"))
     return red, green, blue
+
+
+@contextmanager
+def own_settings() -> Iterator[None]:
+    """Inside the context, or a function that it decorates, figures are drawn with matplotlib's defaults.
+
+    The user's matplotlibrc has no effect.
+    """
+    matplotlib = _matplotlib()
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+def _matplotlib() -> Any:
+    """The module, also where the user's MPLBACKEND or matplotlibrc is invalid."""
+    try:
+        import matplotlib
+    except (ValueError, OSError, RuntimeError):  # it reads the settings when it is imported
+        for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+            del sys.modules[name]  # half of the package
+        before = {name: os.environ.pop(name, None) for name in ("MPLBACKEND", "MATPLOTLIBRC")}
+        file = importlib.util.find_spec("matplotlib")
+        assert file is not None and file.origin is not None
+        defaults = Path(file.origin).with_name("mpl-data")
+        try:
+            with chdir(defaults):  # a matplotlibrc in the working directory comes first
+                import matplotlib
+        finally:
+            os.environ.update({name: value for name, value in before.items() if value is not None})
+    return matplotlib
 
 
 def new_figure(width: float, height: float) -> "Figure":

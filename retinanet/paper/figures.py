@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retinanet.paper.loss_curves import Curve, Kind
-from retinanet.plotting import BLUE, LINE_STYLES, VERMILLION, new_figure, save_figure
+from retinanet.plotting import BLUE, LINE_STYLES, VERMILLION, new_figure, own_settings, save_figure
 
 if TYPE_CHECKING:
     from retinanet.paper.ablation import Outcome
@@ -20,6 +20,7 @@ FORMULAS = {
 }
 
 
+@own_settings()
 def draw_losses(curves: Sequence[Curve], output: Path, kind: Kind, alpha: float | None, shift: float) -> None:
     """Figure 1: the loss against the probability of the ground truth class. Arguments: see `loss_curves`."""
     figure = new_figure(6, 4.5)
@@ -35,6 +36,7 @@ def draw_losses(curves: Sequence[Curve], output: Path, kind: Kind, alpha: float 
     save_figure(figure, output)
 
 
+@own_settings()
 def draw_derivatives(curves: Sequence[Curve], output: Path, kind: Kind, alpha: float | None, shift: float) -> None:
     """Figure 6: the derivative of the loss with respect to x_t, against x_t. Arguments: see `loss_curves`."""
     figure = new_figure(6, 4.5)
@@ -48,6 +50,7 @@ def draw_derivatives(curves: Sequence[Curve], output: Path, kind: Kind, alpha: f
     save_figure(figure, output)
 
 
+@own_settings()
 def draw_distribution(distribution: "LossDistribution", output: Path) -> None:
     """Figure 4: the share of the loss in the easiest samples, one panel for foreground and one for background."""
     figure = new_figure(9, 3.9)
@@ -83,6 +86,7 @@ def _formulas(axes: Any, kind: Kind, alpha: float | None, shift: float, left: fl
     axes.text(left, 0.98, "\n".join(lines), transform=axes.transAxes, va="top", linespacing=1.5)
 
 
+@own_settings()
 def ablation_chart(outcomes: "Sequence[Outcome]", output: Path) -> None:
     """AP of each row in percent beside the paper's, with one panel and one scale for each table."""
     names = list(dict.fromkeys(outcome.table for outcome in outcomes))

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from retinanet.evaluation.error_analysis import BINS, Calibration
-from retinanet.plotting import BLUE, LINE_STYLES, PALETTE, new_figure
+from retinanet.plotting import BLUE, LINE_STYLES, PALETTE, new_figure, own_settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,6 +21,7 @@ MAX_NUMBERED = 20  # classes whose counts can be read in the cells of a matrix
 MAX_NAMED = 100  # classes whose names can be read along a matrix
 
 
+@own_settings()
 def bar_chart(
     names: Sequence[str], values: Sequence[float], texts: Sequence[str], axis_label: str, alt: str, grey: int = 0
 ) -> Markup:
@@ -40,6 +41,7 @@ def bar_chart(
     return _svg(figure, alt)
 
 
+@own_settings()
 def precision_recall_chart(recall: np.ndarray, curves: np.ndarray, names: Sequence[str], alt: str) -> Markup:
     """A curve for each class with objects; if there are many, all in grey and their mean in blue.
 
@@ -74,6 +76,7 @@ def precision_recall_chart(recall: np.ndarray, curves: np.ndarray, names: Sequen
     return _svg(figure, alt)
 
 
+@own_settings()
 def reliability_chart(calibration: Calibration, alt: str) -> Markup:
     """The share of correct detections against the mean score of each bin; below it the detections in each bin."""
     figure = new_figure(4.8, 4.8)
@@ -95,6 +98,7 @@ def reliability_chart(calibration: Calibration, alt: str) -> Markup:
     return _svg(figure, alt)
 
 
+@own_settings()
 def confusion_chart(matrix: np.ndarray, names: Sequence[str], alt: str) -> Markup:
     """A matrix shaded by the share of each row. matrix: (K + 1, K + 1). names: K + 1."""
     classes = len(names) - 1

@@ -1,11 +1,15 @@
 """The training curves of a run, drawn from its log."""
 
 from pathlib import Path
+from typing import Any
 
-from retinanet.plotting import BLUE, GREEN, VERMILLION, new_figure, save_figure
+import numpy as np
+
+from retinanet.plotting import BLUE, GREEN, VERMILLION, new_figure, own_settings, save_figure
 from retinanet.training.run_folder import read_log
 
 
+@own_settings()
 def training_curves(log: Path, output: Path) -> None:
     """Plot losses, learning rate and AP. log: the run's metrics.jsonl. output: an image file."""
     records, _ = read_log(log)
@@ -16,7 +20,7 @@ def training_curves(log: Path, output: Path) -> None:
     x = [record["step"] for record in steps]
     losses.plot(x, [record["cls"] for record in steps], color=BLUE, label="classification")
     losses.plot(x, [record["box"] for record in steps], color=VERMILLION, linestyle="--", label="box")
-    losses.set(title="Loss", xlabel="step", ylim=(0, None))
+    losses.set(title="Loss", xlabel="step", ylim=(0, _loss_limit(steps)))
     losses.legend(frameon=False)
     rate.plot(x, [record["lr"] for record in steps], color=GREEN)
     rate.set(title="Learning rate", xlabel="step", ylim=(0, None))
@@ -29,3 +33,11 @@ def training_curves(log: Path, output: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
     save_figure(figure, output, dpi=110)
+
+
+def _loss_limit(steps: list[dict[str, Any]]) -> float | None:
+    """The end of the axis if the largest loss would flatten the others, which then leaves the plot; None otherwise."""
+    values = np.array([record[part] for record in steps for part in ("cls", "box")])
+    values = values[np.isfinite(values)]
+    usual = 2 * float(np.quantile(values, 0.95)) if len(values) >= 20 else 0.0
+    return usual if 0 < 2 * usual < values.max(initial=0) else None
