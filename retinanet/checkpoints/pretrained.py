@@ -14,12 +14,12 @@ PUBLISHED = {"coco": "RetinaNet_ResNet50_FPN_Weights", "coco_v2": "RetinaNet_Res
 
 
 def open_model(name: str | Path) -> tuple[RetinaNet, Metadata]:
-    """The model of a checkpoint or of a run's folder, or one of PUBLISHED if no file has its name, in evaluation mode.
+    """The model of a checkpoint or of a run's folder, or one of PUBLISHED, in evaluation mode.
 
-    A model of PUBLISHED is torchvision's, from torch's cache or the web. Raises: CheckpointError.
+    A model of PUBLISHED is torchvision's, from torch's cache or the web; ./coco is a path. Raises: CheckpointError.
     """
     name = str(name)
-    if name not in PUBLISHED or Path(name).exists():
+    if name not in PUBLISHED:
         return load_model(name)
     from torchvision.models import get_weight
 
