@@ -1,5 +1,6 @@
 """Output of all commands: tables on stdout, messages and progress bars on stderr."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,11 @@ err = Console(stderr=True, highlight=False)
 def message(text: str) -> None:
     """Print one line on stderr."""
     err.print(Text(printable(text)), soft_wrap=True)
+
+
+def print_json(document: Any) -> None:
+    """Print a document on stdout in one line. Raises: ValueError for a number that JSON does not have, such as NaN."""
+    print(json.dumps(document, allow_nan=False))
 
 
 def print_table(

@@ -1,11 +1,10 @@
 """Shows an ablation: the progress of its runs, and its tables beside the paper's."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from retinacli.console import DASH, message, print_table
+from retinacli.console import DASH, message, print_json, print_table
 from retinacli.render.train import show_training
 from retinacli.stop_signals import Stop
 from retinanet.paper.ablation import Outcome
@@ -23,7 +22,7 @@ def show_run(rows: Sequence[Row], seeds: int, stop: Stop, current: Row, seed: in
 def show_ablation(outcomes: Sequence[Outcome], folder: Path, as_json: bool) -> None:
     """Show the results of all rows and the paths of the files."""
     if as_json:
-        print(json.dumps({"rows": [asdict(outcome) for outcome in outcomes]}))
+        print_json({"rows": [asdict(outcome) for outcome in outcomes]})
     else:
         for name in dict.fromkeys(outcome.table for outcome in outcomes):
             _print_table(name, [outcome for outcome in outcomes if outcome.table == name])
@@ -41,7 +40,14 @@ def _print_table(name: str, outcomes: Sequence[Outcome]) -> None:
     ours = {outcome.value: outcome.mean["AP"] for outcome in outcomes if outcome.mean["AP"] is not None}
     papers = {outcome.value: outcome.paper["AP"] for outcome in outcomes if outcome.paper["AP"] is not None}
     if len(ours) > 1 and papers:
-        print(f"best here: {max(ours, key=ours.__getitem__)}; best in the paper: {max(papers, key=papers.__getitem__)}")
+        of_seeds = f" (seeds a row: {', '.join(sorted({str(len(outcome.runs)) for outcome in outcomes}))})"
+        print(f"best here{of_seeds}: {_best(ours)}; best in the paper: {_best(papers)}")
+
+
+def _best(values: dict[str, float]) -> str:
+    """The name of the largest value, or that there is none."""
+    first = [name for name, value in values.items() if value == max(values.values())]
+    return first[0] if len(first) == 1 else f"none, {' and '.join(first)} are equal"
 
 
 def _metrics(outcome: Outcome) -> list[str]:

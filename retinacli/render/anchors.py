@@ -1,13 +1,12 @@
 """Shows anchors, their coverage of a data set, and the result of a search for better ones."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from retinacli.console import DASH, headed, message, print_table
+from retinacli.console import DASH, headed, message, print_json, print_table
 from retinanet.config.schema import AnchorConfig
 from retinanet.dataset_analysis.anchor_coverage import LEVELS, Coverage, Share, anchor_sides
 from retinanet.dataset_analysis.anchor_picture import Picture
@@ -17,7 +16,7 @@ from retinanet.model.anchors import STRIDES, AnchorShapes
 
 def show_anchors(anchors: AnchorConfig, coverage: Coverage | None, better: SearchResult | None, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(anchors_document(anchors, coverage, better)))
+        print_json(anchors_document(anchors, coverage, better))
         return
     _shapes_table(anchors)
     if coverage is not None:

@@ -1,12 +1,11 @@
 """Shows speed measurements: the stages of a detector, two detectors in turns, the paper's table 1e."""
 
-import json
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retinacli.console import DASH, print_table
+from retinacli.console import DASH, print_json, print_table
 
 if TYPE_CHECKING:
     from retinanet.benchmark.subject import Subject
@@ -57,7 +56,7 @@ def show_stages(measured: dict[str, Any], workload: "Workload", speed: "Speed", 
     if as_json:
         stages = [{"stage": name, "ms": ms} for name, ms in speed.stages.items()]
         times = {"ms": speed.total, "images_per_second": 1000 / speed.total, "peak_memory": speed.memory}
-        print(json.dumps(measured | {"work": _work(workload), "stages": stages} | times))
+        print_json(measured | {"work": _work(workload), "stages": stages} | times)
         return
     image = measured["image"]
     file = Path(image["file"]).name if image["file"] else "JPEG"
@@ -95,7 +94,7 @@ def show_pair(
             "detections": other.detections,
         }
         times = {"ms": timing.ours, "against_ms": timing.theirs, "ratio": timing.ratio}
-        print(json.dumps(measured | {"work": _work(workload), "against": against} | times))
+        print_json(measured | {"work": _work(workload), "against": against} | times)
         return
     title = f"From pixels to detections, in turns: {_medians(measured)}"
     ours = (measured["classes"], _size(workload.padded), workload.detections, f"{timing.ours:.1f}")
@@ -111,7 +110,7 @@ def show_table(measured: dict[str, Any], rows: "Sequence[Row]", as_json: bool) -
     """Show table 1e beside the paper's numbers."""
     if as_json:
         common = {key: value for key, value in measured.items() if key != "trunk"}
-        print(json.dumps(common | {"rows": [_row_document(each) for each in rows]}))
+        print_json(common | {"rows": [_row_document(each) for each in rows]})
         return
     with_ap = any(each.ap is not None for each in rows)
     with_scores = any(each.work.candidates is not None for each in rows)

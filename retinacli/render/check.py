@@ -1,11 +1,10 @@
 """Shows a data check: splits, findings and advice."""
 
-import json
 from dataclasses import asdict
 
 from rich.text import Text
 
-from retinacli.console import print_table
+from retinacli.console import print_json, print_table
 from retinanet.dataset_analysis.check import Report
 from retinanet.dataset_analysis.findings import Finding
 from retinanet.messages import printable
@@ -15,7 +14,7 @@ STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 
 def show_check(report: Report, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({**asdict(report), "errors": report.count("error"), "warnings": report.count("warning")}))
+        print_json({**asdict(report), "errors": report.count("error"), "warnings": report.count("warning")})
         return
     columns = ("split", "images", "objects", "crowds", "empty images", "dropped boxes", "classes with objects")
     splits = []

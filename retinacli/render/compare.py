@@ -1,10 +1,9 @@
 """Shows a comparison of two detectors."""
 
-import json
 import math
 from typing import Any
 
-from retinacli.console import DASH, print_table
+from retinacli.console import DASH, print_json, print_table
 from retinanet.evaluation.comparison import Comparison, Difference
 
 
@@ -18,7 +17,7 @@ def show_comparison(weights: list[str], comparison: Comparison, as_json: bool) -
             "metrics": {each.name: _fields(each) for each in comparison.metrics},
             "per_class": [{"label": each.name} | _fields(each) for each in comparison.per_class],
         }
-        print(json.dumps(document))
+        print_json(document)
         return
     counts = f"{comparison.images} images, {comparison.resamples} random resamples of them"
     columns = ("metric", "first", "second", "change", "95 % interval", "second better", "verdict")

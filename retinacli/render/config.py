@@ -1,10 +1,9 @@
 """Shows keys of a config."""
 
-import json
 from collections.abc import Sequence
 from itertools import groupby
 
-from retinacli.console import print_table
+from retinacli.console import print_json, print_table
 from retinanet.config.reference import Key
 
 
@@ -12,7 +11,7 @@ def show_keys(keys: Sequence[Key], as_json: bool) -> None:
     """A table with a line between sections; a single key as a list of its properties."""
     plain = [{**vars(key), "kind": key.kind.replace("`", "")} for key in keys]
     if as_json:
-        print(json.dumps({"keys": plain}))
+        print_json({"keys": plain})
         return
     if len(plain) == 1:
         for name, value in plain[0].items():

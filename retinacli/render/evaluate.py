@@ -1,9 +1,8 @@
 """Shows an evaluation: COCO metrics, classes, missed objects, differences from pycocotools."""
 
-import json
 from typing import Any
 
-from retinacli.console import DASH, print_table
+from retinacli.console import DASH, print_json, print_table
 from retinacli.render.error_analysis import analysis_document, analysis_tables
 from retinanet.evaluation.coco_metrics import METRICS
 from retinanet.evaluation.error_analysis import Diagnosis
@@ -17,7 +16,7 @@ def show_evaluation(
 ) -> None:
     if as_json:
         analysis = analysis_document(evaluation.dataset, thresholds, diagnosis)
-        print(json.dumps(_document(evaluation) | analysis))
+        print_json(_document(evaluation) | analysis)
         return
     metrics_tables(evaluation)
     if evaluation.missed_objects is not None:

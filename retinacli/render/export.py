@@ -1,9 +1,8 @@
 """Shows an export: agreement with the original and, for int8, the AP of both."""
 
-import json
 from typing import Any
 
-from retinacli.console import message
+from retinacli.console import message, print_json
 from retinanet.export.export import Exported
 
 
@@ -12,7 +11,7 @@ def show_export(exported: Exported, as_json: bool) -> None:
         document: dict[str, Any] = {"file": str(exported.file), "agreement": vars(exported.agreement)}
         if exported.ap is not None:
             document["ap"] = {"torch": exported.ap[0], "exported": exported.ap[1], "images": exported.images}
-        print(json.dumps(document))
+        print_json(document)
         return
     close = exported.agreement
     count = f"{close.detections - close.others} of {close.detections}" if close.others else f"{close.detections}"

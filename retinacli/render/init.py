@@ -1,9 +1,8 @@
 """Shows what a folder holds."""
 
-import json
 from pathlib import Path
 
-from retinacli.console import DASH, print_table
+from retinacli.console import DASH, print_json, print_table
 from retinanet.dataset_analysis.starting_config import StartingConfig
 
 
@@ -16,7 +15,7 @@ def show_splits(found: StartingConfig, file: Path, as_json: bool) -> None:
     ]
     if as_json:
         classes = list(found.splits[found.train].classes)
-        print(json.dumps({"config": str(file), "classes": classes, "splits": rows}))
+        print_json({"config": str(file), "classes": classes, "splits": rows})
         return
     cells = ([DASH if value is None else value for value in row.values()] for row in rows)
     print_table(f"Splits in {found.folder}", tuple(rows[0]), cells, text_columns=2)

@@ -1,12 +1,11 @@
 """Shows the numbers of the loss figures."""
 
-import json
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retinacli.console import headed, print_table
+from retinacli.console import headed, print_json, print_table
 
 if TYPE_CHECKING:
     from retinanet.paper.loss_curves import Curve, Point
@@ -32,7 +31,7 @@ def show_curves(
             "table": [{"gamma": p.gamma, "p_t": p.p_t, y: p.value, "factor": p.factor} for p in points],
             "figure": str(figure),
         }
-        print(json.dumps(document))
+        print_json(document)
         return
     places = list(dict.fromkeys(point.p_t for point in points))
     columns = ["gamma", *(text for p_t in places for text in (f"p_t {p_t:g}", "times below CE"))]
@@ -55,7 +54,7 @@ def show_distribution(
     if as_json:
         head = {"weights": str(weights), "split": split, "seed": seed}
         parts = {name: _samples_document(kind) for name, kind in kinds.items()}
-        print(json.dumps(head | parts | {"figure": str(figure)}))
+        print_json(head | parts | {"figure": str(figure)})
         return
     columns = ("samples", "gamma", *(f"hardest {100 * part:g} %" for part in HARDEST))
     groups = []

@@ -1,10 +1,9 @@
 """Shows detections in images."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 
-from retinacli.console import counter, headed, message, print_table
+from retinacli.console import counter, headed, message, print_json, print_table
 from retinanet.inference.detector import Detector
 from retinanet.inference.predict import Prediction
 from retinanet.inference.results import to_json
@@ -25,7 +24,7 @@ def collect_predictions(predictions: Iterable[Prediction], total: int) -> list[P
 def show_predictions(predictions: list[Prediction], detector: Detector, as_json: bool) -> None:
     """Show the detections of each image, best first."""
     if as_json:
-        print(json.dumps(to_json(predictions, detector)))
+        print_json(to_json(predictions, detector))
         return
     columns = ("file", "class", "score", "x1", "y1", "x2", "y2")
     groups = (headed([item.file], _rows(item, detector)) for item in predictions if item.fault is None)

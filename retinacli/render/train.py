@@ -1,12 +1,11 @@
 """Shows the progress and the result of a training run."""
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn
 
-from retinacli.console import err, message
+from retinacli.console import err, message, print_json
 from retinacli.render.evaluate import ap_text, metrics_document, metrics_tables
 from retinacli.stop_signals import Stop
 from retinanet.evaluation.evaluate import Evaluation
@@ -49,7 +48,7 @@ def show_result(done: events.Done, best: Evaluation | None, as_json: bool) -> No
     if as_json:
         document = {"run": str(done.output), "steps": done.steps, "seconds": round(done.seconds, 1)}
         document |= {"best_epoch": done.best_epoch, "best": best and metrics_document(best)}
-        print(json.dumps(document | {"replaced_images": done.replaced}))
+        print_json(document | {"replaced_images": done.replaced})
         return
     if best is not None:
         metrics_tables(best)

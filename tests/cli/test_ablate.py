@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from helpers.support import installed, retina
 
+from retinacli.render.ablate import _best
+
 
 @pytest.mark.slow
 def test_a_table_beside_the_papers(tiny: Path):
@@ -18,7 +20,7 @@ def test_a_table_beside_the_papers(tiny: Path):
     zero, two = (next(line for line in lines if line.startswith(f"\u2502 {value} ")) for value in "02")
     assert "shapes" in zero and "31.1" in zero and "49.4" in zero and "33.0" in zero
     assert "34.0" in two and "52.5" in two and "36.5" in two
-    assert lines[-1].startswith("best here: ") and lines[-1].endswith("; best in the paper: 2")
+    assert lines[-1].startswith("best here (seeds a row: 1): ") and lines[-1].endswith("; best in the paper: 2")
     assert (tiny / "ab" / "ablation.png").read_bytes().startswith(b"\x89PNG")
 
     again = retina("ablate", "tiny.yaml", "--table=1b", "--values", 2, "--epochs", 1, "-o", "ab", "--json", cwd=tiny)
@@ -27,6 +29,11 @@ def test_a_table_beside_the_papers(tiny: Path):
     assert (row["table"], row["value"], row["paper"]["AP"]) == ("1b", "2", 34.0)
     held = json.loads((tiny / "ab" / "ablation.json").read_text())["rows"]
     assert [item["value"] for item in held] == ["0", "2"]
+
+
+def test_equal_rows_have_no_best():
+    assert _best({"0": 0.1, "2": 0.3}) == "2"
+    assert _best({"0": 0.0, "1": 0.0, "2": -0.1}) == "none, 0 and 1 are equal"
 
 
 @pytest.mark.parametrize(
