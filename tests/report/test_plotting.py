@@ -1,4 +1,4 @@
-"""Figures do not depend on the user's settings of matplotlib."""
+"""How figures and tables are drawn, under any settings of matplotlib."""
 
 import json
 import os
@@ -53,3 +53,10 @@ def test_invalid_settings_stop_no_figure(tmp_path: Path, content: bytes, backend
 )
 def test_one_large_loss_does_not_flatten_the_others(losses: list[float], limit: float | None):
     assert _loss_limit([{"cls": loss, "box": 0.5} for loss in losses]) == limit
+
+
+def test_wide_tables_show_that_they_scroll():
+    import retinanet.report
+
+    css = (Path(retinanet.report.__file__).parent / "report.css").read_text()
+    assert css.count("100% local no-repeat") == 2
