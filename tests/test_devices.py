@@ -8,7 +8,7 @@ import torch
 from retinanet.config_file import load_config
 from retinanet.devices import pick_device
 from retinanet.errors import ConfigError
-from retinanet.training.train import train
+from retinanet.training.train import training_events
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_deterministic_algorithms_end_with_the_run(monkeypatch, tiny, tmp_path, 
     before = state()
     for value in ("true", "false"):
         changes = [f"train.deterministic={value}", "train.steps=1", "data.short_side=64", "data.long_side=64"]
-        run = train(load_config(tiny / "tiny.yaml", changes), tmp_path / value)
+        run = training_events(load_config(tiny / "tiny.yaml", changes), tmp_path / value)
         next(run)  # the plan, or a note before it
         assert state() == ((True, workspace or ":4096:8") if value == "true" else before)
         run.close()
