@@ -161,7 +161,7 @@ def test_table_1e_without_data(here, tiny: Path, tmp_path: Path):
     assert result.err.startswith("AP is not measured without data; --data CONFIG names a data set: data.val is not set")
     assert result.err.count("\n") == 1 and len(cells(result.out)[0]) == 7
     result = here("r.safetensors", "--scale", 64, "--repeats", 1, "--data", tiny / "tiny.yaml")
-    assert result.code == 1 and result.err.startswith("retina: the data has the categories ")
+    assert result.code == 1 and result.err.startswith("retina: r.safetensors does not know the classes ")
 
 
 @pytest.mark.parametrize(
