@@ -1,6 +1,7 @@
 """`retina predict`."""
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -9,14 +10,18 @@ import typer
 from typer import Argument, Option
 
 from retinacli import options
-from retinacli.failure import fail
+from retinacli.failure import check_writable, fail
 
 
 def predict_command(
     sources: Annotated[list[str], Argument(metavar="SOURCE", help="Image files, folders or glob patterns.")],
     weights: Annotated[str, Option("-w", "--weights", metavar="WEIGHTS", help=options.DETECTOR)] = "coco",
     vis: Annotated[bool, Option("--vis", help="Write copies of the images with the detections drawn.")] = False,
-    output: Annotated[Path, options.output("DIR", "Folder for the copies of --vis.")] = Path("predictions"),
+    output: Annotated[
+        Path | None,
+        options.output("DIR", "Folder for the copies of --vis, or a file for one image.  [default: predictions]"),
+    ] = None,
+    recursive: Annotated[bool, Option("--recursive", help="Look into the subfolders of folders, too.")] = False,
     score: Annotated[
         float | None, Option(min=0, max=1, metavar="0..1", help="Score that detections must exceed.  [default: 0.3]")
     ] = None,
@@ -38,6 +43,10 @@ def predict_command(
     """Detect objects in images."""
     if score is not None and thresholds is not None:
         fail("--score sets one threshold for all classes, --thresholds one for each class; use only one of them", 2)
+    if output is not None and not vis:
+        fail("-o sets where --vis writes copies of the images; add --vis", 2)
+    if save_coco is not None:
+        check_writable(save_coco)
     options.check_exported([weights], "--precision" if precision else None, device)
     from retinacli.console import message
     from retinacli.render.predict import collect_predictions, show_predictions
@@ -51,17 +60,23 @@ def predict_command(
     place, numbers = options.device_and_precision(weights, device, precision)
     detector = load(weights, place, threshold, max_detections, thresholds, numbers)
     labels = class_labels(classes, detector.classes) if classes else None
-    files = find_images(sources)
+    files = find_images(sources, recursive)
     results = predict(detector, files, batch_size, labels)
+    output = (output or Path("predictions")).expanduser()
     if vis:
-        results = annotate(results, output_names(files, output), detector.classes)
+        one = len(files) == 1 and output.suffix.lower() in (".jpg", ".jpeg", ".png")
+        results = annotate(results, [output] if one else output_names(files, output), detector.classes)
+    started = time.perf_counter()
     predictions = collect_predictions(results, len(files))
+    seconds = time.perf_counter() - started
     if save_coco is not None:
         write_text(save_coco, json.dumps(to_coco(predictions, detector)))
-    show_predictions(predictions, detector, json_)
+    show_predictions(predictions, detector, seconds, json_)
     written = sum(item.fault is None for item in predictions)
     if vis and written:
         message(f"wrote {written} annotated image{'s' * (written > 1)} to {output}")
+    if len(predictions) < len(files):
+        fail(f"interrupted after {len(predictions):,} of {len(files):,} images", 130)
     if written < len(predictions):
         raise typer.Exit(1)
 

@@ -16,6 +16,8 @@ from retinanet.inference.detector import Detector
 from retinanet.inference.drawing import draw_detections
 from retinanet.io.pictures import write_picture
 
+SUBFOLDERS = "; its subfolders are searched with --recursive"
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -52,26 +54,32 @@ def annotate(predictions: Iterable[Prediction], names: Sequence[Path], classes: 
         yield item
 
 
-def find_images(sources: Sequence[str]) -> list[Path]:
-    """Image files of `sources`: files, folders (not recursive) and glob patterns.
+def find_images(sources: Sequence[str], recursive: bool = False) -> list[Path]:
+    """Image files of `sources`: files, folders and glob patterns; ~ stands for the user's folder.
 
-    Raises: DataError for a source without files.
+    recursive: look into the subfolders of folders, too. Raises: DataError for a source without files.
     """
     files: list[Path] = []
     for source in sources:
-        path = Path(source)
+        path = Path(source).expanduser()
         if path.is_dir():
-            named = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+            named = sorted(file for file in path.glob("**/*" if recursive else "*") if _is_image(file))
             if not named:
-                raise DataError(f"{source}: contains no image ({', '.join(SUFFIXES)})")
+                inner = "" if recursive or not any(each.is_dir() for each in path.iterdir()) else SUBFOLDERS
+                raise DataError(f"{source}: contains no image ({', '.join(SUFFIXES)}){inner}")
         elif path.exists():
             named = [path]
         else:
-            named = sorted(file for file in map(Path, glob.glob(source, recursive=True)) if file.is_file())
+            named = sorted(file for file in map(Path, glob.glob(str(path), recursive=True)) if file.is_file())
             if not named:
                 raise DataError(f"{source}: no such file or folder, and no file matches it as a pattern")
         files.extend(named)
     return list(dict.fromkeys(files))
+
+
+def _is_image(file: Path) -> bool:
+    """Whether a file in a folder looks like an image; the ._a.jpg that macOS writes beside a.jpg is none."""
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith("._") and file.is_file()
 
 
 def output_names(files: Sequence[Path], folder: Path) -> list[Path]:

@@ -1,6 +1,8 @@
 """`retina predict`."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -186,3 +188,50 @@ def test_faults_of_thresholds(images: Path, tiny_run: Path, tmp_path: Path):
     ]:
         result = retina("predict", images, "-w", tiny_run, "--thresholds", "t.yaml", *options, cwd=tmp_path)
         assert (result.code, result.out, result.err) == (code, "", f"retina: {message}\n")
+
+
+def test_folders_with_subfolders_and_files_of_macos(images: Path, tiny_run: Path, in_process, tmp_path: Path):
+    inner = tmp_path / "all" / "inner"
+    inner.mkdir(parents=True)
+    picture = next(images.glob("*.png"))
+    shutil.copy(picture, inner / "a.png")
+    (inner / "._a.png").write_bytes(b"resource fork")
+    (inner / "b.png").mkdir()
+    refused = in_process("predict", "all", "-w", tiny_run)
+    assert refused.code == 1 and refused.err.endswith("; its subfolders are searched with --recursive\n")
+    found = in_process("predict", "all", "-w", tiny_run, "--recursive", "--json", "--vis", "-o", "one.jpg")
+    assert [image["file"] for image in json.loads(found.out)["images"]] == ["all/inner/a.png"]
+    assert (tmp_path / "one.jpg").is_file()
+
+
+def test_an_output_without_vis_is_refused(tiny_run: Path, in_process):
+    result = in_process("predict", "x.jpg", "-w", tiny_run, "-o", "there")
+    assert (result.code, result.err) == (2, "retina: -o sets where --vis writes copies of the images; add --vis\n")
+
+
+def test_the_home_folder(images: Path, tiny_run: Path, in_process, monkeypatch):
+    monkeypatch.setenv("HOME", str(images.parent))
+    assert in_process("predict", f"~/{images.name}", "-w", tiny_run, "--json").code == 0
+
+
+def test_many_images_are_summed_up(images: Path, tiny_run: Path, in_process, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("retinacli.render.predict.MOST_SHOWN", 1)
+    result = in_process("predict", images, "-w", tiny_run, "--score", "0.0001")
+    assert re.search(r"^\d images, \d+ ms per image", result.out) and "images with it" in result.out
+
+
+def test_an_interrupt_leaves_what_was_found(images: Path, tiny_run: Path, in_process, monkeypatch):
+    from retinanet.inference.detector import Detector
+
+    read, calls = Detector.read, iter(range(99))
+
+    def interrupted(self, file):
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return read(self, file)
+
+    monkeypatch.setattr(Detector, "read", interrupted)
+    files = sorted(images.glob("*.png"))
+    result = in_process("predict", *files, "-w", tiny_run, "--json")
+    assert len(json.loads(result.out)["images"]) == 1
+    assert (result.code, result.err) == (130, f"retina: interrupted after 1 of {len(files)} images\n")
