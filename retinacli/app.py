@@ -1,8 +1,9 @@
 """The program `retina`: its commands and exit codes."""
 
+import io
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -66,14 +67,47 @@ def main() -> None:
     """Run the command line. An error in a user's file gives one line and exit code 1, never a traceback."""
     from retinanet.errors import RetinaNetError
 
+    prepare_streams()
+    stdout = sys.stdout
     try:
-        app()
+        try:
+            app()
+        finally:
+            flush_output(stdout)
     except RetinaNetError as error:
         fail(str(error), 1)
     except KeyboardInterrupt:
         fail("interrupted", 130)
-    except BrokenPipeError:  # the reader of stdout has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     except OSError as error:
-        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+        fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), 1)
+
+
+def prepare_streams() -> None:
+    """Open what the caller has closed of stdin, stdout and stderr, and let no character fail that cannot be encoded.
+
+    A file that is opened later would otherwise take the place of a closed one, and receive its messages.
+    """
+    while (lowest := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(lowest)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def flush_output(before: TextIO | None) -> None:
+    """Write what stdout still holds, here, since at exit Python would complain of an error in its own words.
+
+    before: sys.stdout at the start. Ends the program with 141 if the reader of a pipe has ended, and with 1 on another
+    error, such as a full disk.
+    """
+    try:
+        if sys.stdout is not before:  # typer replaces it after it has met a broken pipe
+            raise BrokenPipeError
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if isinstance(error, BrokenPipeError):
+            sys.exit(141)
+        fail(f"standard output: {error.strerror}", 1)

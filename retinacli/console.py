@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
@@ -14,7 +14,17 @@ from retinanet.messages import printable
 
 DASH = "\u2013"  # in place of a missing number
 
-out = Console(highlight=False)
+
+class PipedConsole(Console):
+    """A console that ends the program with 141, as the shell expects, if the reader of its pipe has ended."""
+
+    def on_broken_pipe(self) -> None:
+        with suppress(SystemExit):  # with 1
+            super().on_broken_pipe()
+        raise SystemExit(141)
+
+
+out = PipedConsole(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
@@ -45,7 +55,7 @@ def print_table(
     if out.is_terminal:
         out.print(made)
     else:
-        Console(highlight=False, width=max(width, out.width)).print(made)
+        PipedConsole(highlight=False, width=max(width, out.width)).print(made)
 
 
 def headed(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Iterator[Sequence[object]]:

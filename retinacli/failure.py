@@ -18,7 +18,11 @@ def fail(message: str, code: int) -> NoReturn:
     line = printable(message)
     if len(line) > LONGEST:
         line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
-    print(f"retina: {line}", file=sys.stderr)
+    try:
+        if sys.stderr is not None:  # None if it was closed at the start
+            print(f"retina: {line}", file=sys.stderr, flush=True)
+    except OSError:  # nobody reads stderr any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     raise SystemExit(code)
 
 

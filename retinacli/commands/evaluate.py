@@ -1,6 +1,7 @@
 """`retina eval`."""
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +109,9 @@ def evaluate_one(weights: str, inputs: EvalInput, outputs: EvalOutputs, json_: b
     from retinanet.inference.results import coco_results
     from retinanet.io.atomic import write_text
 
-    if outputs.report is not None:
-        check_writable(outputs.report / "index.html")
+    for file in (outputs.save_coco, outputs.thresholds, outputs.report and outputs.report / "index.html"):
+        if file is not None:
+            check_writable(file)
     funnel = outputs.funnel or (outputs.report is not None and options.engine_of(weights) == "torch")
     with counter("images") as progress:
         evaluation = evaluate_weights(weights, inputs, inputs.data, progress, funnel, outputs.reference)
@@ -124,16 +126,17 @@ def evaluate_one(weights: str, inputs: EvalInput, outputs: EvalOutputs, json_: b
         write_text(
             outputs.save_coco, json.dumps(coco_results(results, dataset.image_ids.tolist(), dataset.category_ids))
         )
-    show_evaluation(evaluation, thresholds, diagnosis, json_)
+    # before the tables, whose reader may end, as in `| head`
     if thresholds is not None and outputs.thresholds is not None:
         save_thresholds(outputs.thresholds, thresholds, len(dataset), outputs.precision)
-        command = f"retina predict IMAGE -w {weights} --thresholds {outputs.thresholds}"
+        command = shlex.join(["retina", "predict", "IMAGE", "-w", weights, "--thresholds", str(outputs.thresholds)])
         message(f"wrote {outputs.thresholds}; use it: {command}")
     if thresholds is not None and diagnosis is not None and outputs.report is not None:
         from retinanet.report.report import write_report
 
         about = {"weights": weights, "data": inputs.data or "the checkpoint's own", "split": inputs.split}
         message(f"wrote {write_report(outputs.report, evaluation, diagnosis, thresholds, about)}")
+    show_evaluation(evaluation, thresholds, diagnosis, json_)
     check_results(outputs, evaluation, thresholds)
 
 

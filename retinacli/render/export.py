@@ -1,5 +1,6 @@
 """Shows an export: agreement with the original and, for int8, the AP of both."""
 
+import shlex
 from typing import Any
 
 from retinacli.console import message, print_json
@@ -22,4 +23,4 @@ def show_export(exported: Exported, as_json: bool) -> None:
         before, after = exported.ap
         where = f"on {exported.images} images"
         message(f"AP {after:.4f} in int8, {before:.4f} in PyTorch: {after - before:+.4f} {where}")
-    message(f"wrote {exported.file}; use it: retina predict IMAGE -w {exported.file}")
+    message(f"wrote {exported.file}; use it: {shlex.join(['retina', 'predict', 'IMAGE', '-w', str(exported.file)])}")

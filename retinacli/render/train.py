@@ -1,5 +1,6 @@
 """Shows the progress and the result of a training run."""
 
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -55,7 +56,7 @@ def show_result(done: events.Done, best: Evaluation | None, as_json: bool) -> No
     if done.replaced:
         message(f"warning: number of unreadable images that were replaced by the next one: {done.replaced}")
     message(f"done in {_duration(done.seconds)}: {done.steps} steps; the run is in {done.output}")
-    message(f"use it: retina predict IMAGE --vis -w {done.output}")
+    message(f"use it: {shlex.join(['retina', 'predict', 'IMAGE', '--vis', '-w', str(done.output)])}")
 
 
 def _plan_line(plan: events.Plan) -> str:
