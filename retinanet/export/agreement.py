@@ -22,8 +22,6 @@ ROUNDING = 2e-6  # a difference of two scores that is no reason for an order
 IOU_TOLERANCE = 1e-3
 MISMATCHES = 0.02  # share
 COMPARED = 20  # the smallest number of detections of a pair of images
-CANDIDATES = 1000  # the largest number of an image that are compared before the suppression
-NO_SUPPRESSION = 1.0  # as an IoU
 
 
 @dataclass(frozen=True)
@@ -50,27 +48,23 @@ def random_pictures() -> list[np.ndarray]:
 def verify(reference: Detector, exported: Detector, images: Sequence[np.ndarray], name: Path) -> Agreement:
     """Compare detections on `images`, each (H, W, 3) uint8 RGB, two images per batch.
 
-    The best candidates are compared first, without suppression. A lower threshold applies to the detections where
-    fewer than COMPARED exceed the detector's own.
+    A lower threshold applies where fewer than COMPARED detections exceed the detector's own.
 
     reference: in torch. name: the file, for the message.
-    Raises: VerificationError if more than MISMATCHES of either differ, or nothing was detected.
+    Raises: VerificationError if more than MISMATCHES of the detections differ, or nothing was detected.
     """
-    candidates, detections = _Count(), _Count()
+    detections = _Count()
     for i in range(0, len(images), 2):
         pair = images[i : i + 2]
-        cuts = _cuts(reference, pair)
-        everything = {"score_threshold": 0.0, "nms_iou": NO_SUPPRESSION, "max_detections": CANDIDATES}
-        candidates.compare(reference, exported, pair, cuts, everything)
-        detections.compare(reference, exported, pair, cuts, {"score_threshold": _low_threshold(reference, pair)})
+        threshold = _low_threshold(reference, pair)
+        detections.compare(reference, exported, pair, _cuts(reference, pair), {"score_threshold": threshold})
     if not detections.compared:
         raise VerificationError(f"{name}: torch detects nothing to compare with; no file was written")
-    for count, what in ((candidates, "candidates"), (detections, "detections")):
-        if count.mismatches > MISMATCHES * count.compared:
-            raise VerificationError(
-                f"{name}: {count.mismatches} of {count.compared} {what} differ from torch's by more than "
-                f"{BOX_TOLERANCE:g} pixels or {SCORE_TOLERANCE:g} in score; no file was written"
-            )
+    if detections.mismatches > MISMATCHES * detections.compared:
+        raise VerificationError(
+            f"{name}: {detections.mismatches} of {detections.compared} detections differ from torch's by more than "
+            f"{BOX_TOLERANCE:g} pixels or {SCORE_TOLERANCE:g} in score; no file was written"
+        )
     return Agreement(detections.compared, detections.boxes, detections.scores, detections.mismatches)
 
 

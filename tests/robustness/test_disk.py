@@ -5,9 +5,9 @@ import resource
 import shutil
 import signal
 import subprocess
-import threading
+import time
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
@@ -71,7 +71,7 @@ def test_a_file_that_may_not_grow_is_one_line(tiny: Path):
     command = [RETINA, "train", "tiny.yaml", "-o", "limited"]
     done = subprocess.run(command, cwd=tiny, capture_output=True, text=True, preexec_fn=limit)
     line = last_line(Result(done.returncode, done.stdout, done.stderr))
-    assert line.startswith("retina: limited/best.safetensors: cannot be written: ") and "File too large" in line
+    assert line.startswith("retina: limited/last.safetensors: cannot be written: ") and "File too large" in line
     assert line.endswith("; no checkpoint was written yet")
     assert sorted(path.name for path in (tiny / "limited").iterdir()) == ["config.yaml", "metrics.jsonl"]
 
@@ -108,12 +108,18 @@ def test_data_that_disappear_end_the_run_which_continues_once_they_are_back(tiny
 
 def test_a_worker_that_the_system_kills_is_one_line(tiny: Path, tmp_path: Path):
     config = load_config(tiny / "tiny.yaml", ["data.workers=2", "train.epochs=1000", *SMALL[1::2]])
-    run = training_events(config, tmp_path / "run")
-    list(islice((record for record in run if isinstance(record, Progress)), 5))
-    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    workers = [int(pid) for pid in children if "python" in Path(f"/proc/{pid}/cmdline").read_text()]
-    # later, since torch raises the error where the signal of the worker's end arrives: it must be within the run
-    threading.Timer(0.2, os.kill, (workers[-1], signal.SIGKILL)).start()
+    calls = count(1)
+
+    def kill_a_worker() -> bool:
+        """Within the run, since torch raises its error wherever the signal of the worker's end arrives."""
+        if next(calls) == 5:
+            time.sleep(0.5)  # until the workers wait
+            children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+            workers = [int(pid) for pid in children if "python" in Path(f"/proc/{pid}/cmdline").read_text()]
+            os.kill(workers[-1], signal.SIGKILL)
+            time.sleep(60)
+        return False
+
     words = r"DataLoader worker \(pid.* memory runs out; .*; use --resume to continue from the checkpoint of step \d+"
     with pytest.raises(TrainingError, match=words):
-        list(run)
+        list(training_events(config, tmp_path / "run", stop=kill_a_worker))
