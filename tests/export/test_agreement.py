@@ -45,20 +45,6 @@ def changed(detector: Detector, **changes: Callable) -> Detector:
     return detector
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_scores_that_differ_by_rounding_may_change_places(seed: int):
-    reference, rounded = fresh(seed), fresh(seed)
-
-    def round_off(module, inputs, predictions):
-        noise = torch.Generator().manual_seed(seed)
-        for logits in predictions.logits:
-            logits += 1e-6 * torch.randn(logits.shape, generator=noise)
-
-    rounded.model.network.register_forward_hook(round_off)
-    agreement = verify(reference, rounded, random_pictures(), Path("x"))
-    assert agreement.detections >= 20 and agreement.scores < 1e-6
-
-
 def shifted(detections: Detections) -> Detections:
     return replace(detections, boxes=detections.boxes + 2)
 
@@ -78,7 +64,7 @@ def other_iou(settings):
 )
 @pytest.mark.parametrize("seed", [0, 1])
 def test_differences_are_refused(seed: int, changes: dict[str, Callable]):
-    with pytest.raises(VerificationError, match=r"x.onnx: \d+ of \d+ (candidates|detections) differ from torch's"):
+    with pytest.raises(VerificationError, match=r"x.onnx: \d+ of \d+ detections differ from torch's"):
         verify(fresh(seed), changed(fresh(seed), **changes), random_pictures(), Path("x.onnx"))
 
 
