@@ -165,10 +165,11 @@ def evaluate_weights(
     reference: bool = False,
 ) -> "Evaluation":
     """Evaluate one detector. data: used in place of `inputs.data`."""
+    from retinacli.console import message
     from retinanet.evaluation.detector_and_data import DataSource
     from retinanet.evaluation.evaluate import evaluate_checkpoint
 
-    source = DataSource(data, inputs.split, inputs.overrides)
+    source = DataSource(data, inputs.split, inputs.overrides, message)
     device, precision = options.device_and_precision(weights, inputs.device, inputs.engine_precision)
     return evaluate_checkpoint(weights, source, inputs.batch_size, device, precision, progress, funnel, reference)
 

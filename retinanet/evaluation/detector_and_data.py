@@ -1,6 +1,6 @@
 """Opens a detector and the data to evaluate it on, with the same classes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,11 +23,13 @@ class DataSource:
 
     data: None: the detector's training data; a config file; or an open data set, which ignores `split`.
     overrides: changes such as "detect.nms_iou=0.6" to the configs of the detector and of `data`.
+    warn: called before the evaluation with a warning of one line.
     """
 
     data: str | Dataset | None = None
     split: str = "val"
     overrides: Sequence[str] = ()
+    warn: Callable[[str], object] = lambda warning: None
 
 
 OWN_VAL_SPLIT = DataSource()

@@ -11,7 +11,7 @@ import torch
 from retinanet.config.schema import DetectConfig
 from retinanet.data.dataset import Dataset
 from retinanet.data.loader import eval_loader
-from retinanet.data.transforms import Resizing
+from retinanet.data.transforms import Resizing, memory_warning
 from retinanet.data.views import EvalSamples
 from retinanet.evaluation.coco_metrics import ClassResult, score
 from retinanet.evaluation.detector_and_data import OWN_VAL_SPLIT, DataSource, checkpoint_and_data, exported_and_data
@@ -106,6 +106,8 @@ def evaluate_checkpoint(
     else:
         network, config, dataset = checkpoint_and_data(path, source, device)
         model = TorchModel(network, path)
+    if warning := memory_warning(config.data, path):
+        source.warn(warning)
     resizing = model.resizing(Resizing.from_config(config.data))
     settings = config.detect, batch_size, config.data.workers
     result = evaluate(model, dataset, resizing, *settings, progress, missed_objects)
