@@ -52,7 +52,7 @@ def open_subject(
         weights: as `load` takes them; None: random weights, with a ResNet of `depth` layers.
         engine: unless it is torch, a checkpoint is first exported for it.
         short_side: in pixels; None: the detector's own. picture: an image file; None: a random picture.
-        device, precision: as `load` takes them. progress: called with the name of each step of an export, and a warning.
+        device, precision: as `load` takes them. progress: called with each step of an export, and a warning.
     Raises: as `load` and `export`; DataError if `picture` cannot be read.
     """
     # Windows cannot remove a model that is still open
