@@ -1,5 +1,6 @@
 """`retina import`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -23,9 +24,13 @@ def import_command(
     from retinanet.checkpoints.convert import import_weights
 
     target = output or Path(file.stem + ".safetensors")
-    if target.exists():
-        fail(f"{target}: already exists; choose another file with -o", 1)
+    taken = f"{target}: already exists; choose another file with -o"
+    itself = os.path.realpath(target) == os.path.realpath(file)  # most likely a checkpoint, and refused as such
+    if target.exists() and not itself:
+        fail(taken, 1)
     model, metadata = import_weights(file)
+    if itself:
+        fail(taken, 1)
     target.parent.mkdir(parents=True, exist_ok=True)
     save(target, {MODEL + name: tensor for name, tensor in model.state_dict().items()}, metadata)
     message(f"wrote {target}: RetinaNet with {metadata.config.model.backbone} and {len(metadata.classes)} classes")
