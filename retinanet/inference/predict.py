@@ -77,6 +77,15 @@ def find_images(sources: Sequence[str], recursive: bool = False) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
+def left_out(sources: Sequence[str]) -> Iterator[str]:
+    """A line for each folder of `sources` of which subfolders hold images, too."""
+    for folder in dict.fromkeys(Path(source).expanduser() for source in sources):
+        if folder.is_dir():
+            inner = [each.name for each in sorted(folder.glob("*/")) if any(map(_is_image, each.glob("*")))]
+            if inner:
+                yield f"{folder}: left out the images in {', '.join(inner[:3])}{', ...' * (len(inner) > 3)}{SUBFOLDERS}"
+
+
 def _is_image(file: Path) -> bool:
     """Whether a file in a folder looks like an image; the ._a.jpg that macOS writes beside a.jpg is none."""
     return file.suffix.lower() in SUFFIXES and not file.name.startswith("._") and file.is_file()

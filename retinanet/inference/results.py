@@ -1,11 +1,13 @@
 """Detections as a JSON document or in COCO's results format."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from retinanet.detections import Detections
+from retinanet.errors import DataError
 from retinanet.inference.detector import Detector
 from retinanet.inference.predict import Prediction
 
@@ -29,16 +31,42 @@ def to_json(predictions: Sequence[Prediction], detector: Detector) -> dict[str, 
     return {"images": images, "faults": [item.fault for item in predictions if item.fault is not None]}
 
 
-def to_coco(predictions: Sequence[Prediction], detector: Detector) -> list[dict[str, Any]]:
-    """COCO's results format with file names; image ids number the readable files from 1."""
-    readable = [item for item in predictions if item.fault is None]
+def to_coco(
+    predictions: Sequence[Prediction], detector: Detector, image_ids: Sequence[int] | None = None
+) -> list[dict[str, Any]]:
+    """COCO's results format with file names. image_ids: of each file; None: numbers of the readable files from 1."""
+    readable = [index for index, item in enumerate(predictions) if item.fault is None]
+    ids = range(1, len(readable) + 1) if image_ids is None else [image_ids[index] for index in readable]
     return [
-        result | {"file_name": str(item.file)}
-        for index, item in enumerate(readable)
-        for result in coco_results(
-            coco_rows(item.detections, index), range(1, len(readable) + 1), detector.category_ids
-        )
+        result | {"file_name": str(predictions[index].file)}
+        for index, image_id in zip(readable, ids, strict=True)
+        for result in coco_results(coco_rows(predictions[index].detections, 0), [image_id], detector.category_ids)
     ]
+
+
+def match_image_ids(files: Sequence[Path], known: Mapping[str, int], source: str | Path) -> list[int]:
+    """The id of each file in `known`, a data set's ids by file name, of which a file's path may hold only the end.
+
+    source: of `known`, for messages. Raises: DataError for a file without an id, and for two with the same.
+    """
+    by_name: dict[str, list[str]] = {}
+    for name in known:
+        by_name.setdefault(PurePosixPath(name).name, []).append(name)
+    found: dict[int, Path] = {}
+    for file in files:
+        whole = f"/{file.absolute().as_posix()}"
+        same = by_name.get(file.name, [])
+        chosen = [name for name in same if whole.endswith(f"/{name}")] or same
+        if len(chosen) > 1:  # a/1.jpg and 1.jpg
+            longest = max(chosen, key=len)
+            chosen = [longest] if whole.endswith(f"/{longest}") else chosen
+        if len(chosen) != 1:
+            reason = f"has several images of this name, such as {chosen[0]} and {chosen[1]}" if chosen else "lacks it"
+            raise DataError(f"{file}: has no id of the data set, since {source} {reason}")
+        if (image_id := known[chosen[0]]) in found:
+            raise DataError(f"{file}: has the same id {image_id} in {source} as {found[image_id]}; name one of them")
+        found[image_id] = file
+    return list(found)
 
 
 def coco_rows(detections: Detections, index: int) -> np.ndarray:
