@@ -88,7 +88,7 @@ def left_out(sources: Sequence[str]) -> Iterator[str]:
 
 def _is_image(file: Path) -> bool:
     """Whether a file in a folder looks like an image; the ._a.jpg that macOS writes beside a.jpg is none."""
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith("._") and file.is_file()
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith("._") and not file.is_dir()
 
 
 def output_names(files: Sequence[Path], folder: Path) -> list[Path]:
