@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -38,24 +39,58 @@ def print_json(document: Any) -> None:
     print(json.dumps(document, allow_nan=False))
 
 
-def print_table(
-    title: str, columns: Sequence[str], *groups: Iterable[Sequence[object]], text_columns: int = 1, width: int = 100
-) -> None:
+def print_table(title: str, columns: Sequence[str], *groups: Iterable[Sequence[object]], text_columns: int = 1) -> None:
     """Print a table on stdout: columns of text, then of numbers, and a line between groups of rows.
 
-    width: characters available in a pipe, which has no width of its own.
+    On a terminal, cells wrap between words. If even that is too wide, each row becomes lines of a column's name and its
+    cell. In a pipe, which has no width, nothing wraps.
     """
-    made = Table(title=Text(printable(title)), title_justify="left", title_style="bold")
-    for index, column in enumerate(columns):
-        made.add_column(column, justify="left" if index < text_columns else "right", overflow="fold")
+    made = [[_texts(row) for row in rows] for rows in groups]
+    cells = list(zip(map(Text, columns), *(row for rows in made for row in rows), strict=True))  # of each column
+    most = [max(cell_len(line) for cell in column for line in cell.plain.split("\n")) for column in cells]
+    out.print(Text(printable(title), style="bold"), soft_wrap=True)
+    if not out.is_terminal:
+        grid = _grid(columns, most, made, text_columns)
+        PipedConsole(highlight=False, width=sum(most) + 3 * len(most) + 1, file=out.file).print(grid)
+        return
+    least = [max((cell_len(word) for cell in column for word in cell.plain.split()), default=0) for column in cells]
+    room = out.width - 3 * len(columns) - 1  # beside the lines and the spaces at their sides
+    if sum(least) <= room:
+        out.print(_grid(columns, column_widths(least, most, room), made, text_columns))
+        return
+    heads = [" ".join(column.split()) for column in columns]
+    for row in (row for rows in made for row in rows):
+        for head, cell in zip(heads, row, strict=True):
+            if cell:
+                out.print(Text(f"{head:{max(map(cell_len, heads))}}  ").append_text(cell), soft_wrap=True)
+        out.print()
+
+
+def _texts(cells: Iterable[object]) -> list[Text]:
+    return [cell if isinstance(cell, Text) else Text(printable(cell)) for cell in cells]
+
+
+def _grid(columns: Sequence[str], widths: Sequence[int], groups: Iterable[Any], text_columns: int) -> Table:
+    """widths: of the columns, in characters."""
+    made = Table()
+    for index, (column, width) in enumerate(zip(columns, widths, strict=True)):
+        made.add_column(Text(column), justify="left" if index < text_columns else "right", width=width)
     for rows in groups:
         for cells in rows:
-            made.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in cells))
+            made.add_row(*cells)
         made.add_section()
-    if out.is_terminal:
-        out.print(made)
-    else:
-        PipedConsole(highlight=False, width=max(width, out.width)).print(made)
+    return made
+
+
+def column_widths(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
+    """Widths between `least` and `most` that add up to at most `room`; the narrowest columns get theirs first."""
+    widths, spare = list(least), room - sum(least)
+    order = sorted(range(len(widths)), key=lambda index: most[index] - least[index])
+    for done, index in enumerate(order):
+        more = min(most[index] - least[index], spare // (len(order) - done))
+        widths[index] += more
+        spare -= more
+    return widths
 
 
 def headed(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Iterator[Sequence[object]]:
