@@ -93,7 +93,7 @@ def make_criterion(loss: LossConfig, anchors: AnchorConfig) -> Criterion:
     mining = None
     match loss.classification:
         case "ohem" | "ohem_1_3" as name:
-            mining = partial(hard_examples if name == "ohem" else hard_examples_1_3, **settings)
+            mining = partial(hard_examples if name == "ohem" else hard_examples_1_3, check_labels=False, **settings)
             classification: Classification = partial(sigmoid_cross_entropy, check_labels=False)
         case "ce" | "balanced_ce":
             classification = partial(sigmoid_cross_entropy, check_labels=False, **settings)
