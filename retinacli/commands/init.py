@@ -26,12 +26,11 @@ def init_command(
     from retinacli.console import counter, message
     from retinacli.render.init import show_splits
     from retinanet.dataset_analysis.starting_config import describe, starting_yaml
-    from retinanet.io.atomic import replacing
+    from retinanet.io.atomic import write_text
 
     with counter("sets of anchors") as progress:
         found = describe(folder, progress)
-    with replacing(file) as temporary:
-        temporary.write_text(starting_yaml(found, os.path.relpath(folder, file.parent)), encoding="utf-8")
+    write_text(file, starting_yaml(found, os.path.relpath(folder, file.parent)))
     show_splits(found, file, json_)
     name = shlex.quote(str(file))
     message(f"wrote {file}; read it, then: retina check {name}, retina train {name}")

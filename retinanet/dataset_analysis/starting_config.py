@@ -1,17 +1,18 @@
 """A config for a data set that nobody has described yet: its splits, an image size and anchors that fit it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import yaml
 
-from retinanet.config.schema import AnchorConfig, Config, DataConfig, SplitConfig
+from retinanet.config.schema import AnchorConfig, DataConfig, SplitConfig
 from retinanet.data.dataset import Dataset
 from retinanet.data.formats.layouts import splits_in
 from retinanet.data.formats.recognise import open_split
-from retinanet.dataset_analysis.anchor_coverage import data_coverage
+from retinanet.data.transforms import Resizing
+from retinanet.dataset_analysis.anchor_coverage import resized_objects
 from retinanet.dataset_analysis.anchor_search import SearchResult, search_anchors
 from retinanet.errors import DataError, Faults
 from retinanet.messages import printable
@@ -30,7 +31,7 @@ class StartingConfig:
     """What `describe` finds in a folder.
 
     splits: the data set of each split that can be read, by name. train, val: names of the splits to use; val is None if
-    there is none for it. median_side: of the images' short sides, in pixels. short_side, long_side: after resizing.
+    there is none for it. median_side: of the images' short sides, in pixels.
     search: for anchors that cover the objects better than the paper's.
     """
 
@@ -39,8 +40,7 @@ class StartingConfig:
     train: str
     val: str | None
     median_side: float
-    short_side: int
-    long_side: int
+    resizing: Resizing
     search: SearchResult
 
 
@@ -58,10 +58,9 @@ def describe(folder: Path, progress: Callable[[int, int], object] = lambda done,
     median = float(np.median(splits[train].sizes.min(axis=1)))
     # a multiple of 32, to which images are padded; at most the paper's 800 pixels, since more adds no detail
     short = int(np.clip(round(median / STEP) * STEP, SMALLEST_SIDE, DataConfig.short_side))
-    config = replace(Config(), data=replace(DataConfig(), short_side=short, long_side=round(short * LONG_OVER_SHORT)))
-    objects, _ = data_coverage(config, splits[train])
-    search = search_anchors(objects, AnchorConfig(), progress=progress)
-    return StartingConfig(folder, splits, train, val, median, short, config.data.long_side, search)
+    resizing = Resizing(short, round(short * LONG_OVER_SHORT))
+    search = search_anchors(resized_objects(splits[train], [resizing]), AnchorConfig(), progress=progress)
+    return StartingConfig(folder, splits, train, val, median, resizing, search)
 
 
 def _open_splits(folder: Path) -> dict[str, Dataset]:
@@ -90,8 +89,8 @@ data:
   {val}
   # {len(train.classes)} classes: {names}
   # the images' median short side has {found.median_side:g} pixels; the paper resizes it to {DataConfig.short_side}
-  short_side: {found.short_side}
-  long_side: {found.long_side}
+  short_side: {found.resizing.short_side}
+  long_side: {found.resizing.long_side}
 # a small network, which trains on a CPU too; without this line, the paper's with ResNet-50
 model: {{backbone: efficientnet_lite0, fpn_channels: 128, head_channels: 128}}
 {_anchors(found.search)}
