@@ -70,12 +70,17 @@ def restore(run: Run, force: bool) -> None:
     run.notes += [f"warning: {fault}; the run continues from {saved.file.name}" for fault in saved.faults]
     run.notes += check_resumable(saved, run, force)
     unpack(saved, run, force)
-    if saved.metadata.progress.get("val") not in ("", None, run.state.val):
+    if has_changed(saved, run, "val"):
         forget_best(run, "data.val has changed")
     elif run.state.best is not None and (fault := fault_of_best(run.folder.path / BEST)):
         forget_best(run, fault)
     run.folder.saved_step = run.state.step
     run.folder.last_is_whole = saved.file.name == LAST
+
+
+def has_changed(saved: LoadedCheckpoint, run: Run, field: str) -> bool:
+    """Whether a data set differs from the checkpoint's, where that has its fingerprint. field: "data" or "val"."""
+    return saved.metadata.progress.get(field) not in ("", None, getattr(run.state, field))
 
 
 def forget_best(run: Run, reason: str) -> None:
@@ -184,9 +189,9 @@ def check_resumable(saved: LoadedCheckpoint, run: Run, force: bool) -> list[str]
     if ids != run.dataset.category_ids:
         forbidden.append(f"the category ids were {shortened(ids)}, are {shortened(run.dataset.category_ids)}")
     allowed = [text for key, text in differ.items() if key in MAY_CHANGE_ON_RESUME]
-    for split in ("data", "val"):
-        if saved.metadata.progress.get(split) not in ("", None, getattr(run.state, split)):
-            forbidden.append(f"the images or objects of data.{'train' if split == 'data' else split} have changed")
+    for field, key in (("data", "data.train"), ("val", "data.val")):
+        if has_changed(saved, run, field):
+            forbidden.append(f"the images or objects of {key} have changed")
     if forbidden and not force:
         raise CheckpointError(
             f"{saved.file.parent}: --resume would not continue the same run: {'; '.join(forbidden[:5])}; "
