@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from retinanet.data.formats.build import RawColumns, check_relative, header_sizes
+from retinanet.data.formats.files import ROOT
 from retinanet.errors import MOST_OF_A_PART, DataError, Faults
 from retinanet.io.size_limits import read_bytes
 from retinanet.messages import one_line
 
 MAX_BYTES = 2**33  # of an annotation file; Objects365: 5 GB
 MISSING = object()
-ROOT = "data.root (--set data.root=DIR) must be the data set's folder"
 
 # without polygons, two thirds of train2017, parsing takes half the time and memory; quotes in JSON strings are escaped,
 # so `"segmentation":` is always a key

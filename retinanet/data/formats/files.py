@@ -11,18 +11,22 @@ from retinanet.io.safe_yaml import read_mapping
 from retinanet.io.size_limits import read_bytes
 
 MAX_BYTES = 2**28  # of a text file: a list of 2 million images
+ROOT = "data.root (--set data.root=DIR) must be the data set's folder"
 DATA_YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 
 
 def files_in(folder: Path, *suffixes: str) -> Iterator[Path]:
-    """The files at any depth in `folder` with one of the lower-case `suffixes`, in no order; none of macOS's `._NAME`.
+    """The files at any depth in `folder` that are `named` with one of the lower-case `suffixes`, in no order."""
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent, name) for name in names if named(name, suffixes))
+
+
+def named(name: str, suffixes: tuple[str, ...]) -> bool:
+    """Whether a file's name has one of the lower-case `suffixes` and is none of macOS's `._NAME`.
 
     macOS writes such a file of attributes beside each file on a disk of another system.
     """
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            if name.lower().endswith(suffixes) and not name.startswith("._"):
-                yield Path(parent, name)
+    return name.lower().endswith(suffixes) and not name.startswith("._")
 
 
 def read_lines(file: Path) -> list[str]:

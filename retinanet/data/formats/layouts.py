@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from retinanet.config.schema import SplitConfig
-from retinanet.data.formats.files import files_in, find_moved, read_data_yaml
+from retinanet.data.formats.files import ROOT, files_in, find_moved, read_data_yaml
 from retinanet.data.images import SUFFIXES
 from retinanet.errors import DataError
 from retinanet.messages import did_you_mean
@@ -15,7 +15,7 @@ from retinanet.messages import did_you_mean
 SAME = ({"train", "training"}, {"val", "valid", "validation"}, {"test", "testing"})  # names for one split
 MOST_NAMES = 200  # that are tried to list the splits of a folder
 START_BYTES = 2**20  # of a JSON file; LVIS has 1,203 categories before its images
-WRONG_ROOT = "no such folder; data.root (--set data.root=DIR) must be the data set's folder"
+WRONG_ROOT = f"no such folder; {ROOT}"
 
 COCO_FILES = (
     "annotations/instances_{}.json",
