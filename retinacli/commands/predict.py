@@ -64,8 +64,7 @@ def predict_command(
     results = predict(detector, files, batch_size, labels)
     output = (output or Path("predictions")).expanduser()
     if vis:
-        one = len(files) == 1 and output.suffix.lower() in (".jpg", ".jpeg", ".png")
-        results = annotate(results, [output] if one else output_names(files, output), detector.classes)
+        results = annotate(results, output_names(files, output), detector.classes)
     started = time.perf_counter()
     predictions = collect_predictions(results, len(files))
     seconds = time.perf_counter() - started

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from retinanet.data.formats.files import named
 from retinanet.data.images import SUFFIXES
 from retinanet.detections import NO_DETECTIONS, Detections
 from retinanet.errors import DataError
@@ -16,6 +17,7 @@ from retinanet.inference.detector import Detector
 from retinanet.inference.drawing import draw_detections
 from retinanet.io.pictures import write_picture
 
+WRITTEN = (".jpg", ".jpeg", ".png")  # suffixes of annotated copies
 SUBFOLDERS = "; its subfolders are searched with --recursive"
 
 
@@ -63,35 +65,39 @@ def find_images(sources: Sequence[str], recursive: bool = False) -> list[Path]:
     for source in sources:
         path = Path(source).expanduser()
         if path.is_dir():
-            named = sorted(file for file in path.glob("**/*" if recursive else "*") if _is_image(file))
-            if not named:
+            found = sorted(
+                file
+                for file in path.glob("**/*" if recursive else "*")
+                if named(file.name, SUFFIXES) and not file.is_dir()
+            )
+            if not found:
                 inner = "" if recursive or not any(each.is_dir() for each in path.iterdir()) else SUBFOLDERS
                 raise DataError(f"{source}: contains no image ({', '.join(SUFFIXES)}){inner}")
         elif path.exists():
-            named = [path]
+            found = [path]
         else:
-            named = sorted(file for file in map(Path, glob.glob(str(path), recursive=True)) if file.is_file())
-            if not named:
+            found = sorted(file for file in map(Path, glob.glob(str(path), recursive=True)) if file.is_file())
+            if not found:
                 raise DataError(f"{source}: no such file or folder, and no file matches it as a pattern")
-        files.extend(named)
+        files.extend(found)
     return list(dict.fromkeys(files))
 
 
-def _is_image(file: Path) -> bool:
-    """Whether a file in a folder looks like an image; the ._a.jpg that macOS writes beside a.jpg is none."""
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith("._") and not file.is_dir()
+def output_names(files: Sequence[Path], output: Path) -> list[Path]:
+    """A distinct path for the annotated copy of each file, which overwrites none of the files.
 
-
-def output_names(files: Sequence[Path], folder: Path) -> list[Path]:
-    """A distinct path in `folder` for the annotated copy of each file, which overwrites none of the files."""
+    output: their folder, or the path itself for a single file.
+    """
+    if len(files) == 1 and output.suffix.lower() in WRITTEN:
+        return [output]
     used = {os.path.realpath(file) for file in files}  # Path.resolve raises for circular links
     names = []
     for file in files:
-        suffix = file.suffix if file.suffix.lower() in (".jpg", ".jpeg", ".png") else ".png"
-        name = folder / f"{file.stem}{suffix}"
+        suffix = file.suffix if file.suffix.lower() in WRITTEN else ".png"
+        name = output / f"{file.stem}{suffix}"
         count = 1
         while os.path.realpath(name) in used:
-            name = folder / f"{file.stem}-{count}{suffix}"
+            name = output / f"{file.stem}-{count}{suffix}"
             count += 1
         used.add(os.path.realpath(name))
         names.append(name)
