@@ -91,6 +91,11 @@ class Dataset:
     max_pixels: int = DataConfig.max_pixels
 
     @property
+    def index_of_id(self) -> dict[int, int]:
+        """The index of each image by its id."""
+        return {image_id: index for index, image_id in enumerate(self.image_ids.tolist())}
+
+    @property
     def image_index(self) -> np.ndarray:
         """(M,) int64 index of each object's image."""
         return np.repeat(np.arange(len(self)), np.diff(self.first_object))

@@ -62,7 +62,7 @@ def evaluate(
     observer = MissedObjectsObserver(dataset, settings.score_threshold) if missed_objects else None
     model = model.copy_for_evaluation()
     rows, notes, done = [np.zeros((0, 7))], [], 0
-    index_of = {image_id: index for index, image_id in enumerate(dataset.image_ids.tolist())}
+    index_of_id = dataset.index_of_id
     for batch in eval_loader(EvalSamples(dataset, resizing), batch_size, workers, pin_memory=model.on_gpu):
         detections = model.detect(
             batch.images.permute(0, 2, 3, 1).numpy(),
@@ -74,7 +74,7 @@ def evaluate(
         notes += [f"{fault}; its objects count as missed" for fault in batch.faults]
         for sample, detected in zip(batch.samples, detections, strict=True):
             if sample.original_size != (0, 0):  # readable
-                rows.append(coco_rows(detected, index_of[sample.image_id]))
+                rows.append(coco_rows(detected, index_of_id[sample.image_id]))
             done += 1
             progress(done, len(dataset))
     results = np.concatenate(rows)

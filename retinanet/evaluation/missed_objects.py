@@ -83,7 +83,7 @@ class MissedObjectsObserver:
     def __init__(self, dataset: Dataset, score_threshold: float):
         self.dataset, self.score_threshold = dataset, score_threshold
         self.counted = ~ignored(dataset.areas, dataset.crowd)
-        self.index = {image_id: index for index, image_id in enumerate(dataset.image_ids.tolist())}
+        self.index_of_id = dataset.index_of_id
         self.stages = np.full(len(dataset.boxes), NOT_MISSED, np.int8)
         self.scores = np.ones(len(dataset.boxes))
 
@@ -97,7 +97,7 @@ class MissedObjectsObserver:
     ) -> None:
         """Record the missed objects of a batch. sizes: (height, width) of each resized image without padding."""
         for i, (size, sample, passed) in enumerate(zip(sizes, samples, stages, strict=True)):
-            index = self.index[sample.image_id]
+            index = self.index_of_id[sample.image_id]
             objects = np.arange(self.dataset.first_object[index], self.dataset.first_object[index + 1])
             if sample.original_size == (0, 0):
                 self.stages[objects[self.counted[objects]]] = UNREADABLE
