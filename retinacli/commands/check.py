@@ -6,6 +6,7 @@ import typer
 from typer import Option
 
 from retinacli import options
+from retinacli.failure import fail
 
 
 def check_command(
@@ -16,7 +17,6 @@ def check_command(
 ) -> None:
     """Check a data set for errors before training."""
     from retinacli.console import counter
-    from retinacli.failure import fail
     from retinacli.render.check import show_check
     from retinanet.config_file import load_config
     from retinanet.dataset_analysis.check import check

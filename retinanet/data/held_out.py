@@ -12,6 +12,8 @@ from retinanet.data.dataset import Dataset
 from retinanet.data.formats.build import RawColumns
 from retinanet.errors import DataError
 
+ENCODING = ("utf-8", "surrogateescape")  # of names on a disk
+
 
 def part_of(raw: RawColumns, val: SplitConfig | None, split: str) -> RawColumns:
     """The images of `raw` that are in the split "train" or "val"; all of them if `val` has no fraction.
@@ -68,9 +70,6 @@ def with_fingerprint(config: Config, val: Dataset | None) -> Config:
         return config
     names = (val.files[index] for index in range(len(val)))
     return replace(config, data=replace(data, val=replace(data.val, fingerprint=_hash_of(names))))
-
-
-ENCODING = ("utf-8", "surrogateescape")  # of names on a disk
 
 
 def _hash_of(names: Iterable[str]) -> str:

@@ -74,9 +74,8 @@ class TorchModel:
         """
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device, non_blocking=True)  # (B, 3, H, W)
         predictions = self.network(pixels, torch.from_numpy(sizes).to(self.device, non_blocking=True))
-        if self.file is not None and not bool(
-            torch.stack([part.isfinite().all() for part in _parts(predictions)]).all()
-        ):
+        parts = [*predictions.logits, *predictions.deltas]
+        if self.file is not None and not torch.stack([part.isfinite().all() for part in parts]).all():
             raise CheckpointError(f"{self.file}: its logits or boxes are not finite; its weights may hold NaN")
         resized_sizes = [(height, width) for height, width in sizes.tolist()]
         score_threshold: float | Tensor = settings.score_threshold
@@ -142,10 +141,6 @@ class TorchModel:
     def describe_machine(self) -> str:
         """Description of the device."""
         return devices.describe_device(self.device)
-
-
-def _parts(predictions: Predictions) -> list[Tensor]:
-    return [*predictions.logits, *predictions.deltas]
 
 
 def open_for_inference(path: str | Path, device: torch.device | str) -> tuple[TorchModel, Metadata]:
