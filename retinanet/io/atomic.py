@@ -48,7 +48,8 @@ def write_text(path: Path, text: str) -> None:
 
 def left_behind(folder: Path) -> list[Path]:
     """Temporary files in `folder`, of processes that were killed while writing or are writing now."""
-    return sorted([*folder.glob(".*.????????.tmp"), *folder.glob(".tmp??????")])  # the latter are safetensors'
+    named = [*folder.glob(".*.????????.tmp"), *folder.glob(".tmp??????")]  # the latter are safetensors'
+    return sorted(path for path in named if path.is_symlink() or not path.is_dir())
 
 
 def _sync(folder: Path) -> None:

@@ -18,11 +18,13 @@ from retinanet.errors import CheckpointError, DivergenceError, TrainingError
 from retinanet.io.atomic import left_behind, write_text
 from retinanet.io.folder_lock import LOCK_NAME, FolderLock
 
-LOG, CONFIG = "metrics.jsonl", "config.yaml"
+LOG, CONFIG, CURVES = "metrics.jsonl", "config.yaml", "curves.png"
+WRITTEN_IN_PLACE = (LOCK_NAME, LOG)  # all others are replaced
 
 
 def check_new(output: Path) -> None:
     """Raises: CheckpointError, TrainingError if no run can start in `output`."""
+    check_files(output)
     if (output / LOCK_NAME).exists():
         FolderLock(output).release()
     if output.is_dir() and any(output.iterdir()):
@@ -38,8 +40,26 @@ def check_new(output: Path) -> None:
 
 def check_started(output: Path) -> None:
     """Raises: CheckpointError if `output` has no run to resume."""
+    check_files(output)
     if not holds_checkpoint(output) and not (output / CONFIG).is_file():
         raise CheckpointError(f"{output}: has no {LAST} to resume from; leave out --resume to start a new run")
+
+
+def check_files(output: Path) -> None:
+    """Raises: CheckpointError if `output` has something else where the run writes a file."""
+    for name in (*WRITTEN_IN_PLACE, CONFIG, CURVES, LAST, PREVIOUS, BEST):
+        file = output / name
+        if name in WRITTEN_IN_PLACE and file.is_symlink():
+            kind = f"a link to {os.readlink(file)}, which the run would write"
+        elif file.is_dir():
+            kind = "a folder"
+        elif file.exists() and not file.is_file():
+            kind = "a device or a pipe"
+        else:
+            continue
+        raise CheckpointError(
+            f"{file}: is {kind}; expected a file of the run; remove it, or choose another folder with -o"
+        )
 
 
 def holds_checkpoint(output: Path) -> bool:

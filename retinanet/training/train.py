@@ -20,7 +20,7 @@ from retinanet.training.plan import make_plan
 from retinanet.training.random_state import with_own_random_state
 from retinanet.training.resume import pack
 from retinanet.training.run import Run
-from retinanet.training.run_folder import LOG
+from retinanet.training.run_folder import CURVES, LOG
 from retinanet.training.setup import start_run
 from retinanet.training.step import backward, compute_losses, optimizer_step, report_step
 from retinanet.training.step_metrics import BatchMetrics, StepMetrics
@@ -177,7 +177,7 @@ def end_epoch(run: Run) -> None:
     save_checkpoint(run)
     from retinanet.training.curves import training_curves  # here, since matplotlib loads slowly
 
-    training_curves(run.folder.path / LOG, run.folder.path / "curves.png")
+    training_curves(run.folder.path / LOG, run.folder.path / CURVES)
 
 
 def save_checkpoint(run: Run) -> None:
