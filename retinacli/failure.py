@@ -28,9 +28,11 @@ def fail(message: str, code: int) -> NoReturn:
 
 def check_writable(file: Path) -> None:
     """Fail early if `file` clearly cannot be written."""
-    if os.path.isdir(file):
-        fail(f"{file}: cannot be written: it is a folder", 1)
-    folder = next(folder for folder in file.absolute().parents if os.path.exists(folder))
-    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
-        reason = "read-only for this user" if os.path.isdir(folder) else "a file"
-        fail(f"{file}: cannot be written: {folder} is {reason}", 1)
+    from retinanet.io.atomic import fault_of_folder, is_stream
+
+    try:
+        fault = "" if is_stream(file) else fault_of_folder(file.parent)
+    except OSError as error:
+        fault = error.strerror or str(error)
+    if fault:
+        fail(f"{file}: cannot be written: {fault}", 1)

@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Option
 
 from retinacli import options
-from retinacli.failure import fail
+from retinacli.failure import check_writable, fail
 from retinacli.stop_signals import stoppable
 
 TABLE_HELP = (
@@ -50,6 +50,7 @@ def ablate_command(
         fail(f"--values needs one --table, not {', '.join(names)}; run them one by one, results are kept together", 2)
     settings = load_config(config, options.overrides(set_, epochs=epochs, device=device))
     folder = output or Path("runs") / f"{Path(config).stem}-ablation"
+    check_writable(folder / "ablation.json")
     rows = [row for name in names for row in make_rows(settings, name, values)]
     with stoppable() as stop, suppress(KeyboardInterrupt):
         outcomes = list(ablate(rows, folder, seeds, partial(show_run, rows, seeds, stop), stop))

@@ -7,7 +7,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from retinacli import options
-from retinacli.failure import fail
+from retinacli.failure import check_writable, fail
 
 CONFIG_HELP = "YAML config file, or the name of a shipped example such as bccd.yaml.  [default: the paper's anchors]"
 
@@ -40,6 +40,8 @@ def anchors_command(
         fail(f"-o {output}: expected a name that ends in .png or .jpg", 2)
     if vis is not None and os.path.realpath(output) == os.path.realpath(vis):
         fail(f"-o {output}: is the image of --vis; choose another file", 2)
+    if vis is not None:
+        check_writable(output)
     from retinacli.console import counter, message
     from retinacli.render.anchors import picture_line, shortfall, show_anchors
     from retinanet.config.schema import Config

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from typer import Argument, Option
 
 from retinacli import options
-from retinacli.failure import fail
+from retinacli.failure import check_writable, fail
 
 
 def export_command(
@@ -40,6 +40,7 @@ def export_command(
     for file in (target, target.with_suffix(".bin")) if to == "openvino" else (target,):
         if file.exists():
             fail(f"{file}: already exists; choose another file with -o", 1)
+        check_writable(file)
     try:
         exported = export(weights, to, target, precision, data, set_ or [], message)
     except VerificationError as error:

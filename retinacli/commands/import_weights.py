@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument
 
 from retinacli import options
-from retinacli.failure import fail
+from retinacli.failure import check_writable, fail
 
 
 def import_command(
@@ -25,7 +25,7 @@ def import_command(
     target = output or Path(file.stem + ".safetensors")
     if target.exists():
         fail(f"{target}: already exists; choose another file with -o", 1)
+    check_writable(target)
     model, metadata = import_weights(file)
-    target.parent.mkdir(parents=True, exist_ok=True)
     save(target, {MODEL + name: tensor for name, tensor in model.state_dict().items()}, metadata)
     message(f"wrote {target}: RetinaNet with {metadata.config.model.backbone} and {len(metadata.classes)} classes")

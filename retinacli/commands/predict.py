@@ -64,7 +64,10 @@ def predict_command(
     results = predict(detector, files, batch_size, labels)
     output = (output or Path("predictions")).expanduser()
     if vis:
-        results = annotate(results, output_names(files, output), detector.classes)
+        names = output_names(files, output)
+        for name in names:
+            check_writable(name)
+        results = annotate(results, names, detector.classes)
     started = time.perf_counter()
     predictions = collect_predictions(results, len(files))
     seconds = time.perf_counter() - started

@@ -1,25 +1,29 @@
 """Atomic writing: a file is written under a temporary name, then renamed, so that it is never incomplete."""
 
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+STREAMS = tuple(map(Path, ("/dev", "/dev/fd", "/proc/self/fd")))  # folders of stdout and of other open files
 
 
 @contextmanager
 def replacing(path: Path, keep: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path` to write to; when the block ends, the written file replaces `path`.
 
-    An error or a kill leaves `path` as it was. A symbolic link is replaced, not followed; a device or a pipe is written
-    directly. A missing folder is created.
+    An error or a kill leaves `path` as it was. A symbolic link is replaced, not followed; a terminal, /dev/null or
+    /dev/stdout is written directly. A missing folder is created.
 
     keep: new name of the file that was at `path`; None keeps no copy.
-    Raises: OSError that names `path`.
+    Raises: OSError that names `path`, also if it is a folder or a pipe.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.absolute().is_relative_to("/dev") or path.exists() and not path.is_file():
+        if is_stream(path):
             yield path
             return
         temporary = path.with_name(f".{path.name[:48]}.{secrets.token_hex(4)}.tmp")
@@ -38,6 +42,31 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[Path]:
         _sync(path.parent)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+
+
+def is_stream(path: Path) -> bool:
+    """Whether `path` is written directly: a character device such as /dev/null, or an open file such as /dev/stdout.
+
+    Raises: OSError for what cannot be written as a file: a folder, and a pipe, whose reader may never come.
+    """
+    if not path.exists():
+        return False
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, "it is a folder, expected a file", str(path))
+    if stat.S_ISCHR(mode) or path.absolute().parent in STREAMS and not stat.S_ISBLK(mode):
+        return True
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, expected a file", str(path))
+    return False
+
+
+def fault_of_folder(folder: Path) -> str:
+    """Why no file can be written into `folder`, which need not exist yet, or ""."""
+    existing = next(each for each in (folder, *folder.absolute().parents) if os.path.exists(each))
+    if not existing.is_dir():
+        return f"{existing} is a file"
+    return "" if os.access(existing, os.W_OK | os.X_OK) else f"{existing} is read-only for this user"
 
 
 def write_text(path: Path, text: str) -> None:

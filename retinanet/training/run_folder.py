@@ -15,7 +15,7 @@ from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.parsing import config_to_dict
 from retinanet.config.schema import Config, checkpoint_interval
 from retinanet.errors import CheckpointError, DivergenceError, TrainingError
-from retinanet.io.atomic import left_behind, write_text
+from retinanet.io.atomic import fault_of_folder, left_behind, write_text
 from retinanet.io.folder_lock import LOCK_NAME, FolderLock
 
 LOG, CONFIG, CURVES = "metrics.jsonl", "config.yaml", "curves.png"
@@ -33,9 +33,8 @@ def check_new(output: Path) -> None:
         )
     if output.exists() and not output.is_dir():
         raise CheckpointError(f"{output}: is a file, expected a folder that does not exist yet")
-    parent = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise TrainingError(f"{output}: cannot be written: {parent} is read-only for this user")
+    if fault := fault_of_folder(output):
+        raise TrainingError(f"{output}: cannot be written: {fault}")
 
 
 def check_started(output: Path) -> None:

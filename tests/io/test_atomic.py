@@ -1,6 +1,9 @@
 """A file is complete or absent, whatever was at its path."""
 
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -27,14 +30,36 @@ def test_a_link_is_replaced_and_not_written_through(tmp_path: Path):
     assert not (tmp_path / "link").is_symlink() and (tmp_path / "link").read_text() == "new"
 
 
-def test_a_device_and_a_pipe_are_written_directly(tmp_path: Path):
+def test_a_device_and_an_open_pipe_are_written_directly():
     write_text(Path("/dev/null"), "gone")
     assert Path("/dev/null").is_char_device()
+    script = "import sys; from pathlib import Path; from retinanet.io.atomic import write_text\n"
+    script += "write_text(Path('/dev/stdout'), 'through'); write_text(Path(f'/dev/fd/{sys.argv[1]}'), 'this one')"
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as other:
+        command = [sys.executable, "-c", script, str(writer)]
+        done = subprocess.run(command, capture_output=True, text=True, pass_fds=[writer])
+        os.close(writer)
+        assert (done.stdout, done.stderr, other.read()) == ("through", "", "this one")
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="/dev/shm is absent")
+def test_a_file_in_the_memory_disk_is_a_file():
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        file = Path(folder) / "a"
+        write_text(file, "old")
+        with replacing(file, keep=Path(folder) / "b") as temporary:
+            temporary.write_text("new")
+            assert file.read_text() == "old"
+        assert file.read_text() == "new" and (Path(folder) / "b").read_text() == "old"
+
+
+def test_a_pipe_whose_reader_may_never_come_is_refused(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
-    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    write_text(tmp_path / "pipe", "through")
-    assert os.read(reader, 99) == b"through"
-    os.close(reader)
+    with pytest.raises(OSError, match="it is a pipe or a device, expected a file") as error:
+        write_text(tmp_path / "pipe", "text")
+    assert error.value.filename == str(tmp_path / "pipe")
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
 def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path: Path):
@@ -43,7 +68,7 @@ def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path: Path):
         write_text(tmp_path / "file" / "below.txt", "text")
     assert error.value.filename == str(tmp_path / "file" / "below.txt")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(IsADirectoryError) as error:
+    with pytest.raises(IsADirectoryError, match="it is a folder, expected a file") as error:
         write_text(tmp_path / "folder", "text")
     assert error.value.filename == str(tmp_path / "folder")
 

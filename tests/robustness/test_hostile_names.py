@@ -111,6 +111,22 @@ def test_a_link_is_replaced_and_not_written_through(command: str, target: str, p
     assert written.is_file() and not written.is_symlink()
 
 
+@pytest.mark.parametrize("command", LINKS)
+def test_a_pipe_is_refused_before_the_work(command: str, place: Path, in_process):
+    (place / "out").mkdir()
+    os.mkfifo(place / LINKS[command])
+    result = in_process(*command.split())
+    told = f"retina: {LINKS[command]}: cannot be written: it is a pipe or a device, expected a file\n"
+    assert (result.code, result.out, result.err) == (1, "", told)
+
+
+def test_a_file_in_the_place_of_a_folder_is_named_before_the_work(place: Path, in_process):
+    for arguments in (("ablate", "coco.yaml"), ("predict", "photos", "-w", MODEL, "--vis"), ("train", "coco.yaml")):
+        result = in_process(*arguments, "-o", "thresholds.yaml/x")
+        assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
+        assert ": cannot be written: " in result.err and result.err.endswith("thresholds.yaml is a file\n")
+
+
 def test_a_checkpoint_is_not_imported_over_what_a_link_names(place: Path, in_process):
     (place / "new.safetensors").symlink_to("outside/secret")
     before = snapshot(place)
