@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import re
 from collections.abc import Callable
@@ -110,6 +111,23 @@ def test_a_file_in_the_cache_that_is_not_what_its_name_says(v2, tmp_path, monkey
     monkeypatch.setattr(torch, "load", None)
     message = refused(in_process("predict", picture(tmp_path)))
     assert f"({V1} has the SHA-256 {v2.stem[-8:]}..., unlike its name; remove it)" in message
+
+
+@pytest.mark.parametrize("spoil", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (("predict", "photo.png"), V1),
+        (("train", "shapes.yaml", "-o", "run", "--set", "model.backbone=resnet18"), "resnet18-f37072fd.pth"),
+    ],
+)
+def test_a_pipe_or_a_device_in_the_cache(tmp_path, monkeypatch, in_process, command, name, spoil):
+    offline(tmp_path, monkeypatch)
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    spoil(folder / name)
+    message = refused(in_process(*command))
+    assert f"({folder / name}: is a device or a pipe, expected a file); put {name} into {folder}, or " in message
 
 
 @pytest.fixture
