@@ -73,6 +73,8 @@ def _without_image(data: Dataset, wanted: Sequence[str]) -> list[str]:
 
 def _is_label(file: str) -> bool:
     """Whether a text file starts with a number, unlike class names and lists of images."""
+    if not os.path.isfile(file):  # to open a pipe waits for ever
+        return False
     try:
         with open(file, "rb") as content:
             words = content.read(START_BYTES).split()

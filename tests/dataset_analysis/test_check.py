@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -704,6 +705,13 @@ def test_label_files_beside_images_and_in_folders_of_their_own(tmp_path: Path):
         file = tmp_path / root / "config.yaml"
         file.write_text(f"data: {{root: ., train: {{images: {paths[0]}, annotations: {paths[1]}}}}}\n")
         assert ("label-without-image", alone) in [entry[:2] for entry in told(file, "warning")], told(file, "warning")
+
+
+def test_a_pipe_among_label_files_is_not_read(tmp_path: Path):
+    file = yolo(tmp_path, {"a.txt": "0 0.5 0.5 0.5 0.5"}, a=(20, 10))
+    os.mkfifo(tmp_path / "labels/train/other.txt")
+    assert told(file, "error") == []
+    assert "label-without-image" not in [code for code, *_ in told(file, "warning")]
 
 
 def test_every_fault_of_every_page_is_named(tmp_path: Path):
