@@ -31,6 +31,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+LESS_MEMORY = {  # what to change in a command that ran out of memory
+    "train": "a smaller train.batch_size or data.short_side needs less",
+    "ablate": "a smaller train.batch_size or data.short_side needs less",
+    "eval": "a smaller --batch-size, --set data.short_side=N or fewer data.workers need less",
+    "predict": "a smaller --batch-size or smaller images need less",
+    "check": "fewer data.workers, smaller images (data.max_pixels) or --fast need less",
+    "bench": "a smaller --size or --scale needs less",
+    "loss-plot": "--set data.short_side=N or fewer data.workers need less",
+}
+
 
 def show_version(wanted: bool) -> None:
     if wanted:
@@ -65,7 +75,7 @@ app.command(name="bench", cls=ManyValues)(bench_command)
 
 def main() -> None:
     """Run the command line. An error in a user's file gives one line and exit code 1, never a traceback."""
-    from retinanet.errors import RetinaNetError
+    from retinanet.errors import RetinaNetError, is_out_of_memory
 
     prepare_streams()
     stdout = sys.stdout
@@ -78,8 +88,12 @@ def main() -> None:
         fail(str(error), 1)
     except KeyboardInterrupt:
         fail("interrupted", 130)
-    except OSError as error:
-        fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), 1)
+    except Exception as error:
+        if is_out_of_memory(error):
+            fail(f"out of memory; {LESS_MEMORY.get(''.join(sys.argv[1:2]), 'end other programs')}", 1)
+        if isinstance(error, OSError):
+            fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), 1)
+        raise
 
 
 def prepare_streams() -> None:

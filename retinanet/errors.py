@@ -1,10 +1,20 @@
 """Errors that are not bugs; each message is one line: what, where, got, expected."""
 
+import re
 from collections.abc import Sequence
 from types import TracebackType
 
+NO_MEMORY = re.compile(  # of torch, OpenCV, ONNX Runtime, OpenVINO and the system's loader
+    r"out of memory|(can't|cannot|failed to) allocate|(not enough|insufficient) memory|bad_alloc|failed to map segment",
+    re.IGNORECASE,
+)
 MOST_LISTED = 20  # faults of a data set
 MOST_OF_A_PART = 5  # faults of one file or one field, so that those of others are listed too
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of the CPU or of a GPU; only Python and NumPy have a type of error for it."""
+    return isinstance(error, MemoryError) or NO_MEMORY.search(str(error)) is not None
 
 
 class RetinaNetError(Exception):

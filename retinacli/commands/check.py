@@ -6,7 +6,6 @@ import typer
 from typer import Option
 
 from retinacli import options
-from retinacli.failure import fail
 
 
 def check_command(
@@ -22,11 +21,8 @@ def check_command(
     from retinanet.dataset_analysis.check import check
 
     settings = load_config(config, set_ or [])
-    try:
-        with counter("images") as progress:
-            report = check(settings, fast, progress)
-    except MemoryError:
-        fail("out of memory; fewer data.workers, smaller images (data.max_pixels) or --fast need less", 1)
+    with counter("images") as progress:
+        report = check(settings, fast, progress)
     show_check(report, json_)
     if report.count("error"):
         raise typer.Exit(1)

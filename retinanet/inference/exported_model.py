@@ -18,7 +18,7 @@ from retinanet.config.schema import DetectConfig
 from retinanet.data.transforms import Resizing
 from retinanet.detections import ABOVE_ALL_SCORES, Detections
 from retinanet.devices import process_memory
-from retinanet.errors import CheckpointError, ConfigError
+from retinanet.errors import CheckpointError, ConfigError, is_out_of_memory
 from retinanet.io.size_limits import check_size
 from retinanet.messages import one_line
 
@@ -69,7 +69,8 @@ class ExportedModel:
         """Like `TorchModel.detect`.
 
         settings: only score_threshold, nms_iou and max_detections are used; the others are fixed in the file.
-        Raises: ValueError for an observer; CheckpointError if the file does not run or its outputs are not detections.
+        Raises: ValueError for an observer; CheckpointError if the file does not run or its outputs are not detections;
+            the engine's own error if memory runs out.
         """
         if observer is not None:
             raise ValueError("an exported model gives no logits to an observer; expected a TorchModel")
@@ -79,6 +80,8 @@ class ExportedModel:
         try:
             boxes, scores, labels, counts = outputs = self.run(inputs)
         except Exception as error:  # the engines' errors have no common base
+            if is_out_of_memory(error):
+                raise
             raise CheckpointError(f"{self.file}: does not run as a model of retina export: {one_line(error)}") from None
         if (fault := fault_of_outputs(outputs, len(images), self.classes)) is not None:
             raise CheckpointError(f"{self.file}: does not run as a model of retina export: {fault}")
@@ -219,6 +222,8 @@ def _open_onnx(file: Path) -> tuple[ExportedModel, Metadata]:
         names = {entry.name for entry in (*session.get_inputs(), *session.get_overridable_initializers())}
         results = {entry.name for entry in session.get_outputs()}
     except Exception as error:  # the runtime's errors have no common base
+        if is_out_of_memory(error):
+            raise
         raise CheckpointError(f"{file}: is not a readable ONNX file: {one_line(error)}") from None
     metadata = _checked_metadata(record, file, names, results)
 
@@ -255,6 +260,8 @@ def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Met
         metadata = _checked_metadata(record, file, names, results)
         request = core.compile_model(model, "CPU", hint).create_infer_request()
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         raise CheckpointError(f"{file}: is not a readable OpenVINO model: {one_line(error)}") from None
 
     def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:

@@ -1,15 +1,13 @@
 """One-line messages for what ends a run early: diverging weights, a full disk, too little memory, a killed worker."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from retinanet.errors import DivergenceError, TrainingError
+from retinanet.errors import DivergenceError, TrainingError, is_out_of_memory
 from retinanet.messages import one_line
 from retinanet.training.run import Run
 from retinanet.training.run_folder import RunFolder
 
-NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 LESS = "a smaller train.batch_size or data.short_side needs less memory"
 
 
@@ -42,11 +40,11 @@ def _saved(folder: RunFolder) -> str:
 
 def _one_line(error: Exception, folder: RunFolder) -> str | None:
     """None: the error is a bug in this program."""
+    if "DataLoader worker (pid" in str(error):
+        return f"{one_line(error)}; the system kills a worker if memory runs out; fewer data.workers or {LESS}"
+    if is_out_of_memory(error):
+        return f"out of memory; {LESS}"
     if isinstance(error, OSError):
         place = f"{error.filename}: cannot be written" if error.filename else folder.path
         return f"{place}: {error.strerror or error}"
-    if "DataLoader worker (pid" in str(error):
-        return f"{one_line(error)}; the system kills a worker if memory runs out; fewer data.workers or {LESS}"
-    if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
-        return f"out of memory; {LESS}"
     return None

@@ -23,6 +23,7 @@ LESS = "a smaller train.batch_size or data.short_side needs less memory"
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."), f"out of memory; {LESS}"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 8 bytes"), f"out of memory; {LESS}"),
         (MemoryError(), f"out of memory; {LESS}"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), f"out of memory; {LESS}"),
         (
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
             "DataLoader worker (pid 7) is killed by signal: Killed.; the system kills a worker if memory runs out; "
