@@ -21,6 +21,7 @@ from retinacli.commands.predict import predict_command
 from retinacli.commands.train import train_command
 from retinacli.failure import fail
 from retinacli.many_values import ManyValues
+from retinacli.stop_signals import stoppable
 
 app = typer.Typer(
     name="retina",
@@ -79,21 +80,24 @@ def main() -> None:
 
     prepare_streams()
     stdout = sys.stdout
-    try:
+    with stoppable() as stop:
         try:
-            app()
-        finally:
-            flush_output(stdout)
-    except RetinaNetError as error:
-        fail(str(error), 1)
-    except KeyboardInterrupt:
-        fail("interrupted", 130)
-    except Exception as error:
-        if is_out_of_memory(error):
-            fail(f"out of memory; {LESS_MEMORY.get(''.join(sys.argv[1:2]), 'end other programs')}", 1)
-        if isinstance(error, OSError):
-            fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), 1)
-        raise
+            try:
+                app()
+            finally:
+                flush_output(stdout)
+        except RetinaNetError as error:
+            fail(str(error), 1)
+        except (KeyboardInterrupt, SystemExit) as error:  # typer turns an interrupt into an exit
+            if isinstance(error, SystemExit) and not stop():
+                raise
+            fail(stop.name, stop.code)
+        except Exception as error:
+            if is_out_of_memory(error):
+                fail(f"out of memory; {LESS_MEMORY.get(''.join(sys.argv[1:2]), 'end other programs')}", 1)
+            if isinstance(error, OSError):
+                fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), 1)
+            raise
 
 
 def prepare_streams() -> None:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM during a run: the first stops it after its step, the second ends it at once."""
+"""SIGINT and SIGTERM end a command at once, but a run only after its step; a second signal ends that at once, too."""
 
 import os
 import signal

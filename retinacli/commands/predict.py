@@ -11,6 +11,7 @@ from typer import Argument, Option
 
 from retinacli import options
 from retinacli.failure import check_writable, fail
+from retinacli.stop_signals import stoppable
 
 
 def predict_command(
@@ -69,7 +70,8 @@ def predict_command(
             check_writable(name)
         results = annotate(results, names, detector.classes)
     started = time.perf_counter()
-    predictions = collect_predictions(results, len(files))
+    with stoppable() as stop:
+        predictions = collect_predictions(results, len(files))
     seconds = time.perf_counter() - started
     if save_coco is not None:
         write_text(save_coco, json.dumps(to_coco(predictions, detector)))
@@ -78,7 +80,7 @@ def predict_command(
     if vis and written:
         message(f"wrote {written} annotated image{'s' * (written > 1)} to {output}")
     if len(predictions) < len(files):
-        fail(f"interrupted after {len(predictions):,} of {len(files):,} images", 130)
+        fail(f"{stop.name} after {len(predictions):,} of {len(files):,} images", stop.code)
     if written < len(predictions):
         raise typer.Exit(1)
 

@@ -17,7 +17,7 @@ MOST_SHOWN = 100  # images whose detections are listed; more are summed up
 def collect_predictions(predictions: Iterable[Prediction], total: int) -> list[Prediction]:
     """All predictions without pixels, with a progress bar and a message for each unreadable file.
 
-    Ctrl-C ends them early.
+    Ctrl-C and SIGTERM end them early.
     """
     kept: list[Prediction] = []
     with suppress(KeyboardInterrupt), counter("images") as progress:

@@ -5,6 +5,8 @@ import json
 import os
 import pickle
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -162,6 +164,15 @@ def test_only_https_is_allowed(served, scheme):
     served(b"hello")
     with pytest.raises(ValueError, match="does not begin with https"):
         fetch(f"{scheme}://example.org/a-2cf24dba.pth")
+
+
+def test_an_import_that_is_ended_leaves_nothing(v2, tmp_path):
+    script = Path(__file__).parents[1] / "helpers" / "signalled_at.py"
+    place = ("retinanet.checkpoints.checkpoint:save_file", "1", "after", "SIGTERM")
+    command = [sys.executable, script, *place, "import", v2, "-o", "new.safetensors"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (143, "retina: terminated\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_import_makes_a_checkpoint_with_the_same_detections(cache, v2, tmp_path, in_process):

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM to a run and all its workers: the step ends and is saved, and a message says how to continue."""
+"""SIGINT and SIGTERM: a run and its workers end and save the step, other commands leave no half-written file."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from helpers.support import RETINA, installed
+from helpers.support import RETINA, Result, installed
 
 from retinanet.checkpoints.checkpoint import LAST, read_metadata
 
@@ -90,17 +90,40 @@ def test_a_second_signal_ends_a_run_whose_worker_hangs(tiny: Path):
     assert not list((tiny / "hangs").glob(".*"))
 
 
-def test_a_signal_before_the_run_begins_leaves_nothing(tiny: Path):
+def signalled(place: str, when: str, kind: str, *arguments: object, cwd: Path) -> Result:
+    """`retina` that sends itself a signal before or after the first call of the function at `place`."""
     script = Path(__file__).parents[1] / "helpers" / "signalled_at.py"
-    command = [
-        sys.executable,
-        script,
-        "retinanet.training.setup:open_train_and_val",
-        "1",
-        "before",
-        "SIGTERM",
-        *COMMAND,
-    ]
-    done = subprocess.run([*command, "-o", "early"], cwd=tiny, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (143, "retina: terminated before the run began\n")
+    command = [sys.executable, script, place, "1", when, kind, *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_signal_before_the_run_begins_leaves_nothing(tiny: Path):
+    place = "retinanet.training.setup:open_train_and_val"
+    result = signalled(place, "before", "SIGTERM", *COMMAND, "-o", "early", cwd=tiny)
+    assert result == Result(143, "", "retina: terminated before the run began\n")
     assert not (tiny / "early").exists()
+
+
+@pytest.mark.parametrize(("kind", "code", "word"), [("SIGTERM", 143, "terminated"), ("SIGINT", 130, "interrupted")])
+def test_an_export_that_is_ended_leaves_nothing(tiny: Path, tiny_run: Path, tmp_path: Path, kind, code, word):
+    place = "retinanet.export.export:_write"
+    result = signalled(place, "after", kind, "export", tiny_run, "--to", "onnx", cwd=tmp_path)
+    assert result == Result(code, "", f"converting\nretina: {word}\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_benchmark_that_is_ended_leaves_nothing(tiny_run: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    place = "retinanet.benchmark.subject:load"
+    result = signalled(place, "before", "SIGTERM", "bench", tiny_run, cwd=tmp_path)
+    assert result == Result(143, "", "retina: terminated\n")
+    assert not list(tmp_path.glob("retina-bench-*"))
+
+
+def test_a_prediction_that_is_ended_keeps_what_it_found(tiny: Path, tiny_run: Path):
+    place = "retinanet.inference.detector:read_image"
+    command = ("predict", "shapes/val", "-w", "run", "--json")
+    result = signalled(place, "after", "SIGTERM", *command, cwd=tiny)
+    assert (result.code, result.err) == (143, "retina: terminated after 0 of 4 images\n")
+    assert json.loads(result.out)["images"] == []
