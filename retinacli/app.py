@@ -3,7 +3,9 @@
 import io
 import os
 import sys
-from typing import Annotated, TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 
@@ -80,7 +82,7 @@ def main() -> None:
 
     prepare_streams()
     stdout = sys.stdout
-    with stoppable() as stop:
+    with lossy_stderr(), stoppable() as stop:
         try:
             try:
                 app()
@@ -111,6 +113,43 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+class LossyStream:
+    """A text stream that drops what its file does not take: nobody reads the pipe any more, or the disk is full."""
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def lossy_stderr() -> Iterator[None]:
+    """Within the context, messages that cannot be written are dropped, so that they end no training."""
+    before = sys.stderr
+    if before is None:  # it was closed at the start
+        yield
+        return
+    sys.stderr = cast(TextIO, LossyStream(before))
+    try:
+        yield
+    finally:
+        sys.stderr = before
+        try:
+            before.flush()
+        except OSError:  # Python would try again at exit, and change the exit code
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def flush_output(before: TextIO | None) -> None:

@@ -1,6 +1,5 @@
 """How a command fails."""
 
-import os
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -18,11 +17,8 @@ def fail(message: str, code: int) -> NoReturn:
     line = printable(message)
     if len(line) > LONGEST:
         line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
-    try:
-        if sys.stderr is not None:  # None if it was closed at the start
-            print(f"retina: {line}", file=sys.stderr, flush=True)
-    except OSError:  # nobody reads stderr any more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    if sys.stderr is not None:  # None if it was closed at the start
+        print(f"retina: {line}", file=sys.stderr, flush=True)
     raise SystemExit(code)
 
 

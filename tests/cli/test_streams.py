@@ -1,5 +1,6 @@
 """Standard streams that are closed, full, broken or of another encoding."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from helpers.support import RETINA
+
+from retinanet.checkpoints.checkpoint import LAST, read_metadata
 
 # PYTHONUNBUFFERED would hide what Python says at its exit
 PLAIN = {key: value for key, value in os.environ.items() if key not in ("PYTHONUNBUFFERED", "PYTHONIOENCODING")}
@@ -37,6 +40,28 @@ def test_a_pipe_that_ends_early_ends_the_command_in_silence(command):
 def test_a_stream_that_takes_nothing(line, code, error):
     done = shell(line)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", error)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is absent")
+@pytest.mark.parametrize("end", ["2> /dev/full", "2> >(head -n 1 > /dev/null)", "2> >(exec <&-; true)", "2>&-"])
+def test_a_run_goes_on_without_a_reader_of_its_messages(tiny: Path, tmp_path: Path, end):
+    done = shell(f"cd {tiny}; retina train tiny.yaml -o {tmp_path}/run --json {end}")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert json.loads(done.stdout)["steps"] == 4
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 6
+    assert read_metadata(tmp_path / "run" / LAST).progress["step"] == 4
+
+
+def test_a_terminal_that_is_gone_ends_no_run(tiny: Path, tmp_path: Path):
+    main, terminal = os.openpty()
+    command = [RETINA, "train", "tiny.yaml", "-o", tmp_path / "run", "--json"]
+    with subprocess.Popen(command, cwd=tiny, env=PLAIN, stderr=terminal, stdout=subprocess.PIPE) as process:
+        os.close(terminal)
+        os.read(main, 1)
+        os.close(main)
+        assert process.stdout is not None
+        assert json.loads(process.stdout.read())["steps"] == 4
+        assert process.wait(timeout=60) == 0
 
 
 def test_an_encoding_without_a_character_gets_an_escape():
