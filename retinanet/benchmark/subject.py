@@ -73,6 +73,8 @@ def open_subject(
             progress(f"exporting for {engine}, into a temporary folder")
             path = str(export(path, engine, target, progress=progress).file)
         detector = load(path, device, precision=precision)
+        # at the threshold of evaluations, as torchvision's detectors, which find more than people see
+        detector.settings = detector.metadata.config.detect
         detector.data = with_short_side(detector.data, short_side)
         yield Subject(path, detector, file, image)
 

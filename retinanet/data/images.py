@@ -60,6 +60,22 @@ def read_image(
         return _pixels(image)
 
 
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """The result of `read_image` for an image that Pillow has opened or made, which stays as it is.
+
+    Raises: DataError if its pixels cannot be read, or are of other than 8 or 16 bits; MemoryError.
+    """
+    name = getattr(image, "filename", "") or "image"
+    _configure_pillow()
+    _check_depth(name, image)
+    try:
+        return _pixels(ImageOps.exif_transpose(image) if _orientation(image) in TURNED else image)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow reads a file only now, and a damaged one can raise anything
+        raise _unreadable(name, error) from error
+
+
 def image_size(path: Path | str, annotated_size: Size | None = None, max_pixels: int = DataConfig.max_pixels) -> Size:
     """(height, width) of the result of `read_image`, from the file's header alone. Raises: as `read_image`."""
     with _opened(path, max_pixels) as image:
@@ -156,7 +172,11 @@ def _opened(path: Path | str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Im
         message = f"{path}: has more than {MAX_PIXELS:,} pixels, the most that can be read"
         raise DataError(message, "unreadable-image") from error
     except Exception as error:  # a damaged file can raise anything: OSError, SyntaxError, struct.error, ...
-        raise DataError(f"{path}: cannot be read as an image: {_reason(error)}", "unreadable-image") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path | str, error: Exception) -> DataError:
+    return DataError(f"{path}: cannot be read as an image: {_reason(error)}", "unreadable-image")
 
 
 def _reason(error: Exception) -> str:

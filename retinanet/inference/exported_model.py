@@ -175,7 +175,7 @@ def is_exported(path: str | Path) -> bool:
 
 def check_engine(path: str | Path, device: Any, precision: Precision) -> None:
     """Raises: ConfigError if the detector of `path` cannot run on `device` in `precision`."""
-    if is_exported(path) and str(device) != "cpu":
+    if is_exported(path) and str(device) not in ("cpu", "auto"):
         raise ConfigError(f"{path}: an exported model runs on the cpu, not on {device}")
     if precision != "fp32" and Path(path).suffix.lower() != OPENVINO:
         raise ConfigError(f"precision {precision} is for models of OpenVINO (.xml), not for {path}")

@@ -187,7 +187,7 @@ def test_import_makes_a_checkpoint_with_the_same_detections(cache, v2, tmp_path,
     assert detectors[0].data == detectors[1].data
     for detector in detectors:
         detector.data = replace(detector.data, short_side=256)  # as good as 800, and faster
-    own, direct = (detector.predict(cache / "img.jpg") for detector in detectors)
+    own, direct = (detector.predict(cache / "img.jpg", 0.05) for detector in detectors)
     assert len(own) == 300
     assert np.array_equal(own.boxes, direct.boxes) and np.array_equal(own.scores, direct.scores)
     again = in_process("import", v2, "-o", "v2.safetensors")

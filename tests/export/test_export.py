@@ -87,7 +87,7 @@ def test_onnx_inputs_have_the_checkpoints_defaults(exported: Path, tiny_run: Pat
     [image] = pictures((64, 64))
     size = np.array([[64, 64]])
     *_, count = session.run(None, {"images": image[None], "sizes": size, "original_sizes": size})
-    assert count.tolist() == [len(load(tiny_run).predict(image))]
+    assert count.tolist() == [len(load(tiny_run).predict(image, 0.05))]
 
 
 @pytest.mark.slow
