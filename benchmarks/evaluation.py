@@ -87,7 +87,7 @@ def stages(root: Path) -> None:
     torch_model.detect_stages = decoding.timed(torch_model.detect_stages)
 
     def run() -> None:
-        evaluation.evaluate(
+        evaluation.evaluate_model(
             torch_model.TorchModel(model), dataset, Resizing(SHORT, LONG), DetectConfig(), workers=WORKERS
         )
 

@@ -165,12 +165,13 @@ def evaluate_weights(
     reference: bool = False,
 ) -> "Evaluation":
     """Evaluate one detector. data: used in place of `inputs.data`."""
-    from retinanet.evaluation.detector_and_data import DataSource
-    from retinanet.evaluation.evaluate import evaluate_checkpoint
+    from retinanet.evaluation.evaluate import evaluate
+    from retinanet.inference.detector import load
 
-    source = DataSource(data, inputs.split, inputs.overrides)
     device, precision = options.device_and_precision(weights, inputs.device, inputs.engine_precision)
-    return evaluate_checkpoint(weights, source, inputs.batch_size, device, precision, progress, funnel, reference)
+    detector = load(weights, device, precision=precision)
+    settings = inputs.split, inputs.overrides, inputs.batch_size
+    return evaluate(detector, data, *settings, progress, funnel, reference)
 
 
 def check_results(outputs: EvalOutputs, evaluation: "Evaluation", thresholds: "list[ClassThreshold] | None") -> None:

@@ -1,4 +1,4 @@
-"""Opens a detector and the data to evaluate it on, with the same classes."""
+"""A detector and the data to evaluate it on, with the same classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,9 @@ from retinanet.config_file import load_config, override
 from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
 from retinanet.errors import ConfigError, DataError
-from retinanet.inference.exported_model import ExportedModel, Precision, open_exported
+from retinanet.inference.detector import Detector
+from retinanet.inference.exported_model import ExportedModel
+from retinanet.inference.torch_model import TorchModel
 from retinanet.model.retinanet import RetinaNet
 
 
@@ -21,11 +23,11 @@ from retinanet.model.retinanet import RetinaNet
 class DataSource:
     """The data to evaluate a detector on.
 
-    data: None: the detector's training data; a config file; or an open data set, which ignores `split`.
+    data: None: the detector's training data; a config or its file; or an open data set, which ignores `split`.
     overrides: changes such as "detect.nms_iou=0.6" to the configs of the detector and of `data`.
     """
 
-    data: str | Dataset | None = None
+    data: Config | Dataset | str | Path | None = None
     split: str = "val"
     overrides: Sequence[str] = ()
 
@@ -42,27 +44,30 @@ def checkpoint_and_data(
     """
     model, metadata = open_model(path)
     config = override(metadata.config, source.overrides)
-    dataset = _fit(model, metadata, path, source)
+    dataset, labels = _data_and_labels(metadata, path, source)
+    if labels is not None:
+        model.keep_classes(labels)
     return model.to(device).to(memory_format=torch.channels_last), config, dataset
 
 
-def exported_and_data(
-    path: str | Path, source: DataSource, precision: Precision
-) -> tuple[ExportedModel, Config, Dataset]:
-    """Like `checkpoint_and_data`, for an exported model. precision: see `open_exported`.
+def model_and_data(detector: Detector, source: DataSource) -> tuple[TorchModel | ExportedModel, Config, Dataset]:
+    """The model of `detector`, restricted to the data's classes, its config, and the data. The detector stays as it is.
 
-    Raises: ConfigError also if an override changes a setting that is fixed in the file.
+    Raises: see `checkpoint_and_data`; ConfigError also if an override changes a setting that is fixed in the file of an
+        exported model.
     """
-    model, metadata = open_exported(path, precision)
+    model, metadata = detector.model, detector.metadata
     config = override(metadata.config, source.overrides)
-    for section, key in (("detect", "top_k"), ("detect", "clip_first"), ("data", "resize")):
-        if getattr(getattr(metadata.config, section), key) != getattr(getattr(config, section), key):
-            raise ConfigError(f"{section}.{key}: is fixed in {path}; it can be set for a checkpoint")
-    return model, config, _fit(model, metadata, path, source)
+    if isinstance(model, ExportedModel):
+        for section, key in (("detect", "top_k"), ("detect", "clip_first"), ("data", "resize")):
+            if getattr(getattr(metadata.config, section), key) != getattr(getattr(config, section), key):
+                raise ConfigError(f"{section}.{key}: is fixed in {model.file}; it can be set for a checkpoint")
+    dataset, labels = _data_and_labels(metadata, model.file or "the detector", source)
+    return model if labels is None else model.with_classes(labels), config, dataset
 
 
-def _fit(model: RetinaNet | ExportedModel, metadata: Metadata, path: str | Path, source: DataSource) -> Dataset:
-    """Open the data and restrict `model` to its classes. path: the model's file, for messages."""
+def _data_and_labels(metadata: Metadata, path: str | Path, source: DataSource) -> tuple[Dataset, list[int] | None]:
+    """The data, and the labels that the detector is to be restricted to, if any. path: its file, for messages."""
     if isinstance(source.data, Dataset):
         dataset = source.data
     else:
@@ -70,14 +75,15 @@ def _fit(model: RetinaNet | ExportedModel, metadata: Metadata, path: str | Path,
     labels, note = known_labels(metadata, dataset, path)
     if note:
         dataset = replace(dataset, notes=[*dataset.notes, f"{path}: {note} from those of the data"])
-    if labels != list(range(len(metadata.classes))):
-        model.keep_classes(labels)
-    return dataset
+    return dataset, None if labels == list(range(len(metadata.classes))) else labels
 
 
-def data_config(metadata: Metadata, data: str | None, overrides: Sequence[str]) -> DataConfig:
+def data_config(metadata: Metadata, data: Config | str | Path | None, overrides: Sequence[str]) -> DataConfig:
     """The detector's training data or that of config `data`, restricted to data.classes of the training config."""
-    config = override(metadata.config, overrides) if data is None else load_config(data, overrides)
+    if data is None or isinstance(data, Config):
+        config = override(data or metadata.config, overrides)
+    else:
+        config = load_config(data, overrides)
     if config.data.classes is None and config.data.embedded is None:
         return replace(config.data, classes=metadata.config.data.classes)
     return config.data

@@ -1,23 +1,23 @@
 """Runs a detector on a data set and computes the 12 COCO metrics and AP per class."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from retinanet.config.schema import DetectConfig
+from retinanet.config.schema import Config, DetectConfig
 from retinanet.data.dataset import Dataset
 from retinanet.data.loader import eval_loader
 from retinanet.data.transforms import Resizing
 from retinanet.data.views import EvalSamples
 from retinanet.evaluation.coco_metrics import ClassResult, score
-from retinanet.evaluation.detector_and_data import OWN_VAL_SPLIT, DataSource, checkpoint_and_data, exported_and_data
+from retinanet.evaluation.detector_and_data import DataSource, model_and_data
 from retinanet.evaluation.missed_objects import MissedObjects, MissedObjectsObserver
 from retinanet.evaluation.pycocotools_metrics import reference_metrics
-from retinanet.inference.exported_model import ExportedModel, Precision, check_engine, is_exported
+from retinanet.inference.detector import Detector, load
+from retinanet.inference.exported_model import ExportedModel
 from retinanet.inference.results import coco_rows
 from retinanet.inference.torch_model import TorchModel
 
@@ -40,8 +40,23 @@ class Evaluation:
     missed_objects: MissedObjects | None = None
     reference: dict[str, float] | None = None
 
+    @property
+    def ap(self) -> float:
+        """The mean AP over the IoUs 0.50 to 0.95 and the classes, in 0..1."""
+        return self.metrics["AP"]
 
-def evaluate(
+    @property
+    def ap50(self) -> float:
+        """AP at IoU 0.50."""
+        return self.metrics["AP50"]
+
+    @property
+    def ap75(self) -> float:
+        """AP at IoU 0.75."""
+        return self.metrics["AP75"]
+
+
+def evaluate_model(
     model: TorchModel | ExportedModel,
     dataset: Dataset,
     resizing: Resizing,
@@ -83,31 +98,29 @@ def evaluate(
     return Evaluation(dataset, settings, results, scores.metrics, scores.per_class, tuple(notes), missed)
 
 
-def evaluate_checkpoint(
-    path: str | Path,
-    source: DataSource = OWN_VAL_SPLIT,
+def evaluate(
+    detector: Detector | str | Path,
+    data: Config | Dataset | str | Path | None = None,
+    split: str = "val",
+    overrides: Sequence[str] = (),
     batch_size: int = 1,
-    device: torch.device | str = "cpu",
-    precision: Precision = "fp32",
     progress: Callable[[int, int], object] = lambda done, total: None,
     missed_objects: bool = False,
     reference: bool = False,
 ) -> Evaluation:
-    """Evaluate the detector of a checkpoint, of a run's folder or of an exported file, with the settings of its config.
+    """Evaluate a detector with the settings of its config, which has a low score threshold.
 
-    device: "cpu" for an exported model. precision: of an exported model; see `open_exported`.
-    reference: whether pycocotools computes the metrics, too. Others: see `evaluate`.
+    Args:
+        detector: what `retinanet.load` returns, or a path, which is loaded on the best device.
+        data, split, overrides: see `DataSource`.
+        reference: whether pycocotools computes the metrics, too. Others: see `evaluate_model`.
     Raises: CheckpointError, ConfigError; DataError, also if the detector lacks a category of the data.
     """
-    model: TorchModel | ExportedModel
-    check_engine(path, device, precision)
-    if is_exported(path):
-        model, config, dataset = exported_and_data(path, source, precision)
-    else:
-        network, config, dataset = checkpoint_and_data(path, source, device)
-        model = TorchModel(network, path)
+    if not isinstance(detector, Detector):
+        detector = load(detector, "auto")
+    model, config, dataset = model_and_data(detector, DataSource(data, split, overrides))
     resizing = model.resizing(Resizing.from_config(config.data))
     settings = config.detect, batch_size, config.data.workers
-    result = evaluate(model, dataset, resizing, *settings, progress, missed_objects)
+    result = evaluate_model(model, dataset, resizing, *settings, progress, missed_objects)
     pycocotools = reference_metrics(dataset, result.results) if reference else None
     return replace(result, notes=(*dataset.notes, *result.notes), reference=pycocotools)

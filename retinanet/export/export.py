@@ -37,10 +37,10 @@ from retinanet.checkpoints.metadata import Metadata, to_record
 from retinanet.checkpoints.pretrained import open_model
 from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
-from retinanet.evaluation.detector_and_data import DataSource, data_config, known_labels
-from retinanet.evaluation.evaluate import evaluate_checkpoint
+from retinanet.evaluation.detector_and_data import data_config, known_labels
+from retinanet.evaluation.evaluate import evaluate
 from retinanet.export.agreement import Agreement, random_pictures, verify
-from retinanet.inference.detector import Detector
+from retinanet.inference.detector import Detector, load
 from retinanet.inference.exported_model import ONNX, OPENVINO, open_exported, openvino_core, require
 from retinanet.inference.torch_model import TorchModel
 from retinanet.model.retinanet import RetinaNet
@@ -114,7 +114,7 @@ def export(
             file = _quantize(file, calibration)
             if validation is not None:
                 progress("measuring AP")
-                aps = [evaluate_checkpoint(path, DataSource(validation)).metrics["AP"] for path in (weights, file)]
+                aps = [evaluate(load(path), validation).ap for path in (weights, file)]
                 done = replace(done, ap=(aps[0], aps[1]), images=len(validation))
         for suffix in (".bin", target.suffix):  # the .xml last, since it is the file that readers open
             if file.with_suffix(suffix).exists():

@@ -1,5 +1,6 @@
 """Exported models, run by ONNX Runtime or OpenVINO without torch; `retinanet.export.export` describes their files."""
 
+import copy
 import importlib
 import os
 import platform
@@ -53,9 +54,11 @@ class ExportedModel:
         """The model itself, since it cannot be trained."""
         return self
 
-    def keep_classes(self, labels: Sequence[int]) -> None:
-        """Detect only these classes, in this order; their scores do not change."""
-        self.kept = self.kept[list(labels)]
+    def with_classes(self, labels: Sequence[int]) -> "ExportedModel":
+        """A copy that detects only these classes, in this order; their scores do not change."""
+        model = copy.copy(self)
+        model.kept = self.kept[list(labels)]
+        return model
 
     def detect(
         self,

@@ -52,6 +52,12 @@ class TorchModel:
         """A copy with batch normalisation folded; the model itself can be trained further."""
         return TorchModel(fold_for_inference(copy.deepcopy(self.network)), self.file)
 
+    def with_classes(self, labels: Sequence[int]) -> "TorchModel":
+        """A copy that detects only these classes, in this order; their scores do not change."""
+        network = copy.deepcopy(self.network)
+        network.keep_classes(labels)
+        return TorchModel(network, self.file)
+
     @torch.inference_mode()
     def detect(
         self,
@@ -146,5 +152,5 @@ class TorchModel:
 def open_for_inference(path: str | Path, device: torch.device | str) -> tuple[TorchModel, Metadata]:
     """`open_model` with batch normalisation folded, on `device`. Raises: CheckpointError."""
     network, metadata = open_model(path)
-    network = fold_for_inference(network).to(device).to(memory_format=torch.channels_last)
+    network = fold_for_inference(network.to(device)).to(memory_format=torch.channels_last)
     return TorchModel(network, path), metadata

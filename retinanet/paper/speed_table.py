@@ -9,7 +9,7 @@ import numpy as np
 
 from retinanet.benchmark.subject import with_short_side
 from retinanet.benchmark.timing import Progress, Workload, time_predict, workload
-from retinanet.inference.detector import Detector
+from retinanet.inference.detector import Detector, load
 from retinanet.inference.exported_model import Precision
 
 if TYPE_CHECKING:
@@ -77,14 +77,12 @@ def with_ap(
 ) -> list[Row]:
     """`rows` with the AP of the detector of `path` at each scale, on the val split of its own data or of config `data`.
 
-    Raises: see `evaluate_checkpoint`.
+    Raises: see `load` and `evaluate`.
     """
-    from retinanet.evaluation.detector_and_data import DataSource
-    from retinanet.evaluation.evaluate import evaluate_checkpoint
+    from retinanet.evaluation.evaluate import evaluate
 
-    measured = []
+    detector, measured = load(path, device, precision=precision), []
     for row in rows:
         size = [f"data.short_side={row.scale}", f"data.long_side={row.long_side}"]
-        evaluation = evaluate_checkpoint(path, DataSource(data, "val", size), 1, device, precision, progress)
-        measured.append(replace(row, ap=evaluation.metrics["AP"]))
+        measured.append(replace(row, ap=evaluate(detector, data, "val", size, progress=progress).ap))
     return measured

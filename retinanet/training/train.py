@@ -12,7 +12,7 @@ from retinanet.config_file import load_config
 from retinanet.data.loader import batch_loader
 from retinanet.data.transforms import Resizing
 from retinanet.devices import deterministic
-from retinanet.evaluation.evaluate import evaluate
+from retinanet.evaluation.evaluate import evaluate_model
 from retinanet.inference.torch_model import TorchModel
 from retinanet.model.retinanet import RetinaNet
 from retinanet.training.events import Done, Event, Note, Progress, Stopped, Validation
@@ -148,7 +148,7 @@ def validate(run: Run, stop: Callable[[], bool]) -> Iterator[Note | Validation]:
             raise StopRequested
 
     # one image at a time like `retina eval`: padding in a batch would change the last digits
-    evaluation = evaluate(
+    evaluation = evaluate_model(
         TorchModel(model),
         run.val,
         Resizing.from_config(data),

@@ -152,19 +152,12 @@ def test_thresholds_apply_to_the_named_classes(images: Path, tiny_run: Path, tmp
 
 def test_thresholds_of_the_library_and_the_file(tiny: Path, tiny_run: Path, images: Path, tmp_path: Path):
     import retinanet
-    from retinanet.config_file import load_config
-    from retinanet.data import open_dataset
-    from retinanet.data.transforms import Resizing
-    from retinanet.evaluation.evaluate import evaluate
     from retinanet.evaluation.thresholds import choose_thresholds, save_thresholds
 
-    detector = retinanet.load(tiny_run, score_threshold=0.0001)
-    data = load_config(tiny / "tiny.yaml").data
-    dataset = open_dataset(data, "val")
-    results = evaluate(detector.model, dataset, Resizing.from_config(data), detector.settings).results
-    chosen = choose_thresholds(dataset, results, lowest=0.0001, resamples=20)
+    evaluation = retinanet.evaluate(tiny_run, tiny / "tiny.yaml", overrides=["detect.score_threshold=0.0001"])
+    chosen = choose_thresholds(evaluation.dataset, evaluation.results, lowest=0.0001, resamples=20)
     file = tmp_path / "thresholds.yaml"
-    save_thresholds(file, chosen, len(dataset))
+    save_thresholds(file, chosen, len(evaluation.dataset))
     result = retina("predict", images, "-w", tiny_run, "--thresholds", file, "--json")
     assert result.code == 0, result.err
     loaded = retinanet.load(tiny_run, thresholds=file)

@@ -2,17 +2,21 @@
 
 import copy
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.support import retina
 
+import retinanet
 from retinanet.config.schema import DetectConfig
 from retinanet.data.dataset import Dataset
 from retinanet.data.shapes import open_shapes
 from retinanet.data.transforms import Resizing
 from retinanet.errors import DataError
-from retinanet.evaluation.evaluate import evaluate
+from retinanet.evaluation.evaluate import evaluate_model
 from retinanet.evaluation.pycocotools_metrics import reference_metrics
 from retinanet.inference.torch_model import TorchModel
 from retinanet.model.retinanet import Predictions
@@ -52,7 +56,7 @@ class Oracle(torch.nn.Module):
 def test_a_detector_that_knows_all_gets_everything(shapes, training):
     told = []
     oracle = Oracle(shapes).train(training)
-    got = evaluate(
+    got = evaluate_model(
         TorchModel(oracle),
         shapes,
         Resizing(128, 128),
@@ -68,7 +72,7 @@ def test_a_detector_that_knows_all_gets_everything(shapes, training):
 
 def test_a_detector_that_sees_all_at_half_size_gets_little(shapes):
     half = TorchModel(Oracle(shapes, scale=0.5))
-    assert evaluate(half, shapes, Resizing(128, 128), DetectConfig(nms_iou=1)).metrics["AP"] < 0.05
+    assert evaluate_model(half, shapes, Resizing(128, 128), DetectConfig(nms_iou=1)).metrics["AP"] < 0.05
 
 
 def test_the_objects_of_an_unreadable_image_are_missed(shapes):
@@ -80,7 +84,7 @@ def test_the_objects_of_an_unreadable_image_are_missed(shapes):
         return shapes.image(index)
 
     torn.image = image
-    got = evaluate(TorchModel(Oracle(shapes)), torn, Resizing(128, 128), DetectConfig(nms_iou=1))
+    got = evaluate_model(TorchModel(Oracle(shapes)), torn, Resizing(128, 128), DetectConfig(nms_iou=1))
     assert len(got.results) == len(shapes.boxes) - (shapes.first_object[4] - shapes.first_object[3])
     assert 3 not in got.results[:, 0]
     [note] = got.notes
@@ -99,8 +103,8 @@ def test_missed_objects_do_not_change_the_results(shapes):
     torn.image = image
     arguments = (torn, Resizing(128, 128), DetectConfig(nms_iou=1))
     for oracle in (Oracle(shapes), Oracle(shapes, scale=0.8)):
-        plain = evaluate(TorchModel(oracle), *arguments)
-        more = evaluate(TorchModel(oracle), *arguments, missed_objects=True)
+        plain = evaluate_model(TorchModel(oracle), *arguments)
+        more = evaluate_model(TorchModel(oracle), *arguments, missed_objects=True)
         np.testing.assert_array_equal(plain.results, more.results)
         assert plain.metrics == more.metrics == reference_metrics(torn, more.results)
         counts = {at.stage: at.missed for at in more.missed_objects.by_stage}
@@ -109,3 +113,40 @@ def test_missed_objects_do_not_change_the_results(shapes):
     assert (
         counts["no anchor"] == more.missed_objects.missed - counts["unreadable image"] > 10
     )  # an oracle's anchors are its boxes
+
+
+SURE_OF_LITTLE = ["detect.score_threshold=0.0001"]
+
+
+def test_one_line_gives_what_the_command_gives(tiny: Path, tiny_run: Path):
+    result = retinanet.evaluate(tiny_run, tiny / "tiny.yaml", overrides=SURE_OF_LITTLE)
+    command = retina("eval", tiny_run, "--data", tiny / "tiny.yaml", "--json", "--set", *SURE_OF_LITTLE)
+    document = json.loads(command.out)
+    assert result.metrics == document["metrics"] and len(result.results) > 100
+    assert (result.ap, result.ap50, result.ap75) == tuple(document["metrics"][name] for name in ("AP", "AP50", "AP75"))
+    assert [vars(each) for each in result.per_class] == document["per_class"]
+
+
+def test_every_kind_of_detector_and_of_data_gives_the_same(tiny: Path, tiny_run: Path, onnx_file: Path):
+    config = retinanet.load_config(tiny / "tiny.yaml")
+    own = retinanet.evaluate(tiny_run)
+    detector = retinanet.load(tiny_run, score_threshold=0.9)  # which is for people, not for AP
+    for each in (config, str(tiny / "tiny.yaml"), own.dataset, None):
+        assert np.array_equal(retinanet.evaluate(detector, each).results, own.results)
+    exported = retinanet.evaluate(retinanet.load(onnx_file), config)
+    assert exported.ap == pytest.approx(own.ap, abs=1e-3) and len(exported.results) == len(own.results)
+    assert retinanet.evaluate(detector, config, "train").ap == retinanet.evaluate(tiny_run, split="train").ap
+
+
+@pytest.mark.parametrize("name", ["tiny_run", "onnx_file"])
+def test_data_of_fewer_classes_leave_the_detector_as_it_is(name: str, tiny: Path, request: pytest.FixtureRequest):
+    detector = retinanet.load(request.getfixturevalue(name), score_threshold=0.0001)
+    picture = tiny / "shapes" / "val" / "0.png"
+    before = detector.predict(picture)
+    two = retinanet.load_config(tiny / "tiny.yaml", ["data.classes=[blue circle, red square]"])
+    result = retinanet.evaluate(detector, two, overrides=SURE_OF_LITTLE)
+    assert [each.label for each in result.per_class] == ["blue circle", "red square"]
+    assert set(result.results[:, 6]) == {0, 1}
+    after = detector.predict(picture)
+    assert len(before) == len(after) > 10 and np.array_equal(before.labels, after.labels)
+    assert np.array_equal(before.scores, after.scores)

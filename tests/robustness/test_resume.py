@@ -349,7 +349,7 @@ def test_a_failing_evaluation_loses_no_step(plain: Config, tmp_path: Path, monke
     def fail(*_, **__):
         raise DataError("the evaluation failed")
 
-    monkeypatch.setattr("retinanet.training.train.evaluate", fail)
+    monkeypatch.setattr("retinanet.training.train.evaluate_model", fail)
     with pytest.raises(DataError):
         list(training_events(plain, tmp_path / "run"))
     assert read_metadata(tmp_path / "run" / LAST).progress["step"] == 4
