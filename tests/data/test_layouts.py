@@ -1,6 +1,7 @@
 """The data set of `helpers.exporters` in labelling tools' layouts: read right, or refused with words that help."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,10 @@ from helpers.exporters import (
 
 from retinanet.config.schema import DataConfig, SplitConfig
 from retinanet.data import open_dataset
+from retinanet.data.formats import layouts
 from retinanet.data.formats.layouts import splits_in
 from retinanet.data.formats.recognise import open_split
+from retinanet.data.formats.yolo import NAME_FILES
 from retinanet.errors import DataError
 
 Write = Callable[[Path], Any]
@@ -277,6 +280,27 @@ def test_read_right(tmp_path, write, split):
     assert set(dataset.classes) - {"animals"} == set(CLASSES)
     assert not dataset.notes and not dataset.crowd.any()
     assert len(set(dataset.annotation_ids.tolist())) == 3
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "data.md"
+
+
+def test_the_page_of_data_sets_has_every_layout():
+    page = PAGE.read_text(encoding="utf-8")
+    files = [file.format("NAME") for file in (*layouts.COCO_FILES, *layouts.COCO_FOLDERS, *NAME_FILES)]
+    assert [file for file in files if f"`{file}`" not in page] == []
+    rows = [re.findall("`([^`]+)`", line) for line in page.splitlines()]
+    pairs = [[labels.format("NAME"), images.format("NAME")] for images, labels in layouts.PAIRS]
+    assert [pair for pair in pairs if pair not in rows] == []
+
+
+@pytest.mark.parametrize(
+    "tool", ["Roboflow", "CVAT", "Label Studio", "labelImg", "VoTT", "Darwin", "FiftyOne", "Ultralytics"]
+)
+def test_the_page_of_data_sets_has_every_tool(tool):
+    rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith(f"| {tool}")]
+    formats = [name for name, cases in (("COCO", COCO), ("VOC", VOC), ("YOLO", YOLO)) if tool in str(list(cases))]
+    assert formats and [name for name in formats if not any(name in row for row in rows)] == []
 
 
 @pytest.mark.parametrize("name", ["valid", "validation", "Validation"])
