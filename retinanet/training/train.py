@@ -30,11 +30,8 @@ from retinanet.training.system_errors import system_errors_in_one_line
 def train(config: Config | str | Path, output: str | Path, resume: bool = False, force: bool = False) -> Done:
     """Train a detector to the end, in the folder `output`, and return how the run ended.
 
-    config: a config, or the path of its YAML file. Others, files and errors: see `training_events`, which reports on
-    the way.
+    Arguments, files and errors: see `training_events`, which reports on the way.
     """
-    if not isinstance(config, Config):
-        config = load_config(config)
     (end,) = deque(training_events(config, output, resume, force), maxlen=1)
     assert isinstance(end, Done)
     return end
@@ -42,7 +39,7 @@ def train(config: Config | str | Path, output: str | Path, resume: bool = False,
 
 @with_own_random_state
 def training_events(
-    config: Config,
+    config: Config | str | Path,
     output: str | Path,
     resume: bool = False,
     force: bool = False,
@@ -53,6 +50,7 @@ def training_events(
     Writes config.yaml, metrics.jsonl, curves.png, last.safetensors and, with data.val, best.safetensors.
 
     Args:
+        config: a config, or the path of its YAML file.
         resume: continue from the newest checkpoint in `output`, with a result equal to that of an uninterrupted run: on
             a CPU to the last bit, on a GPU with `train.deterministic`.
         force: resume even if the config or the data have changed.
@@ -60,6 +58,8 @@ def training_events(
     Raises: ConfigError, DataError, CheckpointError for errors in the user's files; TrainingError if the loss is not
         finite, the folder cannot be written, or memory runs out.
     """
+    if not isinstance(config, Config):
+        config = load_config(config)
     run = start_run(config, Path(output), resume, force)
     same = deterministic(config.train.deterministic)
     with closing(run.folder), system_errors_in_one_line(run), same:

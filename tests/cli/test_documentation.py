@@ -1,10 +1,13 @@
-"""The generated pages are what the commands and the config say today, and no page links to a file that is not there."""
+"""The generated pages are what the program says today, no link is dead, and the code of the library's page runs."""
 
 import re
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
+
+import retinanet
 
 ROOT = Path(__file__).parents[2]
 PAGES = [page for folder in (".", "docs", "examples", "benchmarks") for page in (ROOT / folder).glob("*.md")]
@@ -42,3 +45,28 @@ def test_named_files_exist(page: Path):
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_the_code_of_the_librarys_page_runs_and_prints_what_it_says(tiny: Path, tmp_path: Path, monkeypatch, capsys):
+    """The blocks run in order, with the names of those before; a comment after `print(...)` is the line printed."""
+    config = (tiny / "tiny.yaml").read_text().replace("root: shapes", f"root: {tiny / 'shapes'}")
+    (tmp_path / "cells.yaml").write_text(config)
+    shutil.copy(tiny / "shapes" / "val" / "0.png", tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+    names: dict[str, object] = {}
+    blocks = list(re.finditer(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
+    for block in blocks:
+        before = page[: block.start(1)].count("\n")  # so that a traceback names the line of the page
+        exec(compile("\n" * before + block[1], "docs/library.md", "exec"), names)
+        printed, expected = capsys.readouterr().out.splitlines(), re.findall(r"print\(.*\)  # (.*)", block[1])
+        assert [line for line in expected if line not in printed] == []
+    assert len(blocks) >= 9 and names["done"].best_epoch is not None
+
+
+def test_every_public_name_is_on_the_librarys_page():
+    page = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+    code = "".join(re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
+    names = [name for name in retinanet.__all__ if name not in ("__version__", "Config")]
+    assert [name for name in names if f"retinanet.{name}(" not in code and f"except retinanet.{name}" not in code] == []
+    assert [name for name in (*names, "Config") if f"`{name}`" not in page] == []
