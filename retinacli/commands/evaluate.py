@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -128,7 +128,9 @@ def evaluate_one(weights: str, inputs: EvalInput, outputs: EvalOutputs, json_: b
         )
     # before the tables, whose reader may end, as in `| head`
     if thresholds is not None and outputs.thresholds is not None:
-        save_thresholds(outputs.thresholds, thresholds, len(dataset), outputs.precision)
+        named = zip(thresholds, evaluation.category_ids, strict=True)  # as the detector, which reads the file, knows it
+        own = [replace(each, category_id=category_id) for each, category_id in named]
+        save_thresholds(outputs.thresholds, own, len(dataset), outputs.precision)
         command = shlex.join(["retina", "predict", "IMAGE", "-w", weights, "--thresholds", str(outputs.thresholds)])
         message(f"wrote {outputs.thresholds}; use it: {command}")
     if thresholds is not None and diagnosis is not None and outputs.report is not None:

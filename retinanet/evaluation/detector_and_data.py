@@ -45,16 +45,18 @@ def checkpoint_and_data(
     model, metadata = open_model(path)
     config = override(metadata.config, source.overrides)
     dataset, labels = _data_and_labels(metadata, path, source)
-    if labels is not None:
+    if not _are_all(labels, metadata):
         model.keep_classes(labels)
     return model.to(device).to(memory_format=torch.channels_last), config, dataset
 
 
-def model_and_data(detector: Detector, source: DataSource) -> tuple[TorchModel | ExportedModel, Config, Dataset]:
-    """The model of `detector`, restricted to the data's classes, its config, and the data. The detector stays as it is.
+def model_and_data(
+    detector: Detector, source: DataSource
+) -> tuple[TorchModel | ExportedModel, Config, Dataset, tuple[int, ...]]:
+    """The model of `detector`, restricted to the data's classes; its config; the data; the model's category ids.
 
-    Raises: see `checkpoint_and_data`; ConfigError also if an override changes a setting that is fixed in the file of an
-        exported model.
+    The detector stays as it is. Raises: see `checkpoint_and_data`; ConfigError also if an override changes a setting
+    that is fixed in the file of an exported model.
     """
     model, metadata = detector.model, detector.metadata
     config = override(metadata.config, source.overrides)
@@ -63,11 +65,12 @@ def model_and_data(detector: Detector, source: DataSource) -> tuple[TorchModel |
             if getattr(getattr(metadata.config, section), key) != getattr(getattr(config, section), key):
                 raise ConfigError(f"{section}.{key}: is fixed in {model.file}; it can be set for a checkpoint")
     dataset, labels = _data_and_labels(metadata, model.file or "the detector", source)
-    return model if labels is None else model.with_classes(labels), config, dataset
+    category_ids = tuple(metadata.category_ids[label] for label in labels)
+    return model if _are_all(labels, metadata) else model.with_classes(labels), config, dataset, category_ids
 
 
-def _data_and_labels(metadata: Metadata, path: str | Path, source: DataSource) -> tuple[Dataset, list[int] | None]:
-    """The data, and the labels that the detector is to be restricted to, if any. path: its file, for messages."""
+def _data_and_labels(metadata: Metadata, path: str | Path, source: DataSource) -> tuple[Dataset, list[int]]:
+    """The data, and the detector's label of each of its classes. path: the detector's file, for messages."""
     if isinstance(source.data, Dataset):
         dataset = source.data
     else:
@@ -75,7 +78,11 @@ def _data_and_labels(metadata: Metadata, path: str | Path, source: DataSource) -
     labels, note = known_labels(metadata, dataset, path)
     if note:
         dataset = replace(dataset, notes=[*dataset.notes, f"{path}: {note} from those of the data"])
-    return dataset, None if labels == list(range(len(metadata.classes))) else labels
+    return dataset, labels
+
+
+def _are_all(labels: list[int], metadata: Metadata) -> bool:
+    return labels == list(range(len(metadata.classes)))
 
 
 def data_config(metadata: Metadata, data: Config | str | Path | None, overrides: Sequence[str]) -> DataConfig:

@@ -29,6 +29,7 @@ class Evaluation:
     results: (D, 7) float64, columns image index, x, y, w, h, score, label. metrics, per_class: see `Scores`.
     notes: messages, one line each, such as an unreadable image.
     missed_objects: None unless requested. reference: the metrics by pycocotools; None unless requested.
+    category_ids: the detector's id of each class, which differs from the data's where names alone decide.
     """
 
     dataset: Dataset
@@ -39,6 +40,7 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     missed_objects: MissedObjects | None = None
     reference: dict[str, float] | None = None
+    category_ids: tuple[int, ...] = ()
 
     @property
     def ap(self) -> float:
@@ -95,7 +97,8 @@ def evaluate_model(
     results = np.concatenate(rows)
     scores = score(dataset, results)
     missed = observer.summary(results) if observer else None
-    return Evaluation(dataset, settings, results, scores.metrics, scores.per_class, tuple(notes), missed)
+    numbers = scores.metrics, scores.per_class
+    return Evaluation(dataset, settings, results, *numbers, tuple(notes), missed, category_ids=dataset.category_ids)
 
 
 def evaluate(
@@ -118,9 +121,10 @@ def evaluate(
     """
     if not isinstance(detector, Detector):
         detector = load(detector, "auto")
-    model, config, dataset = model_and_data(detector, DataSource(data, split, overrides))
+    model, config, dataset, category_ids = model_and_data(detector, DataSource(data, split, overrides))
     resizing = model.resizing(Resizing.from_config(config.data))
     settings = config.detect, batch_size, config.data.workers
     result = evaluate_model(model, dataset, resizing, *settings, progress, missed_objects)
     pycocotools = reference_metrics(dataset, result.results) if reference else None
-    return replace(result, notes=(*dataset.notes, *result.notes), reference=pycocotools)
+    notes = (*dataset.notes, *result.notes)
+    return replace(result, notes=notes, reference=pycocotools, category_ids=category_ids)

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from helpers.pycocotools_stats import METRICS, pycocotools_stats
 from helpers.support import installed, retina
 
@@ -73,6 +74,15 @@ def test_classes_are_matched_by_name_where_ids_differ(tiny: Path, tiny_run: Path
     assert {each["label"]: each["category_id"] for each in found["per_class"]} == {
         each["label"]: other[each["category_id"]] for each in expected["per_class"]
     }
+    # the detector reads the thresholds, which therefore have its ids
+    saved = retina("eval", "run", "--data", "ids.yaml", "--thresholds", "by-name.yaml", *lowest, cwd=tiny)
+    assert saved.code == 0, saved.err
+    entries = yaml.safe_load((tiny / "by-name.yaml").read_text())["classes"]
+    assert {entry["label"]: entry["category_id"] for entry in entries} == {
+        each["label"]: each["category_id"] for each in expected["per_class"]
+    }
+    used = retina("predict", "shapes/val/0.png", "-w", "run", "--thresholds", "by-name.yaml", cwd=tiny)
+    assert used.code == 0, used.err
     compared = retina("eval", "run", "run", "--compare", "--data", "ids.yaml", cwd=tiny)
     assert compared.code == 0 and "classes are matched by name" in compared.err
 
