@@ -81,7 +81,8 @@ retina loss-plot --cdf runs/cells                      # the paper's figure 4"""
     "ablate": """\
 retina ablate cells.yaml --table 1b --seeds 3          # the paper's table 1b on your data""",
     "import": """\
-retina import model_final.pkl -o r50.safetensors""",
+retina import model_final.pkl -o r50.safetensors
+retina import own.pth --classes cat,dog,hat            # your own weights, or --data cats.yaml""",
     "export": """\
 retina export runs/cells --to openvino                 # writes cells.xml and cells.bin
 retina export runs/cells --to onnx                     # writes cells.onnx""",

@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,18 @@ DETECTRON2_NORMS = (
 NOT_WEIGHTS = ("anchor_generator.", "pixel_mean", "pixel_std")  # detectron2's buffers; their values are in our config
 
 
-def import_weights(path: str | Path, zero_epsilon: bool | None = None) -> tuple[RetinaNet, Metadata]:
+def import_weights(
+    path: str | Path,
+    zero_epsilon: bool | None = None,
+    classes: Sequence[str] | None = None,
+    category_ids: Sequence[int] | None = None,
+) -> tuple[RetinaNet, Metadata]:
     """The model of a weights file of torchvision's RetinaNet or of detectron2's model zoo, with the matching preset.
 
     zero_epsilon: whether torchvision's batch norms use an epsilon of 0; None: decided by the file's SHA-256.
-    Raises: CheckpointError if the file is not readable or is of neither project.
+    classes: the names of the classes, which the files lack; None: COCO's for 80 or 91 classes, else numbers.
+    category_ids: of `classes`; None: 1, 2, ...
+    Raises: CheckpointError if the file is not readable, is of neither project or has another number of classes.
     """
     path = Path(path)
     if not path.is_file():
@@ -58,15 +66,37 @@ def import_weights(path: str | Path, zero_epsilon: bool | None = None) -> tuple[
     if zero_epsilon is None:
         zero_epsilon = hashlib.sha256(content).hexdigest().startswith(V1_SHA256)
     state = foreign_tensors(path, content)
+    of_torchvision = "head.classification_head.cls_logits.weight" in state
+    if not of_torchvision and "head.cls_score.weight" not in state:
+        names = ", ".join(list(state)[:3])[:200]
+        raise CheckpointError(f"{path}: is neither torchvision's RetinaNet nor detectron2's; it contains {names}, ...")
     try:
-        if "head.cls_score.weight" in state:
-            return _make(*from_detectron2(state), str(path))
-        if "head.classification_head.cls_logits.weight" in state:
-            return _make(*from_torchvision(state, zero_epsilon), str(path))
+        converted = from_torchvision(state, zero_epsilon) if of_torchvision else from_detectron2(state)
+        model, metadata = _make(*converted, str(path))
     except Exception as error:  # tensors of any shape and type can raise anything
         raise CheckpointError(f"{path}: is not a supported RetinaNet: {one_line(error)}") from None
-    names = ", ".join(list(state)[:3])[:200]
-    raise CheckpointError(f"{path}: is neither torchvision's RetinaNet nor detectron2's; it contains {names}, ...")
+    if classes is None:
+        return model, metadata
+    ids = range(1, len(classes) + 1) if category_ids is None else category_ids
+    labels = _labels_of(ids, model.classes, of_torchvision, path)
+    if labels != list(range(model.classes)):
+        model.keep_classes(labels)
+    return model, replace(metadata, classes=tuple(classes), category_ids=tuple(ids))
+
+
+def _labels_of(ids: Sequence[int], held: int, of_torchvision: bool, path: Path) -> list[int]:
+    """The label of each category among the `held` classes of a file; torchvision's class 0 may be the background.
+
+    Raises: CheckpointError if the numbers do not fit.
+    """
+    if held == len(ids):
+        return list(range(held))
+    if of_torchvision and min(ids) >= 0 and held == max(ids) + 1:  # its training script takes ids for labels
+        return list(ids)
+    if of_torchvision and held == len(ids) + 1:
+        return list(range(1, held))
+    background = f", or {held - 1} if its class 0 is the background" if of_torchvision and held > 1 else ""
+    raise CheckpointError(f"{path}: has {held} classes, but {len(ids)} names are given; expected {held}{background}")
 
 
 def from_torchvision(state: Mapping[str, Tensor], zero_epsilon: bool) -> tuple[dict[str, Tensor], str, dict[str, Any]]:

@@ -15,12 +15,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers.support import Result, publish
+from helpers.support import Result, publish, write_coco
 from helpers.torchvision_models import random_model
 from PIL import Image
 
 from retinanet.checkpoints.checkpoint import read_metadata
-from retinanet.checkpoints.convert import import_weights
+from retinanet.checkpoints.convert import _labels_of, import_weights
 from retinanet.checkpoints.pretrained import open_model
 from retinanet.errors import CheckpointError
 from retinanet.inference.detector import Detector, load
@@ -270,3 +270,90 @@ def test_a_foreign_file_in_place_of_a_checkpoint_names_import(v1):
         CheckpointError, match=r"; if it is torchvision's or detectron2's, convert it with retina import$"
     ):
         load(v1)
+
+
+@pytest.fixture
+def own(v1, tmp_path) -> Path:
+    """Weights of four classes, as torchvision's training on three: class 0 is the background."""
+    state = torch.load(v1, weights_only=True)
+    for name in ("weight", "bias"):
+        key = f"head.classification_head.cls_logits.{name}"
+        state[key] = state[key].unflatten(0, (9, 91))[:, :4].flatten(0, 1).clone()
+    torch.save(state, tmp_path / "own.pth")
+    return tmp_path / "own.pth"
+
+
+def test_classes_without_names_are_numbered_and_the_command_says_how_to_name_them(own, in_process):
+    result = in_process("import", own)
+    wrote, hint = result.err.splitlines()
+    assert wrote == "wrote own.safetensors: RetinaNet with resnet50 and 4 classes"
+    assert hint == (
+        "its classes are named class 1, class 2, ...; --classes NAME,... or --data CONFIG gives their names"
+    )
+
+
+def test_the_command_names_the_classes(own, in_process, tmp_path):
+    assert (
+        in_process("import", own, "-o", "every.safetensors", "--classes", "none, cat", "--classes", "dog,hat").code == 0
+    )
+    assert in_process("import", own, "-o", "three.safetensors", "--classes", "cat,dog,hat").code == 0
+    every, three = (load(tmp_path / f"{name}.safetensors") for name in ("every", "three"))
+    assert (every.classes, every.category_ids) == (("none", "cat", "dog", "hat"), (1, 2, 3, 4))
+    assert (three.classes, three.category_ids) == (("cat", "dog", "hat"), (1, 2, 3))
+    weights = [each.model.network.cls_subnet.predict.weight for each in (every, three)]
+    assert torch.equal(weights[0].unflatten(0, (9, 4))[:, 1:], weights[1].unflatten(0, (9, 3)))
+
+
+def test_a_data_set_names_the_classes(own, in_process, tmp_path):
+    (tmp_path / "own.yaml").write_text(
+        "data: {root: data, train: train, classes: [blue circle, red square, red circle]}"
+    )
+    write_coco(tmp_path / "data", "train", 8)
+    result = in_process("import", own, "--data", "own.yaml")
+    assert result.code == 0, result.err
+    metadata = read_metadata(tmp_path / "own.safetensors")
+    assert metadata.classes == ("blue circle", "red square", "red circle")
+    assert len(set(metadata.category_ids)) == 3 and all(each % 10 == 0 for each in metadata.category_ids)
+
+
+def test_labels_of_named_classes():
+    labels = lambda ids, held, ours=True: _labels_of(ids, held, ours, Path("w.pth"))  # noqa: E731
+    assert labels([10, 20, 30], 3) == [0, 1, 2]
+    assert labels([10, 20, 30], 4) == [1, 2, 3]
+    assert labels([1, 3, 5], 6) == [1, 3, 5]  # as of COCO's 80 categories among torchvision's 91
+    assert labels([0, 1, 2], 3) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("ids", "held", "of_torchvision", "message"),
+    [
+        (7, 4, True, "has 4 classes, but 7 names are given; expected 4, or 3 if its class 0 is the background"),
+        (3, 4, False, "has 4 classes, but 3 names are given; expected 4"),
+    ],
+)
+def test_a_wrong_number_of_names_is_refused_with_both_numbers(ids, held, of_torchvision, message):
+    with pytest.raises(CheckpointError, match=f"^w.pth: {message}$"):
+        _labels_of(range(1, ids + 1), held, of_torchvision, Path("w.pth"))
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (
+            ["--classes", "a,b"],
+            1,
+            "own.pth: has 4 classes, but 2 names are given; expected 4, or 3 if its class 0 is the background",
+        ),
+        (
+            ["--classes", "a,,b"],
+            2,
+            "--classes: a name is empty; expected names with a comma between them, such as cat,dog",
+        ),
+        (["--classes", "a,b,a"], 2, "--classes: 'a' is named twice; names must differ"),
+        (["--classes", "a", "--data", "x"], 2, "--classes and --data both name the classes; use only one of them"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused_before_a_file_is_written(own, in_process, tmp_path, options, code, message):
+    result = in_process("import", "own.pth", *options)
+    assert (result.code, result.out, result.err) == (code, "", f"retina: {message}\n")
+    assert not (tmp_path / "own.safetensors").exists()
