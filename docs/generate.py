@@ -23,7 +23,7 @@ COMMANDS = """\
 {summary}
 
 Results go to stdout; progress and messages go to stderr. With `--json`, stdout holds one JSON document and nothing
-else.
+else. `null` in place of a metric means that it has no value, since no object has the class or the size.
 
 | exit code | meaning |
 |---|---|

@@ -58,8 +58,8 @@ def _metrics(outcome: Outcome) -> list[str]:
     cells = []
     for name, value in outcome.mean.items():
         spread = outcome.spread[name]
-        assert value is not None
-        cells.append(f"{100 * value:.1f}" + (f" \u00b1 {100 * spread:.1f}" if spread is not None else ""))
+        text = DASH if value is None else f"{100 * value:.1f}"
+        cells.append(text + (f" \u00b1 {100 * spread:.1f}" if spread is not None else ""))
     if diverged:
         cells[0] += f"; {', '.join(diverged)}"
     return cells

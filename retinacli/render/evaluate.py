@@ -4,7 +4,7 @@ from typing import Any
 
 from retinacli.console import DASH, print_json, print_table
 from retinacli.render.error_analysis import analysis_document, analysis_tables
-from retinanet.evaluation.coco_metrics import METRICS
+from retinanet.evaluation.coco_metrics import METRICS, measured
 from retinanet.evaluation.error_analysis import Diagnosis
 from retinanet.evaluation.evaluate import Evaluation
 from retinanet.evaluation.missed_objects import STAGES, MissedObjects
@@ -27,7 +27,13 @@ def show_evaluation(
 
 
 def metrics_document(evaluation: Evaluation) -> dict[str, Any]:
-    return {"metrics": evaluation.metrics, "per_class": [vars(item) for item in evaluation.per_class]}
+    """The metrics, null where there are no objects."""
+    per_class = [vars(item) | {"AP": measured(item.AP), "AP50": measured(item.AP50)} for item in evaluation.per_class]
+    return {"metrics": _measured(evaluation.metrics), "per_class": per_class}
+
+
+def _measured(metrics: dict[str, float]) -> dict[str, float | None]:
+    return {name: measured(value) for name, value in metrics.items()}
 
 
 def metrics_tables(evaluation: Evaluation) -> None:
@@ -50,11 +56,11 @@ def _document(evaluation: Evaluation) -> dict[str, Any]:
         document["funnel"] = {
             "objects": missed.objects,
             "missed": missed.missed,
-            "stages": [vars(at) for at in missed.by_stage],
+            "stages": [vars(at) | {"AP50": measured(at.AP50)} for at in missed.by_stage],
             "worst_images": [vars(image) for image in missed.worst],
         }
     if evaluation.reference is not None:
-        document["reference"] = {"equal": not differing_metrics(evaluation), "metrics": evaluation.reference}
+        document["reference"] = {"equal": not differing_metrics(evaluation), "metrics": _measured(evaluation.reference)}
     return document
 
 
@@ -64,7 +70,9 @@ def _missed_objects_tables(missed: MissedObjects, ap50: float) -> None:
         for at in missed.by_stage
     )
     sums = (sum(getattr(at, name) for at in missed.by_stage) for name in ("missed", "small", "medium", "large"))
-    title = f"Missed objects: {missed.missed} of {missed.objects}; AP50 is {ap50:.4f}, and AP50+ if these were detected"
+    title = f"Missed objects: {missed.missed} of {missed.objects}"
+    if missed.objects:
+        title += f"; AP50 is {ap50:.4f}, and AP50+ if these were detected"
     reasons = ("reason", "", "missed", "small", "medium", "large", "AP50+")
     print_table(title, reasons, stages, [("total", "", *sums, "")], text_columns=2)
     if missed.worst:

@@ -49,6 +49,11 @@ class Scores:
     per_class: list[ClassResult]
 
 
+def measured(value: float) -> float | None:
+    """The value of a metric, or None where COCO's -1 stands for a number that no object defines."""
+    return None if value < 0 else value
+
+
 def images_of(results: np.ndarray) -> np.ndarray:
     """(D,) int64 image index 0..N-1 of each row of `results` (D, 7)."""
     return results[:, 0].astype(np.int64)

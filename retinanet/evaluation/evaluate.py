@@ -126,5 +126,7 @@ def evaluate(
     settings = config.detect, batch_size, config.data.workers
     result = evaluate_model(model, dataset, resizing, *settings, progress, missed_objects)
     pycocotools = reference_metrics(dataset, result.results) if reference else None
-    notes = (*dataset.notes, *result.notes)
-    return replace(result, notes=notes, reference=pycocotools, category_ids=category_ids)
+    notes = [*dataset.notes, *result.notes]
+    if not any(each.objects for each in result.per_class):
+        notes.append(f"warning: the data has no objects in {len(dataset)} images, so that no metric has a value")
+    return replace(result, notes=tuple(notes), reference=pycocotools, category_ids=category_ids)

@@ -115,7 +115,8 @@ def export(
             if validation is not None:
                 progress("measuring AP")
                 aps = [evaluate(load(path), validation).ap for path in (weights, file)]
-                done = replace(done, ap=(aps[0], aps[1]), images=len(validation))
+                if min(aps) >= 0:  # there are objects
+                    done = replace(done, ap=(aps[0], aps[1]), images=len(validation))
         for suffix in (".bin", target.suffix):  # the .xml last, since it is the file that readers open
             if file.with_suffix(suffix).exists():
                 os.replace(file.with_suffix(suffix), target.with_suffix(suffix))

@@ -33,8 +33,8 @@ class Outcome:
     """The results of a row.
 
     runs: one for each seed: {"seed", "steps", "AP", "AP50", "AP75", "diverged_at"}. The APs are in 0..1, None if the
-        run diverged; "diverged_at" is the step of the first loss that was not finite, or None.
-    mean, spread: mean and standard deviation of the runs that did not diverge, by metric; None for too few runs.
+        run diverged or data.val has no objects; "diverged_at": step of the first loss that was not finite, or None.
+    mean, spread: mean and standard deviation of the runs that have an AP, by metric; None for too few of them.
     paper: the paper's numbers on COCO, in percent; None for a number that it does not give.
     """
 
@@ -72,15 +72,15 @@ def ablate(
             if run is None:
                 return
             runs.append(run)
-        finished = [run for run in runs if run["diverged_at"] is None]
         data = row.config.data
+        known = {name: [run[name] for run in runs if run[name] is not None] for name in METRICS}
         yield Outcome(
             table=row.table,
             value=row.value,
             data=data.embedded or Path(data.root).name,
             runs=runs,
-            mean={name: mean(run[name] for run in finished) if finished else None for name in METRICS},
-            spread={name: stdev(run[name] for run in finished) if len(finished) > 1 else None for name in METRICS},
+            mean={name: mean(values) if values else None for name, values in known.items()},
+            spread={name: stdev(values) if len(values) > 1 else None for name, values in known.items()},
             paper=dict(zip(METRICS, PAPER[row.table].get(row.value, (None,) * 3), strict=True)),
         )
 

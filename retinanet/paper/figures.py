@@ -103,7 +103,8 @@ def ablation_chart(outcomes: "Sequence[Outcome]", output: Path) -> None:
         )
         for i, outcome in enumerate(rows):
             if outcome.mean["AP"] is None:
-                axes.annotate("diverged", (i - 0.2, 0), rotation=90, ha="center", va="bottom")
+                reason = "no objects" if any(run["diverged_at"] is None for run in outcome.runs) else "diverged"
+                axes.annotate(reason, (i - 0.2, 0), rotation=90, ha="center", va="bottom")
         axes.set(title=f"Table {name}", ylabel="AP, %", ylim=(0, 1.3 * max(*ours, *theirs, 1)))  # room for the legend
         axes.set_xticks(x, [outcome.value for outcome in rows], rotation=30, ha="right")
         axes.spines[["top", "right"]].set_visible(False)

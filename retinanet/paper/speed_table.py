@@ -35,7 +35,7 @@ class Row:
     """The speed of a detector at one scale.
 
     trunk: name of the backbone, as in a config. scale: short side of the image in pixels, less if the long side would
-    exceed `long_side`. ms: median time from the RGB image to its detections. ap: in 0..1.
+    exceed `long_side`. ms: median time from the RGB image to its detections. ap: in 0..1; None without data or objects.
     """
 
     trunk: str
@@ -79,10 +79,11 @@ def with_ap(
 
     Raises: see `load` and `evaluate`.
     """
+    from retinanet.evaluation.coco_metrics import measured
     from retinanet.evaluation.evaluate import evaluate
 
-    detector, measured = load(path, device, precision=precision), []
+    detector, made = load(path, device, precision=precision), []
     for row in rows:
         size = [f"data.short_side={row.scale}", f"data.long_side={row.long_side}"]
-        measured.append(replace(row, ap=evaluate(detector, data, "val", size, progress=progress).ap))
-    return measured
+        made.append(replace(row, ap=measured(evaluate(detector, data, "val", size, progress=progress).ap)))
+    return made

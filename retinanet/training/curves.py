@@ -25,8 +25,9 @@ def training_curves(log: Path, output: Path) -> None:
     rate.plot(x, [record["lr"] for record in steps], color=GREEN)
     rate.set(title="Learning rate", xlabel="step", ylim=(0, None))
     x = [record["step"] for record in evaluations]
-    precision.plot(x, [record["AP50"] for record in evaluations], "s--", color=VERMILLION, markersize=3, label="AP50")
-    precision.plot(x, [record["AP"] for record in evaluations], "o-", color=BLUE, markersize=3, label="AP")
+    ap50, ap = (np.array([record[name] for record in evaluations], float) for name in ("AP50", "AP"))  # null is NaN
+    precision.plot(x, ap50, "s--", color=VERMILLION, markersize=3, label="AP50")
+    precision.plot(x, ap, "o-", color=BLUE, markersize=3, label="AP")
     precision.set(title="Validation", xlabel="step", ylim=(0, 1))
     precision.legend(frameon=False, loc="lower right")
     for axes in (losses, rate, precision):

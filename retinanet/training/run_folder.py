@@ -77,7 +77,10 @@ def read_log(file: Path) -> tuple[list[dict[str, Any]], int]:
     for line in file.read_bytes().splitlines():
         try:
             entry = json.loads(line)
-            entries.append({"kind": entry["kind"], "step": entry["step"], **entry})
+            entry = {"kind": entry["kind"], "step": entry["step"], **entry}
+            if entry["kind"] == "eval":  # earlier versions wrote -1 for a metric that no object defines
+                entry = {name: None if value == -1 else value for name, value in entry.items()}
+            entries.append(entry)
         except (ValueError, TypeError, KeyError):
             damaged += 1
     return entries, damaged

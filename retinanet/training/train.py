@@ -12,6 +12,7 @@ from retinanet.config_file import load_config
 from retinanet.data.loader import batch_loader
 from retinanet.data.transforms import Resizing
 from retinanet.devices import deterministic
+from retinanet.evaluation.coco_metrics import measured
 from retinanet.evaluation.evaluate import evaluate_model
 from retinanet.inference.torch_model import TorchModel
 from retinanet.model.retinanet import RetinaNet
@@ -166,7 +167,8 @@ def validate(run: Run, stop: Callable[[], bool]) -> Iterator[Note | Validation]:
     else:
         state.last, state.stale = ap, state.stale + 1
     validation = Validation(state.epoch + 1, state.step, evaluation, state.best, state.best_epoch)
-    run.folder.log.write("eval", {"epoch": validation.epoch, "step": validation.step, **evaluation.metrics})
+    metrics = {name: measured(value) for name, value in evaluation.metrics.items()}
+    run.folder.log.write("eval", {"epoch": validation.epoch, "step": validation.step, **metrics})
     yield from map(Note, evaluation.notes)
     yield validation
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from retinanet.training.curves import _loss_limit, training_curves
@@ -53,6 +54,19 @@ def test_invalid_settings_stop_no_figure(tmp_path: Path, content: bytes, backend
 )
 def test_one_large_loss_does_not_flatten_the_others(losses: list[float], limit: float | None):
     assert _loss_limit([{"cls": loss, "box": 0.5} for loss in losses]) == limit
+
+
+def test_an_evaluation_without_objects_leaves_no_point(tmp_path: Path, monkeypatch):
+    """An AP is null without objects; logs of earlier versions have -1."""
+    log, drawn = write_log(tmp_path, [1.0, 0.5]), []
+    aps = (0.5, None, -1.0, 0.25)
+    lines = [json.dumps({"kind": "eval", "step": step, "AP": ap, "AP50": ap}) for step, ap in enumerate(aps)]
+    log.write_text(log.read_text() + "\n".join(lines) + "\n")
+    monkeypatch.setattr("retinanet.training.curves.save_figure", lambda figure, *_, **__: drawn.append(figure))
+    training_curves(log, tmp_path / "curves.png")
+    for line in drawn[0].axes[2].lines:
+        assert list(line.get_xdata()) == [0, 1, 2, 3]
+        np.testing.assert_array_equal(line.get_ydata(), [0.5, np.nan, np.nan, 0.25])
 
 
 def test_wide_tables_show_that_they_scroll():
