@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -267,9 +268,12 @@ def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Met
             raise
         raise CheckpointError(f"{file}: is not a readable OpenVINO model: {one_line(error)}") from None
 
+    turn = Lock()  # a request serves one thread at a time, and its results are overwritten by the next
+
     def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        results = request.infer(inputs, share_inputs=True)
-        return [np.array(results[name]) for name in OUTPUTS]
+        with turn:
+            results = request.infer(inputs, share_inputs=True)
+            return [np.array(results[name]) for name in OUTPUTS]
 
     return ExportedModel(metadata, file, run), metadata
 

@@ -1,6 +1,7 @@
 """A detector as a library's user has it: what `predict` takes, and at which threshold."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,17 @@ def test_the_exported_model_takes_the_same(onnx_file: Path, pictures):
     exported = retinanet.load(onnx_file, "auto")
     assert same(exported.predict(pictures, LOW)[1], exported.predict(pictures[1], LOW))
     assert exported.predict([]) == []
+
+
+@pytest.mark.parametrize("name", ["tiny_run", "onnx_file", "openvino_file"])
+def test_threads_share_a_detector(name: str, request: pytest.FixtureRequest):
+    detector = retinanet.load(request.getfixturevalue(name))
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((64, 64), (80, 128), (128, 100)) * 6]
+    alone = [detector.predict(image, LOW) for image in images]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda image: detector.predict(image, LOW), images))
+    assert len(alone[0]) and all(same(*pair) for pair in zip(alone, together, strict=True))
 
 
 def test_the_threshold_is_the_commands_unless_another_is_given(tiny_run: Path, pictures):
