@@ -167,11 +167,16 @@ def evaluate_weights(
     reference: bool = False,
 ) -> "Evaluation":
     """Evaluate one detector. data: used in place of `inputs.data`."""
+    from retinacli.console import message
+    from retinanet.config_file import override
+    from retinanet.data.transforms import memory_warning
     from retinanet.evaluation.evaluate import evaluate
     from retinanet.inference.detector import load
 
     device, precision = options.device_and_precision(weights, inputs.device, inputs.engine_precision)
     detector = load(weights, device, precision=precision)
+    if warning := memory_warning(override(detector.metadata.config, inputs.overrides).data, weights):
+        message(warning)
     settings = inputs.split, inputs.overrides, inputs.batch_size
     return evaluate(detector, data, *settings, progress, funnel, reference)
 

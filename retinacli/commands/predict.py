@@ -51,6 +51,7 @@ def predict_command(
     options.check_exported([weights], "--precision" if precision else None, device)
     from retinacli.console import message
     from retinacli.render.predict import collect_predictions, show_predictions
+    from retinanet.data.transforms import memory_warning
     from retinanet.detections import DEFAULT_SCORE_THRESHOLD
     from retinanet.inference.detector import load
     from retinanet.inference.predict import annotate, find_images, output_names, predict
@@ -60,6 +61,8 @@ def predict_command(
     threshold = DEFAULT_SCORE_THRESHOLD if score is None else score
     place, numbers = options.device_and_precision(weights, device, precision)
     detector = load(weights, place, threshold, max_detections, thresholds, numbers)
+    if warning := memory_warning(detector.data, weights):
+        message(warning)
     labels = class_labels(classes, detector.classes) if classes else None
     files = find_images(sources, recursive)
     results = predict(detector, files, batch_size, labels)

@@ -12,6 +12,7 @@ import numpy as np
 from retinanet.config.schema import DataConfig
 from retinanet.data.images import read_image
 from retinanet.data.synthetic_image import random_picture
+from retinanet.data.transforms import memory_warning
 from retinanet.inference.detector import Detector, load
 from retinanet.inference.exported_model import Precision, is_exported
 from retinanet.io.pictures import write_picture
@@ -51,7 +52,7 @@ def open_subject(
         weights: as `load` takes them; None: random weights, with a ResNet of `depth` layers.
         engine: unless it is torch, a checkpoint is first exported for it.
         short_side: in pixels; None: the detector's own. picture: an image file; None: a random picture.
-        device, precision: as `load` takes them. progress: called with the name of each step of an export.
+        device, precision: as `load` takes them. progress: called with each step of an export, and a warning.
     Raises: as `load` and `export`; DataError if `picture` cannot be read.
     """
     # Windows cannot remove a model that is still open
@@ -76,6 +77,8 @@ def open_subject(
         # at the threshold of evaluations, as torchvision's detectors, which find more than people see
         detector.settings = detector.metadata.config.detect
         detector.data = with_short_side(detector.data, short_side)
+        if warning := memory_warning(detector.data, weights or "random weights"):
+            progress(warning)
         yield Subject(path, detector, file, image)
 
 

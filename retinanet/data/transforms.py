@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import cv2
@@ -13,6 +14,8 @@ from retinanet.data.dataset import Sample
 
 CROP_TRIES = 10
 PAD_MULTIPLE = 32  # C5's stride
+PIXEL_BYTES = 200  # memory that ResNet-50 takes per pixel of an image in fp32, measured from 2048 to 4096 pixels a side
+MUCH_MEMORY = 2**32  # bytes; an image of the paper's size takes a twentieth of it
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,15 @@ def resized_size(size: tuple[int, int], resizing: Resizing) -> tuple[int, int]:
     rounding = 0.0 if resizing.method.startswith("float") else 0.5
     height, width = (max(1, int(side * scale + rounding)) for side in size)
     return height, width
+
+
+def memory_warning(data: DataConfig, path: str | Path) -> str | None:
+    """A warning if the detector of `path` makes its images so large that one takes `MUCH_MEMORY`, else None."""
+    short, long = min(data.short_side, data.long_side), data.long_side
+    needed = short * long * PIXEL_BYTES
+    if needed < MUCH_MEMORY:
+        return None
+    return f"warning: {path}: resizes images to up to {short} x {long} pixels; one takes about {needed / 2**30:.1f} GiB"
 
 
 def padded(side: Any) -> Any:

@@ -37,6 +37,7 @@ from retinanet.checkpoints.metadata import Metadata, to_record
 from retinanet.checkpoints.pretrained import open_model
 from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
+from retinanet.data.transforms import memory_warning
 from retinanet.evaluation.detector_and_data import data_config, known_labels
 from retinanet.evaluation.evaluate import evaluate
 from retinanet.export.agreement import Agreement, random_pictures, verify
@@ -82,7 +83,7 @@ def export(
             if there is one.
         data: config of the data; None: the checkpoint's own. If given, detections are also compared on its images.
         overrides: KEY=VALUE for the config of the data.
-        progress: called with the name of each step.
+        progress: called with the name of each step, and with a warning of one line.
     Raises: VerificationError if detections differ, in which case no file is left; CheckpointError; DataError;
         ConfigError, also if a package is not installed.
     """
@@ -91,6 +92,8 @@ def export(
     if precision == "int8":
         require("nncf", "openvino")
     model, metadata = open_model(weights)
+    if warning := memory_warning(metadata.config.data, weights):
+        progress(warning)
     reference = Detector(TorchModel(model, weights), metadata)
     calibration, validation, images = None, None, random_pictures()
     if data is not None or precision == "int8":

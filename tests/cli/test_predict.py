@@ -213,6 +213,33 @@ def test_many_images_are_summed_up(images: Path, tiny_run: Path, in_process, tmp
     assert re.search(r"^\d images, \d+ ms per image", result.out) and "images with it" in result.out
 
 
+def test_a_checkpoint_that_asks_for_huge_images_warns_first(tiny: Path, tiny_run: Path, images: Path, monkeypatch):
+    from retinanet.benchmark.subject import open_subject
+    from retinanet.config.schema import DataConfig
+    from retinanet.data.transforms import memory_warning
+    from retinanet.export.export import export
+
+    huge = DataConfig(short_side=8192, long_side=8192)
+    assert memory_warning(DataConfig(), "a") is memory_warning(DataConfig(short_side=8192), "a") is None
+    expected = "warning: a: resizes images to up to 8192 x 8192 pixels; one takes about 12.5 GiB"
+    assert memory_warning(huge, "a") == expected
+
+    class Warned(Exception):
+        pass
+
+    def stop(text: str) -> None:
+        raise Warned(text)
+
+    monkeypatch.setattr("retinanet.data.transforms.MUCH_MEMORY", 1)
+    warning = f"warning: {tiny_run}: resizes images to up to 64 x 1333 pixels; one takes about 0.0 GiB"
+    for result in (retina("predict", images, "-w", tiny_run), retina("eval", tiny_run, cwd=tiny)):
+        assert (result.code, result.err) == (0, f"{warning}\n")
+    with pytest.raises(Warned, match=warning), open_subject(str(tiny_run), progress=stop):
+        pass
+    with pytest.raises(Warned, match=warning):
+        export(tiny_run, "onnx", images / "x.onnx", progress=stop)
+
+
 def test_an_interrupt_leaves_what_was_found(images: Path, tiny_run: Path, in_process, monkeypatch):
     from retinanet.inference.detector import Detector
 
