@@ -31,7 +31,7 @@ else. `null` in place of a metric means that it has no value, since no object ha
 | 1 | a data set, a config, a checkpoint or a run is wrong; one line on stderr says what, where, and what was expected |
 | 2 | the command line is wrong: an unknown option, or two that exclude each other |
 | 3 | a check failed: the anchors cover less than `--min-coverage`; a metric differs from that of `--reference`; a \
-class cannot reach the `--precision` of `eval`; or an export does not detect what the checkpoint detects |
+class cannot reach the `--target-precision` of `eval`; or an export does not detect what the checkpoint detects |
 | 130, 143 | interrupted by Ctrl-C or by SIGTERM |
 | 141 | the program that reads the output ended first, such as `head` in a pipe |
 

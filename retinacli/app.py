@@ -62,15 +62,15 @@ def root(
     pass
 
 
-app.command(name="train")(train_command)
-app.command(name="eval")(eval_command)
+app.command(name="train", cls=ManyValues)(train_command)
+app.command(name="eval", cls=ManyValues)(eval_command)
 app.command(name="predict")(predict_command)
-app.command(name="anchors")(anchors_command)
+app.command(name="anchors", cls=ManyValues)(anchors_command)
 app.command(name="loss-plot", cls=ManyValues)(loss_plot_command)
 app.command(name="ablate", cls=ManyValues)(ablate_command)
 app.command(name="import")(import_command)
-app.command(name="export")(export_command)
-app.command(name="check")(check_command)
+app.command(name="export", cls=ManyValues)(export_command)
+app.command(name="check", cls=ManyValues)(check_command)
 app.command(name="config")(config_command)
 app.command(name="init")(init_command)
 app.command(name="bench", cls=ManyValues)(bench_command)

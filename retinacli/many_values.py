@@ -1,21 +1,24 @@
 """Several values after one option: `--gamma 0 0.5 1` for `--gamma 0 --gamma 0.5 --gamma 1`."""
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from typer.core import TyperCommand
+
+ASSIGNMENT = re.compile(r"[\w.]+=")  # the beginning of KEY=VALUE
 
 
 class ManyValues(TyperCommand):
     """A command whose repeatable options take several values at once if their metavar ends in "...", such as `X...`.
 
     The values end at the next word that begins with "-" and is not a number, so arguments must come before such an
-    option or after `--`.
+    option or after `--`. Where the metavar is `KEY=VALUE...`, they also end at a word without a key and "=".
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         many = {
-            name
+            name: "=" in (option.metavar or "")
             for option in self.params
             if getattr(option, "multiple", False) and (option.metavar or "").endswith("...")
             for name in option.opts
@@ -23,8 +26,8 @@ class ManyValues(TyperCommand):
         return super().parse_args(ctx, spread(args, many))
 
 
-def spread(words: Sequence[str], many: Collection[str]) -> list[str]:
-    """Repeat each option in `many` before each of its values."""
+def spread(words: Sequence[str], many: Mapping[str, bool]) -> list[str]:
+    """Repeat each option in `many` before each of its values. many: option -> whether its values are KEY=VALUE."""
     out: list[str] = []
     option, values = "", 0  # the current option, or "", and its number of values so far
     for index, word in enumerate(words):
@@ -35,6 +38,8 @@ def spread(words: Sequence[str], many: Collection[str]) -> list[str]:
             option, values = name, int(bool(equals))
         elif word.startswith("-") and not _is_number(word):
             option = ""
+        elif values and many.get(option) and not ASSIGNMENT.match(word):
+            option = ""  # the word is an argument
         elif option:
             if values:
                 out.append(option)

@@ -15,13 +15,15 @@ DETECTOR = "Checkpoint, folder of a run, exported model, or coco or coco_v2 for 
 
 Engine = Literal["torch", "onnx", "openvino"]
 Precision = Literal["fp32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+PRECISION_HELP = "Numeric precision of the OpenVINO model (.xml).  [default: fp32]"
 
 Config = Annotated[
     str, Argument(metavar="CONFIG", help="YAML config file, or the name of a shipped example such as coco.yaml.")
 ]
 Set = Annotated[
     list[str] | None,
-    Option("--set", metavar="KEY=VALUE", help="Override a key of the config, such as train.lr=0.005; repeatable."),
+    Option("--set", metavar="KEY=VALUE...", help="Override keys of the config, such as train.lr=0.005 train.seed=1."),
 ]
 Epochs = Annotated[
     int | None, Option(metavar="N", help="Number of passes over the training images.  [default: train.epochs]")
@@ -30,9 +32,7 @@ Data = Annotated[str | None, Option(metavar="CONFIG", help="Config file whose da
 Split = Annotated[str, Option(metavar="NAME", help="Split: train, val or another of the data set, such as test.")]
 BatchSize = Annotated[int, Option(min=1, metavar="N", help="Number of images per batch.")]
 SaveCoco = Annotated[Path | None, Option(metavar="FILE", help="Save the detections in COCO's results format (JSON).")]
-OpenVinoPrecision = Annotated[
-    Precision | None, Option(help="Numeric precision of the OpenVINO model (.xml).  [default: fp32]")
-]
+OpenVinoPrecision = Annotated[Precision | None, Option(help=PRECISION_HELP)]
 Device = Annotated[str | None, Option(metavar="NAME", help="Device: auto (the default), cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, Option("--json", help="Print the result to stdout as one JSON document.")]
 

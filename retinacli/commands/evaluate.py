@@ -3,11 +3,12 @@
 import json
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option
+from typer import Argument, BadParameter, Option
 
 from retinacli import options
 from retinacli.failure import check_writable, fail
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from retinanet.evaluation.thresholds import ClassThreshold
 
 DIAGNOSE_HELP = "Also report kinds of errors (TIDE), confused classes, calibration and precision at each recall."
-PRECISION_HELP = "Precision that each class's threshold must reach, else exit 3.  [default: best F1]"
+TARGET_HELP = "Precision that each class's threshold must reach, else exit 3.  [default: best F1]"
 REFERENCE_HELP = "Also compute the metrics with pycocotools; exit 3 if one differs."
 
 
@@ -31,7 +32,7 @@ class EvalInput:
     overrides: list[str]
     batch_size: int
     device: str | None
-    engine_precision: options.Precision | None
+    precision: options.Precision | None
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,22 @@ class EvalOutputs:
 
     funnel: bool
     diagnose: bool
-    precision: float | None
+    target_precision: float | None
     thresholds: Path | None
     report: Path | None
     reference: bool
     save_coco: Path | None
+
+
+def precision_or_number(text: str) -> options.Precision | float:
+    """The value of --precision, or a number, which was that of --target-precision before. Raises: BadParameter."""
+    for name in options.PRECISIONS:
+        if text == name:
+            return name
+    with suppress(ValueError):
+        float(text)
+        return options.number(0.01, 1)(text)
+    raise BadParameter(f"{text!r} is not {' or '.join(options.PRECISIONS)}")
 
 
 def eval_command(
@@ -61,26 +73,55 @@ def eval_command(
     thresholds: Annotated[
         Path | None, Option(metavar="FILE", help="Write a score threshold for each class, for `predict --thresholds`.")
     ] = None,
-    precision: Annotated[
-        float | None, Option(parser=options.number(0.01, 1), metavar="0.01..1", help=PRECISION_HELP)
+    target_precision: Annotated[
+        float | None, Option(parser=options.number(0.01, 1), metavar="0.01..1", help=TARGET_HELP)
     ] = None,
     report: Annotated[
         Path | None, Option(metavar="DIR", help="Write an HTML page with all results and the worst images.")
     ] = None,
     reference: Annotated[bool, Option("--reference", help=REFERENCE_HELP)] = False,
     compare: Annotated[bool, Option("--compare", help="Compare two WEIGHTS, with 95 % intervals.")] = False,
-    engine_precision: options.OpenVinoPrecision = None,
+    precision: Annotated[
+        str | None, Option(parser=precision_or_number, metavar="<fp32|bf16>", help=options.PRECISION_HELP)
+    ] = None,
+    engine_precision: Annotated[options.Precision | None, Option(hidden=True)] = None,
     device: options.Device = None,
     json_: options.Json = False,
 ) -> None:
     """Measure a detector with the 12 COCO metrics and AP per class."""
-    inputs = EvalInput(data, split, set_ or [], batch_size, device, engine_precision)
-    outputs = EvalOutputs(funnel, diagnose, precision, thresholds, report, reference, save_coco)
+    arithmetic, target = renamed_options(precision, target_precision, engine_precision)
+    inputs = EvalInput(data, split, set_ or [], batch_size, device, arithmetic)
+    outputs = EvalOutputs(funnel, diagnose, target, thresholds, report, reference, save_coco)
     check_options(weights, compare, inputs, outputs)
     if compare:
         compare_two(weights, inputs, json_)
     else:
         evaluate_one(weights[0], inputs, outputs, json_)
+
+
+def renamed_options(
+    precision: str | float | None, target: float | None, former: options.Precision | None
+) -> tuple[options.Precision | None, float | None]:
+    """The values of --precision and --target-precision, also where they are given by their former names.
+
+    former: the value of --engine-precision.
+    """
+    from retinacli.console import message
+
+    arithmetic = next((name for name in options.PRECISIONS if name == precision), None)
+    if former is not None:
+        if arithmetic is not None:
+            fail("--engine-precision is the former name of --precision; use only --precision", 2)
+        message(f"warning: --engine-precision {former} is now --precision {former}; the old name will be removed")
+        arithmetic = former
+    if isinstance(precision, float):
+        if target is not None:
+            fail(f"--precision {precision:g} is the former name of --target-precision; use only --target-precision", 2)
+        message(
+            f"warning: --precision {precision:g} is now --target-precision {precision:g}; the old name will be removed"
+        )
+        target = precision
+    return arithmetic, target
 
 
 def check_options(weights: list[str], compare: bool, inputs: EvalInput, outputs: EvalOutputs) -> None:
@@ -93,9 +134,10 @@ def check_options(weights: list[str], compare: bool, inputs: EvalInput, outputs:
                 fail(f"--{name.replace('_', '-')} is for one detector; it cannot be combined with --compare", 2)
     elif len(weights) > 1:
         fail(f"got {len(weights)} detectors; name one, or add --compare to compare two", 2)
-    if outputs.precision is not None and not (outputs.diagnose or outputs.thresholds or outputs.report):
-        fail("--precision sets what the thresholds must reach; add --thresholds FILE, --diagnose or --report DIR", 2)
-    options.check_exported(weights, "--engine-precision" if inputs.engine_precision else None, inputs.device)
+    if outputs.target_precision is not None and not (outputs.diagnose or outputs.thresholds or outputs.report):
+        needed = "--thresholds FILE, --diagnose or --report DIR"
+        fail(f"--target-precision sets what the thresholds must reach; add {needed}", 2)
+    options.check_exported(weights, "--precision" if inputs.precision else None, inputs.device)
     if outputs.funnel and options.engine_of(weights[0]) != "torch":
         fail(f"--funnel needs every score, but {weights[0]} gives only the best; name its checkpoint", 2)
 
@@ -119,7 +161,7 @@ def evaluate_one(weights: str, inputs: EvalInput, outputs: EvalOutputs, json_: b
         message(note)
     dataset, results, thresholds, diagnosis = evaluation.dataset, evaluation.results, None, None
     if outputs.diagnose or outputs.thresholds or outputs.report:
-        thresholds = choose_thresholds(dataset, results, outputs.precision, evaluation.settings.score_threshold)
+        thresholds = choose_thresholds(dataset, results, outputs.target_precision, evaluation.settings.score_threshold)
     if thresholds is not None and (outputs.diagnose or outputs.report):
         diagnosis = diagnose(dataset, results, [each.threshold for each in thresholds])
     if outputs.save_coco is not None:
@@ -130,7 +172,7 @@ def evaluate_one(weights: str, inputs: EvalInput, outputs: EvalOutputs, json_: b
     if thresholds is not None and outputs.thresholds is not None:
         named = zip(thresholds, evaluation.category_ids, strict=True)  # as the detector, which reads the file, knows it
         own = [replace(each, category_id=category_id) for each, category_id in named]
-        save_thresholds(outputs.thresholds, own, len(dataset), outputs.precision)
+        save_thresholds(outputs.thresholds, own, len(dataset), outputs.target_precision)
         command = shlex.join(["retina", "predict", "IMAGE", "-w", weights, "--thresholds", str(outputs.thresholds)])
         message(f"wrote {outputs.thresholds}; use it: {command}")
     if thresholds is not None and diagnosis is not None and outputs.report is not None:
@@ -173,7 +215,7 @@ def evaluate_weights(
     from retinanet.evaluation.evaluate import evaluate
     from retinanet.inference.detector import load
 
-    device, precision = options.device_and_precision(weights, inputs.device, inputs.engine_precision)
+    device, precision = options.device_and_precision(weights, inputs.device, inputs.precision)
     detector = load(weights, device, precision=precision)
     if warning := memory_warning(override(detector.metadata.config, inputs.overrides).data, weights):
         message(warning)
@@ -188,6 +230,6 @@ def check_results(outputs: EvalOutputs, evaluation: "Evaluation", thresholds: "l
     if different := differing_metrics(evaluation):
         fail(f"--reference: pycocotools has another value of {', '.join(different)}", 3)
     missed = [each.label for each in thresholds or [] if not each.reached]
-    if missed and outputs.precision is not None:
+    if missed and (target := outputs.target_precision) is not None:
         effect = f"; {outputs.thresholds} reports none of their detections" if outputs.thresholds else ""
-        fail(f"--precision {outputs.precision:g}: no threshold reaches it for {', '.join(missed)}{effect}", 3)
+        fail(f"--target-precision {target:g}: no threshold reaches it for {', '.join(missed)}{effect}", 3)

@@ -64,12 +64,12 @@ def test_thresholds_are_chosen_saved_and_used(tiny: Path, tiny_run: Path, tmp_pa
 
 def test_a_precision_that_is_not_reached_is_reported(tiny: Path, tiny_run: Path, tmp_path: Path):
     file = tmp_path / "thresholds.yaml"
-    result = retina("eval", "run", "--thresholds", file, "--precision", "1", *LOW, cwd=tiny)
+    result = retina("eval", "run", "--thresholds", file, "--target-precision", "1", *LOW, cwd=tiny)
     chosen = yaml.safe_load(file.read_text())["classes"]
     missed = [each["label"] for each in chosen if each["threshold"] == 1]
     assert missed and result.code == 3
     assert result.err.splitlines()[-1] == (
-        f"retina: --precision 1: no threshold reaches it for {', '.join(missed)}; "
+        f"retina: --target-precision 1: no threshold reaches it for {', '.join(missed)}; "
         f"{file} reports none of their detections"
     )
 
@@ -113,8 +113,8 @@ def test_two_detectors_of_other_classes(tiny: Path, tiny_run: Path):
             "--save-coco is for one detector; it cannot be combined with --compare",
         ),
         (
-            ("a", "--precision", "0.9"),
-            "--precision sets what the thresholds must reach; add --thresholds FILE, --diagnose or --report DIR",
+            ("a", "--target-precision", "0.9"),
+            "--target-precision sets what the thresholds must reach; add --thresholds FILE, --diagnose or --report DIR",
         ),
     ],
 )
@@ -123,10 +123,41 @@ def test_options_that_do_not_go_together(arguments, message):
     assert (result.code, result.out, result.err) == (2, "", f"retina: {message}\n")
 
 
+@pytest.mark.parametrize("option", ["--target-precision", "--precision"])
 @pytest.mark.parametrize("value", ["2", "0", "much"])
-def test_a_precision_out_of_range(value):
-    result = retina("eval", "a", "--precision", value, "--diagnose")
-    assert result.code == 2 and f"{value!r} is not a number from 0.01 to 1" in result.err
+def test_a_precision_out_of_range(option, value):
+    result = retina("eval", "a", option, value, "--diagnose")
+    expected = "fp32 or bf16" if (option, value) == ("--precision", "much") else "a number from 0.01 to 1"
+    assert result.code == 2 and f"{value!r} is not {expected}" in result.err
+
+
+@pytest.mark.parametrize(
+    "arguments, messages",
+    [
+        (
+            ("--precision", "0.9"),
+            "warning: --precision 0.9 is now --target-precision 0.9; the old name will be removed\n"
+            "retina: --target-precision sets what the thresholds must reach; "
+            "add --thresholds FILE, --diagnose or --report DIR\n",
+        ),
+        (
+            ("--engine-precision", "bf16"),
+            "warning: --engine-precision bf16 is now --precision bf16; the old name will be removed\n"
+            "retina: --precision works only with OpenVINO models (.xml), not with a\n",
+        ),
+        (
+            ("--precision", "0.9", "--target-precision", "0.8"),
+            "retina: --precision 0.9 is the former name of --target-precision; use only --target-precision\n",
+        ),
+        (
+            ("--precision", "fp32", "--engine-precision", "bf16"),
+            "retina: --engine-precision is the former name of --precision; use only --precision\n",
+        ),
+    ],
+)
+def test_the_former_names_of_the_precisions(arguments, messages):
+    result = retina("eval", "a", *arguments)
+    assert (result.code, result.out, result.err) == (2, "", messages)
 
 
 def test_report(tiny: Path, tiny_run: Path, tmp_path: Path):

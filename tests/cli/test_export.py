@@ -166,9 +166,9 @@ def test_eval_compares_an_exported_model_with_its_checkpoint(exported: Path, tin
 
 
 def test_eval_in_bf16(exported: Path, tiny: Path):
-    result = retina("eval", exported, "--engine-precision", "bf16", "--json", cwd=tiny)
+    result = retina("eval", exported, "--precision", "bf16", "--json", cwd=tiny)
     if exported.suffix == ".onnx":
-        message = f"retina: --engine-precision works only with OpenVINO models (.xml), not with {exported}\n"
+        message = f"retina: --precision works only with OpenVINO models (.xml), not with {exported}\n"
         assert (result.code, result.out, result.err) == (2, "", message)
     else:
         assert (result.code, result.err) == (0, "")
