@@ -1,5 +1,6 @@
 """`retina import`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -32,8 +33,10 @@ def import_command(
     from retinanet.checkpoints.convert import import_weights
 
     target = output or Path(file.stem + ".safetensors")
-    if target.exists():
-        fail(f"{target}: already exists; choose another file with -o", 1)
+    taken = f"{target}: already exists; choose another file with -o"
+    itself = os.path.realpath(target) == os.path.realpath(file)  # most likely a checkpoint, and refused as such
+    if target.exists() and not itself:
+        fail(taken, 1)
     check_writable(target)
     ids = None
     if data is not None:
@@ -43,6 +46,8 @@ def import_command(
         dataset = open_dataset(load_config(data).data, "train")
         names, ids = list(dataset.classes), dataset.category_ids
     model, metadata = import_weights(file, None, names, ids)
+    if itself:
+        fail(taken, 1)
     save(target, {MODEL + name: tensor for name, tensor in model.state_dict().items()}, metadata)
     message(f"wrote {target}: RetinaNet with {metadata.config.model.backbone} and {len(metadata.classes)} classes")
     if metadata.classes[0] == "class 1":

@@ -14,6 +14,7 @@ from torch import Tensor
 from retinanet.checkpoints.metadata import Metadata, from_record, to_record
 from retinanet.errors import CheckpointError
 from retinanet.io.atomic import replacing
+from retinanet.io.file_kinds import CHECKPOINT, PICKLE, PYTORCH, SAFETENSORS, file_kind, similar_file
 from retinanet.io.size_limits import check_size
 from retinanet.messages import one_line
 from retinanet.model.retinanet import RetinaNet, make_model
@@ -45,7 +46,9 @@ def resolve(path: str | Path) -> Path:
                 return path / name
         raise CheckpointError(f"{path}: has no {BEST} or {LAST}; expected the folder of a retina run")
     if not os.path.isfile(path):
-        raise CheckpointError(f"{path}: no such file or folder; expected a checkpoint or the folder of a retina run")
+        raise CheckpointError(
+            f"{path}: no such file or folder; expected a checkpoint or the folder of a retina run{similar_file(path)}"
+        )
     return path
 
 
@@ -125,11 +128,11 @@ def _record(file: Path) -> dict[str, str]:
         with safetensors.safe_open(file, framework="pt") as opened:
             record = opened.metadata() or {}
     except (safetensors.SafetensorError, OSError) as error:
-        hint = "; if it is torchvision's or detectron2's, convert it with retina import"
-        foreign = file.suffix in (".pth", ".pt", ".pkl")
-        raise CheckpointError(
-            f"{file}: is not a readable safetensors file: {one_line(error)}{hint if foreign else ''}"
-        ) from None
+        kind = file_kind(file)
+        reason = one_line(error) if kind in (None, SAFETENSORS, CHECKPOINT) else f"it is {kind}"
+        foreign = file.suffix in (".pth", ".pt", ".pkl") if kind is None else kind in (PYTORCH, PICKLE)
+        hint = "; if it is torchvision's or detectron2's, convert it with retina import" if foreign else ""
+        raise CheckpointError(f"{file}: is not a readable safetensors file: {reason}{hint}") from None
     if record.get("format") != "retina":
         raise CheckpointError(f"{file}: is a safetensors file of another program, expected one written by retina train")
     return record

@@ -15,6 +15,7 @@ from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.parsing import config_from_dict
 from retinanet.config.presets import PRESETS
 from retinanet.errors import CheckpointError
+from retinanet.io.file_kinds import similar_file
 from retinanet.io.size_limits import read_bytes
 from retinanet.messages import one_line
 from retinanet.model.retinanet import RetinaNet, make_model
@@ -59,9 +60,10 @@ def import_weights(
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(
-            f"{path}: no such file; expected weights of torchvision (.pth) or detectron2 (.pkl, .pth)"
-        )
+        expected = "expected weights of torchvision (.pth) or detectron2 (.pkl, .pth)"
+        if path.is_dir():
+            raise CheckpointError(f"{path}: is a folder, {expected}")
+        raise CheckpointError(f"{path}: no such file; {expected}{similar_file(path)}")
     content = read_bytes(path, MAX_FOREIGN_BYTES, CheckpointError)
     if zero_epsilon is None:
         zero_epsilon = hashlib.sha256(content).hexdigest().startswith(V1_SHA256)

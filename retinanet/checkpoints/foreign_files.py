@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from retinanet.errors import CheckpointError
+from retinanet.io.file_kinds import PICKLE, PYTORCH, file_kind
 from retinanet.messages import one_line
 
 MAX_FOREIGN_BYTES = 2**32  # detectron2's R101 with optimizer state: 0.5 GB
@@ -57,7 +58,9 @@ def foreign_tensors(path: Path, content: bytes) -> dict[str, Tensor]:
         state = {name: torch.as_tensor(value) for name, value in arrays.items() if isinstance(name, str)}
         _check_claim(sum(tensor.numel() * tensor.element_size() for tensor in state.values()), content)
     except Exception as error:  # a damaged or hostile file can raise anything
-        raise CheckpointError(f"{path}: cannot be read as weights: {one_line(error)}") from None
+        kind = file_kind(path)
+        reason = one_line(error) if kind in (None, PYTORCH, PICKLE) else f"it is {kind}"
+        raise CheckpointError(f"{path}: cannot be read as weights: {reason}") from None
     return state
 
 

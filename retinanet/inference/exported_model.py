@@ -21,6 +21,7 @@ from retinanet.data.transforms import Resizing
 from retinanet.detections import ABOVE_ALL_SCORES, Detections
 from retinanet.devices import process_memory
 from retinanet.errors import CheckpointError, ConfigError, is_out_of_memory
+from retinanet.io import file_kinds
 from retinanet.io.size_limits import check_size
 from retinanet.messages import one_line
 
@@ -193,7 +194,9 @@ def open_exported(path: str | Path, precision: Precision = "fp32") -> tuple[Expo
     """
     file = Path(path)
     if not file.is_file():
-        raise CheckpointError(f"{file}: no such file; expected a model that retina export wrote")
+        raise CheckpointError(
+            f"{file}: no such file; expected a model that retina export wrote{file_kinds.similar_file(file)}"
+        )
     return _open_onnx(file) if file.suffix.lower() == ONNX else _open_openvino(file, precision)
 
 
@@ -228,7 +231,7 @@ def _open_onnx(file: Path) -> tuple[ExportedModel, Metadata]:
     except Exception as error:  # the runtime's errors have no common base
         if is_out_of_memory(error):
             raise
-        raise CheckpointError(f"{file}: is not a readable ONNX file: {one_line(error)}") from None
+        raise CheckpointError(f"{file}: is not a readable ONNX file: {_reason(file, ONNX, error)}") from None
     metadata = _checked_metadata(record, file, names, results)
 
     def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -266,7 +269,7 @@ def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Met
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
-        raise CheckpointError(f"{file}: is not a readable OpenVINO model: {one_line(error)}") from None
+        raise CheckpointError(f"{file}: is not a readable OpenVINO model: {_reason(file, OPENVINO, error)}") from None
 
     turn = Lock()  # a request serves one thread at a time, and its results are overwritten by the next
 
@@ -276,6 +279,13 @@ def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Met
             return [np.array(results[name]) for name in OUTPUTS]
 
     return ExportedModel(metadata, file, run), metadata
+
+
+def _reason(file: Path, suffix: str, error: Exception) -> str:
+    """Why a model with this suffix cannot be read: what the file is, or else the engine's error."""
+    own = {ONNX: file_kinds.ONNX, OPENVINO: file_kinds.OPENVINO}[suffix]
+    kind = file_kinds.file_kind(file)
+    return one_line(error) if kind in (None, own) else f"it is {kind}"
 
 
 def _checked_metadata(record: Mapping[str, str], file: Path, inputs: set[str], outputs: set[str]) -> Metadata:
