@@ -54,7 +54,7 @@ def predict_command(
     from retinanet.data.transforms import memory_warning
     from retinanet.detections import DEFAULT_SCORE_THRESHOLD
     from retinanet.inference.detector import load
-    from retinanet.inference.predict import annotate, find_images, output_names, predict
+    from retinanet.inference.predict import annotate, find_images, left_out, output_names, predict
     from retinanet.inference.results import to_coco
     from retinanet.io.atomic import write_text
 
@@ -65,6 +65,8 @@ def predict_command(
         message(warning)
     labels = class_labels(classes, detector.classes) if classes else None
     files = find_images(sources, recursive)
+    for note in [] if recursive else left_out(sources):
+        message(note)
     results = predict(detector, files, batch_size, labels)
     output = (output or Path("predictions")).expanduser()
     if vis:

@@ -65,11 +65,7 @@ def find_images(sources: Sequence[str], recursive: bool = False) -> list[Path]:
     for source in sources:
         path = Path(source).expanduser()
         if path.is_dir():
-            found = sorted(
-                file
-                for file in path.glob("**/*" if recursive else "*")
-                if named(file.name, SUFFIXES) and not file.is_dir()
-            )
+            found = sorted(_images_in(path, "**/*" if recursive else "*"))
             if not found:
                 inner = "" if recursive or not any(each.is_dir() for each in path.iterdir()) else SUBFOLDERS
                 raise DataError(f"{source}: contains no image ({', '.join(SUFFIXES)}){inner}")
@@ -81,6 +77,19 @@ def find_images(sources: Sequence[str], recursive: bool = False) -> list[Path]:
                 raise DataError(f"{source}: no such file or folder, and no file matches it as a pattern")
         files.extend(found)
     return list(dict.fromkeys(files))
+
+
+def left_out(sources: Sequence[str]) -> Iterator[str]:
+    """A line for each folder of `sources` whose subfolders contain images, too, which `find_images` leaves out."""
+    for folder in dict.fromkeys(Path(source).expanduser() for source in sources):
+        if folder.is_dir():
+            inner = [each.name for each in sorted(folder.glob("*/")) if any(_images_in(each, "*"))]
+            if inner:
+                yield f"{folder}: left out the images in {', '.join(inner[:3])}{', ...' * (len(inner) > 3)}{SUBFOLDERS}"
+
+
+def _images_in(folder: Path, pattern: str) -> Iterator[Path]:
+    return (file for file in folder.glob(pattern) if named(file.name, SUFFIXES) and not file.is_dir())
 
 
 def output_names(files: Sequence[Path], output: Path) -> list[Path]:

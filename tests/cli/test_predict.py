@@ -195,6 +195,10 @@ def test_folders_with_subfolders_and_files_of_macos(images: Path, tiny_run: Path
     found = in_process("predict", "all", "-w", tiny_run, "--recursive", "--json", "--vis", "-o", "one.jpg")
     assert [image["file"] for image in json.loads(found.out)["images"]] == ["all/inner/a.png"]
     assert (tmp_path / "one.jpg").is_file()
+    shutil.copy(picture, tmp_path / "all" / "b.png")
+    outer = in_process("predict", "all", "-w", tiny_run, "--json")
+    assert [image["file"] for image in json.loads(outer.out)["images"]] == ["all/b.png"]
+    assert outer.err == "all: left out the images in inner; its subfolders are searched with --recursive\n"
 
 
 def test_an_output_without_vis_is_refused(tiny_run: Path, in_process):
