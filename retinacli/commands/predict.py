@@ -37,6 +37,10 @@ def predict_command(
     ] = None,
     batch_size: options.BatchSize = 1,
     save_coco: options.SaveCoco = None,
+    image_ids: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="COCO annotations whose ids --save-coco gives the images, by file name."),
+    ] = None,
     precision: options.OpenVinoPrecision = None,
     device: options.Device = None,
     json_: options.Json = False,
@@ -46,16 +50,19 @@ def predict_command(
         fail("--score sets one threshold for all classes, --thresholds one for each class; use only one of them", 2)
     if output is not None and not vis:
         fail("-o sets where --vis writes copies of the images; add --vis", 2)
+    if image_ids is not None and save_coco is None:
+        fail("--image-ids sets the ids of the images in --save-coco; add --save-coco FILE", 2)
     if save_coco is not None:
         check_writable(save_coco)
     options.check_exported([weights], "--precision" if precision else None, device)
     from retinacli.console import message
     from retinacli.render.predict import collect_predictions, show_predictions
+    from retinanet.data.formats.coco import read_image_ids
     from retinanet.data.transforms import memory_warning
     from retinanet.detections import DEFAULT_SCORE_THRESHOLD
     from retinanet.inference.detector import load
     from retinanet.inference.predict import annotate, find_images, left_out, output_names, predict
-    from retinanet.inference.results import to_coco
+    from retinanet.inference.results import match_image_ids, to_coco
     from retinanet.io.atomic import write_text
 
     threshold = DEFAULT_SCORE_THRESHOLD if score is None else score
@@ -67,6 +74,7 @@ def predict_command(
     files = find_images(sources, recursive)
     for note in [] if recursive else left_out(sources):
         message(note)
+    ids = None if image_ids is None else match_image_ids(files, read_image_ids(image_ids), image_ids)
     results = predict(detector, files, batch_size, labels)
     output = (output or Path("predictions")).expanduser()
     if vis:
@@ -79,7 +87,7 @@ def predict_command(
         predictions = collect_predictions(results, len(files))
     seconds = time.perf_counter() - started
     if save_coco is not None:
-        write_text(save_coco, json.dumps(to_coco(predictions, detector)))
+        write_text(save_coco, json.dumps(to_coco(predictions, detector, ids)))
     show_predictions(predictions, detector, seconds, json_)
     written = sum(item.fault is None for item in predictions)
     if vis and written:

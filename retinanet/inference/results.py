@@ -1,11 +1,13 @@
 """Detections as a JSON document or in COCO's results format."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from retinanet.detections import Detections
+from retinanet.errors import DataError
 from retinanet.inference.detector import Detector
 from retinanet.inference.predict import Prediction
 
@@ -29,16 +31,43 @@ def to_json(predictions: Sequence[Prediction], detector: Detector) -> dict[str, 
     return {"images": images, "faults": [item.fault for item in predictions if item.fault is not None]}
 
 
-def to_coco(predictions: Sequence[Prediction], detector: Detector) -> list[dict[str, Any]]:
-    """COCO's results format with file names; image ids number the readable files from 1."""
-    readable = [item for item in predictions if item.fault is None]
+def to_coco(
+    predictions: Sequence[Prediction], detector: Detector, image_ids: Sequence[int] | None = None
+) -> list[dict[str, Any]]:
+    """COCO's results format with file names. image_ids: of each file; None: numbers of the readable files from 1."""
+    readable = [index for index, item in enumerate(predictions) if item.fault is None]
+    ids = range(1, len(readable) + 1) if image_ids is None else [image_ids[index] for index in readable]
     return [
-        result | {"file_name": str(item.file)}
-        for index, item in enumerate(readable)
-        for result in coco_results(
-            coco_rows(item.detections, index), range(1, len(readable) + 1), detector.category_ids
-        )
+        result | {"file_name": str(predictions[index].file)}
+        for index, image_id in zip(readable, ids, strict=True)
+        for result in coco_results(coco_rows(predictions[index].detections, 0), [image_id], detector.category_ids)
     ]
+
+
+def match_image_ids(files: Sequence[Path], ids: Mapping[str, int], source: str | Path) -> list[int]:
+    """The id of each file. ids: of a data set's images, by file name, which may start with folders.
+
+    A file has the longest name that its path ends with, or else the only one with the same last part.
+
+    source: the file that `ids` is from, for messages. Raises: DataError for a file without an id, or two with one id.
+    """
+    by_last_part: dict[str, list[str]] = {}
+    for name in ids:
+        by_last_part.setdefault(PurePosixPath(name).name, []).append(name)
+    found: dict[int, Path] = {}
+    for file in files:
+        path = f"/{file.absolute().as_posix()}"
+        names = by_last_part.get(file.name, [])
+        if fitting := [name for name in names if path.endswith(f"/{name}")]:
+            names = [max(fitting, key=len)]
+        if not names:
+            raise DataError(f"{file}: {source} has no image of this name")
+        if len(names) > 1:
+            raise DataError(f"{file}: {source} has several images of this name, such as {names[0]} and {names[1]}")
+        if (image_id := ids[names[0]]) in found:
+            raise DataError(f"{file}: has the same id {image_id} in {source} as {found[image_id]}; name one of them")
+        found[image_id] = file
+    return list(found)
 
 
 def coco_rows(detections: Detections, index: int) -> np.ndarray:

@@ -201,6 +201,51 @@ def test_folders_with_subfolders_and_files_of_macos(images: Path, tiny_run: Path
     assert outer.err == "all: left out the images in inner; its subfolders are searched with --recursive\n"
 
 
+def test_the_ids_of_a_data_set_can_be_scored(tiny: Path, tiny_run: Path, tmp_path: Path):
+    from hotcoco import COCO
+
+    annotations = tmp_path / "instances.json"
+    document = json.loads((tiny / "shapes" / "annotations" / "instances_val.json").read_text())
+    for number, image in enumerate(document["images"]):
+        image["id"] = 100 - number
+    for each in document["annotations"]:
+        each["image_id"] = 100 - each["image_id"]
+    document["images"][3]["file_name"] = "val\\3.png"
+    annotations.write_text(json.dumps(document))
+    save = ("--save-coco", tmp_path / "found.json", "--image-ids", annotations, *SCORE)
+    result = retina("predict", tiny / "shapes" / "val", "-w", tiny_run, *save)
+    assert (result.code, result.err) == (0, "")
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert {each["image_id"]: Path(each["file_name"]).name for each in found} == {100 - i: f"{i}.png" for i in range(4)}
+    COCO(str(annotations)).load_res(str(tmp_path / "found.json"))
+
+
+def test_ids_that_do_not_fit(images: Path, tiny_run: Path, tmp_path: Path, in_process):
+    from retinanet.inference.results import match_image_ids
+
+    def refused(*names: str, other: str = "images/1.png") -> str:
+        entries = [{"id": index, "file_name": name} for index, name in enumerate(names)]
+        (tmp_path / "i.json").write_text(json.dumps({"images": entries}))
+        options = ("--save-coco", "x.json", "--image-ids", "i.json")
+        result = in_process("predict", "images/0.png", other, "-w", tiny_run, *options)
+        assert (result.code, result.out) == (1, "") and not (tmp_path / "x.json").exists()
+        return result.err
+
+    assert refused("0.png") == "retina: images/1.png: i.json has no image of this name\n"
+    several = "retina: images/0.png: i.json has several images of this name, such as a/0.png and b/0.png\n"
+    assert refused("a/0.png", "b/0.png", "1.png") == several
+    (tmp_path / "0.png").write_bytes((images / "0.png").read_bytes())
+    same = "retina: 0.png: has the same id 0 in i.json as images/0.png; name one of them\n"
+    assert refused("0.png", other="0.png") == same
+    assert match_image_ids([Path("a/b/0.png"), Path("0.png")], {"0.png": 1, "b/0.png": 2}, "i") == [2, 1]
+    assert refused().startswith('retina: i.json: "images" is empty')
+    result = in_process("predict", "x.jpg", "--image-ids", "i.json")
+    assert (result.code, result.err) == (
+        2,
+        "retina: --image-ids sets the ids of the images in --save-coco; add --save-coco FILE\n",
+    )
+
+
 def test_an_output_without_vis_is_refused(tiny_run: Path, in_process):
     result = in_process("predict", "x.jpg", "-w", tiny_run, "-o", "there")
     assert (result.code, result.err) == (2, "retina: -o sets where --vis writes copies of the images; add --vis\n")

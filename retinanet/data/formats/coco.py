@@ -86,6 +86,13 @@ def read_coco(images: Path | Sequence[Path], annotations: Path) -> RawColumns:
     )
 
 
+def read_image_ids(annotations: Path) -> dict[str, int]:
+    """The id of each image that a COCO file names, by its file_name with slashes. Raises: DataError."""
+    [pictures] = _tables(annotations, ("images",))
+    names = [name.replace("\\", "/") for name in pictures.column("file_name", _is_text, "a string")]
+    return dict(zip(names, pictures.unique_ids().tolist(), strict=True))
+
+
 class _Table(NamedTuple):
     """One of the lists of a COCO file, whose name is `file`."""
 
@@ -188,11 +195,11 @@ def _box_around(polygons: Any) -> list[float] | None:
     return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
 
 
-def _tables(annotations: Path) -> list[_Table]:
-    """The lists of images, annotations and categories of a COCO file."""
+def _tables(annotations: Path, names: Sequence[str] = ("images", "annotations", "categories")) -> list[_Table]:
+    """The lists of images, annotations and categories of a COCO file, or those of `names`."""
     file, document = annotations.name, _load(annotations)
     tables, faults = [], Faults()
-    for name in ("images", "annotations", "categories"):
+    for name in names:
         entries = document.get(name)
         if not isinstance(entries, list):
             faults.add(DataError(f'{file}: has no list "{name}"; expected COCO\'s images, annotations and categories'))
