@@ -16,6 +16,7 @@ from retinanet.io.safe_yaml import load_yaml, read_mapping
 def load_config(path: str | Path, overrides: Sequence[str] = (), preset: str | None = None) -> Config:
     """The config in a YAML file, over a preset and under `key.path=value` overrides.
 
+    A data.yaml of Ultralytics stands for the data set that it describes, with the defaults of all other keys.
     A relative `data.root` or `train.init` is relative to the file's folder; in an override and in a shipped example, to
     the working folder. If there is no file `path`, the shipped example of that name is used.
 
@@ -25,6 +26,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), preset: str | N
     """
     file, shipped = _find(Path(path))
     values = read_mapping(file, "data, model, train, ...")
+    if "data" not in values and ("names" in values or "nc" in values):
+        values = {"data": _from_ultralytics(file, values)}
     folder = Path() if shipped else file.parent
     data, train = values.get("data"), values.get("train")
     if isinstance(data, dict) and isinstance(data.get("root", "."), str):
@@ -71,6 +74,23 @@ def _find(path: Path) -> tuple[Path, bool]:
     if path.name in shipped and path.parent == Path():
         return shipped[path.name], True
     raise ConfigError(f"{path}: no such file here or among the shipped examples ({', '.join(shipped)})")
+
+
+def _from_ultralytics(file: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """The section `data` for the data set of a file with path, train, val, names and nc. Raises: ConfigError."""
+    from retinanet.data.formats.files import DATA_YAML  # here, since its package loads OpenCV
+
+    val = next((name for name in ("val", "valid", "validation") if values.get(name)), None)
+    data = {"root": ".", "train": "train"} | ({"val": val} if val else {})
+    if file.name not in DATA_YAML:
+        written = ", ".join(f"{key}: {value}" for key, value in ({**data, "root": "FOLDER"}).items())
+        raise ConfigError(
+            f"{file}: is a data file of Ultralytics, not a config; move it to the data set's folder as data.yaml and "
+            f"give that file, or write a config with data: {{{written}}}"
+        )
+    if not values.get("train"):
+        raise ConfigError(f"{file}: is a data file of Ultralytics without train; expected train: FOLDER of the images")
+    return data
 
 
 def _over(values: dict[str, Any], defaults: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers.support import installed, retina
+from PIL import Image
 
 from retinacli.app import main
 from retinacli.render.check import show_check
@@ -139,3 +140,15 @@ def test_labels_that_are_ruined_fail_the_check_and_the_training(copy: Path):
     assert (
         trained.err.count("\n") == 1 and "are dropped in train: most have no part inside the image; the " in trained.err
     )
+
+
+def test_a_data_file_of_ultralytics_is_checked_and_measured(in_process, tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / "images" / split).mkdir(parents=True)
+        (tmp_path / "labels" / split).mkdir(parents=True)
+        Image.new("RGB", (64, 64), "red" if split == "val" else "blue").save(tmp_path / "images" / split / "a.png")
+        (tmp_path / "labels" / split / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "data.yaml").write_text("path: .\ntrain: images/train\nval: images/val\nnc: 1\nnames: [cell]\n")
+    checked = in_process("check", "data.yaml", "--json", "--set", "data.workers=0")
+    assert checked.code == 0, checked.err + checked.out
+    assert in_process("anchors", "data.yaml", "--split", "val").code == 0

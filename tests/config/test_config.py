@@ -387,3 +387,40 @@ def test_a_split_that_is_set_or_left_out_is_a_change():
     now = dataclasses.replace(before, data=dataclasses.replace(before.data, val=SplitConfig(name="val")))
     assert changes(before, now)["data.val.name"] == "data.val.name was None, is val"
     assert changes(now, before)["data.val.name"] == "data.val.name was val, is None"
+
+
+def test_a_data_file_of_ultralytics_is_a_config_of_its_data(tmp_path):
+    (tmp_path / "set").mkdir()
+    file = tmp_path / "set" / "data.yaml"
+    file.write_text("path: ../datasets/set\ntrain: images/train\nval: images/val\nnc: 2\nnames: [a, b]\n")
+    config = load_config(file, ["train.lr=0.5"])
+    data = config.data
+    assert (data.root, data.train.name, data.val.name) == (str(tmp_path / "set"), "train", "val")
+    assert config == dataclasses.replace(load_config(file), train=dataclasses.replace(config.train, lr=0.5))
+    file.write_text("train: images/train\nvalid: images/v\nnames: {0: a}\n")
+    assert load_config(file).data.val.name == "valid"
+    file.write_text("train: images/train\nval:\nnames: {0: a}\n")
+    assert load_config(file).data.val is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "coco8.yaml",
+            "train: images/train\nval: images/val\nnames: [a]",
+            "is a data file of Ultralytics, not a config; move it to the data set's folder as data.yaml and give that "
+            "file, or write a config with data: {root: FOLDER, train: train, val: val}",
+        ),
+        (
+            "data.yaml",
+            "val: images/val\nnc: 1",
+            "is a data file of Ultralytics without train; expected train: FOLDER of the images",
+        ),
+    ],
+)
+def test_a_data_file_of_ultralytics_that_cannot_be_used(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigError) as error:
+        load_config(tmp_path / name)
+    assert str(error.value) == f"{tmp_path / name}: {message}"
