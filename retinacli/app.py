@@ -1,8 +1,10 @@
 """The program `retina`: its commands and exit codes."""
 
 import io
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Annotated, Any, TextIO, cast
@@ -81,6 +83,7 @@ def main() -> None:
     from retinanet.errors import RetinaNetError, is_out_of_memory
 
     prepare_streams()
+    silence_libraries()
     stdout = sys.stdout
     with lossy_stderr(), stoppable() as stop:
         try:
@@ -113,6 +116,13 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def silence_libraries() -> None:
+    """Keep the warnings of other packages from the terminal, unless python -W or PYTHONWARNINGS asks for them."""
+    if not sys.warnoptions:
+        warnings.showwarning = lambda *_, **__: None  # the filters stay, and with them those that raise
+        logging.disable(logging.WARNING)
 
 
 class LossyStream:

@@ -203,9 +203,27 @@ def open_exported(path: str | Path, precision: Precision = "fp32") -> tuple[Expo
 def require(package: str, extra: Literal["onnx", "openvino"]) -> Any:
     """Import `package` of the extra `extra`. Raises: ConfigError if it is not installed."""
     try:
-        return importlib.import_module(package)
+        with _silent_stderr():  # ONNX Runtime warns here of graphics cards that it cannot use
+            return importlib.import_module(package)
     except ImportError:
         raise ConfigError(f'{package} is not installed; pip install "retina-detector[{extra}]"') from None
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Inside the context, nothing reaches stderr, not even from C libraries."""
+    try:
+        before = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
 
 
 @cache
@@ -220,6 +238,7 @@ def openvino_core() -> Any:
 
 def _open_onnx(file: Path) -> tuple[ExportedModel, Metadata]:
     runtime = require("onnxruntime", "onnx")
+    runtime.set_default_logger_severity(4)  # of what is not of a session, such as a search for GPUs
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # fatal only: other errors are raised
     check_size(file, MAX_BYTES, CheckpointError)

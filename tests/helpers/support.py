@@ -49,7 +49,6 @@ def retina(*arguments: object, cwd: Path | None = None) -> Result:
     ):
         for hidden in (DeprecationWarning, PendingDeprecationWarning):
             warnings.simplefilter("ignore", hidden)
-        warnings.showwarning = print_warning  # pytest would collect them
         with pytest.raises(SystemExit) as end:
             main()
         return Result(end.value.code or 0, *map(read, (out, err)))
@@ -71,11 +70,6 @@ def output_of(descriptor: int) -> Iterator[TextIO]:
 def read(file: TextIO) -> str:
     file.seek(0)
     return file.read()
-
-
-def print_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    """As Python does on stderr."""
-    sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def publish(file: Path) -> SimpleNamespace:
