@@ -1,12 +1,13 @@
 """Comparison of two detectors on the same images, with confidence intervals."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from retinanet.data.dataset import Dataset
-from retinanet.evaluation.coco_metrics import METRICS, Scores, images_of, score
+from retinanet.evaluation.coco_metrics import METRICS, Scores, score
+from retinanet.evaluation.resampled_metrics import ResampledMetrics
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -59,12 +60,11 @@ def compare(
     first, second: (D, 7), columns image index, x, y, w, h, score, label. progress: called with (done, all).
     """
     rng = np.random.default_rng(seed)
-    both = (_by_image(dataset, first), _by_image(dataset, second))
+    both = [ResampledMetrics(dataset, results) for results in (first, second)]
     changes = np.full((resamples, len(METRICS) + len(dataset.classes)), np.nan)
     for done in range(resamples):
-        picks = rng.integers(len(dataset), size=len(dataset))
-        resample = replace(dataset.take(picks), image_ids=np.arange(len(picks)))  # repeated images count repeatedly
-        a, b = (_values(score(resample, _results_of(parts, picks))) for parts in both)
+        counts = np.bincount(rng.integers(len(dataset), size=len(dataset)), minlength=len(dataset))
+        a, b = (metrics(counts) for metrics in both)
         changes[done] = b - a
         progress(done + 1, resamples)
     a, b = _values(score(dataset, first)).tolist(), _values(score(dataset, second)).tolist()
@@ -84,17 +84,3 @@ def _difference(name: str, first: float, second: float, changes: np.ndarray) -> 
         return Difference(name, first, second, second - first, (np.nan, np.nan), np.nan)
     low, high = np.quantile(known, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]).tolist()
     return Difference(name, first, second, second - first, (low, high), float((known > 0).mean()))
-
-
-def _by_image(dataset: Dataset, results: np.ndarray) -> list[np.ndarray]:
-    """N arrays (n, 7): the `results` of each image."""
-    images = images_of(results)
-    ends = np.cumsum(np.bincount(images, minlength=len(dataset)))[:-1]
-    return np.split(results[np.argsort(images, kind="stable")], ends)
-
-
-def _results_of(parts: list[np.ndarray], picks: np.ndarray) -> np.ndarray:
-    """The results of the images `picks`, with the image indices 0, 1, ... in that order."""
-    results = np.concatenate([parts[index] for index in picks.tolist()])
-    results[:, 0] = np.repeat(np.arange(len(picks)), [len(parts[index]) for index in picks.tolist()])
-    return results
