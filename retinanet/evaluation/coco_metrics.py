@@ -1,7 +1,6 @@
 """The 12 COCO metrics and AP per class, computed by hotcoco."""
 
-import contextlib
-import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +27,7 @@ IOU = 0.5  # of a match, wherever a single threshold is needed
 DETECTIONS = 100  # COCO's limit for each image and class; the highest scores count
 MAX_AREA = 1e10  # square pixels; COCO ignores larger objects
 FALSE_POSITIVE, NOT_COUNTED = -1, -2  # for detections without an object
+CLASSES_AT_ONCE = 128  # whose curves at all sizes and limits are in memory, 97 kB each
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def ignored(areas: np.ndarray, crowd: np.ndarray) -> np.ndarray:
 
 
 def coco_eval(dataset: Dataset, results: np.ndarray) -> COCOeval:
-    """hotcoco's complete evaluation of `results` (D, 7); objects are numbered 1..M and detections 1..D."""
+    """hotcoco's evaluation of `results` (D, 7), not yet run; objects are numbered 1..M and detections 1..D."""
     numbers, category_numbers, detections = numbered(dataset, results)
     sizes = dataset.sizes.tolist()
     images = [{"id": int(i), "height": h, "width": w} for i, (h, w) in zip(numbers, sizes, strict=True)]
@@ -99,10 +99,7 @@ def coco_eval(dataset: Dataset, results: np.ndarray) -> COCOeval:
         area=dataset.areas,
         iscrowd=dataset.crowd.astype(np.int64),
     )
-    evaluation = COCOeval(ground_truth, ground_truth.load_res(detections), "bbox")
-    with contextlib.redirect_stdout(io.StringIO()):  # summarize prints its table
-        evaluation.run()
-    return evaluation
+    return COCOeval(ground_truth, ground_truth.load_res(detections), "bbox")
 
 
 def hotcoco_index(dataset: Dataset) -> np.ndarray:
@@ -110,20 +107,53 @@ def hotcoco_index(dataset: Dataset) -> np.ndarray:
     return np.argsort(np.argsort(dataset.category_ids))
 
 
+def accumulated(evaluation: COCOeval, classes: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Precision (IoU, recall, k, area) at 100 detections and recall (IoU, k, area, limit) of k classes after another.
+
+    The order of all classes is that of `hotcoco_index`. -1 for a class without objects.
+    """
+    for start in range(0, classes, CLASSES_AT_ONCE):
+        evaluation.params.cat_ids = list(range(1 + start, 1 + min(start + CLASSES_AT_ONCE, classes)))
+        evaluation.evaluate()
+        evaluation.accumulate()
+        assert evaluation.eval is not None
+        yield evaluation.eval["precision"][..., -1], evaluation.eval["recall"]
+
+
 def score(dataset: Dataset, results: np.ndarray) -> Scores:
     """The COCO metrics of `results` (D, 7) on `dataset`, equal to pycocotools' to the last bit."""
-    evaluation = coco_eval(dataset, results)
-    assert evaluation.eval is not None
-    # (IoU, recall, K) at all areas, 100 detections; -1 everywhere for a class without objects, and so is its mean
-    precision = evaluation.eval["precision"][:, :, hotcoco_index(dataset), 0, -1]
+    index = hotcoco_index(dataset)
+    precisions: list[list[np.ndarray]] = [[] for _ in range(4)]  # of each area, (IoU, recall, classes with objects)
+    recalls: list[np.ndarray] = []
+    aps: list[tuple[float, float]] = []  # AP and AP50
+    for precision, recall in accumulated(coco_eval(dataset, results), len(index)):
+        recalls.append(recall)
+        for area, parts in enumerate(precisions):
+            parts.append(precision[:, :, precision[0, 0, :, area] > -1, area])
+        # a class without objects has -1 everywhere, and so is its mean
+        aps += [
+            (float(curves.ravel().mean()), float(curves[0].mean())) for curves in np.moveaxis(precision[..., 0], 2, 0)
+        ]
+    metrics = dict(zip(METRICS, _means(precisions, np.concatenate(recalls, axis=1)), strict=True))
     counts = np.bincount(dataset.labels[~dataset.crowd], minlength=len(dataset.classes)).tolist()
-    per_class = [
-        ClassResult(label, category_id, float(curves.ravel().mean()), float(curves[0].mean()), objects)
-        for label, category_id, curves, objects in zip(
-            dataset.classes, dataset.category_ids, np.moveaxis(precision, 2, 0), counts, strict=True
-        )
-    ]
-    return Scores({name: float(value) for name, value in zip(METRICS, evaluation.stats, strict=True)}, per_class)
+    of_classes = zip(
+        dataset.classes, dataset.category_ids, [aps[place] for place in index.tolist()], counts, strict=True
+    )
+    return Scores(metrics, [ClassResult(label, i, ap, ap50, objects) for label, i, (ap, ap50), objects in of_classes])
+
+
+def _means(precisions: list[list[np.ndarray]], recall: np.ndarray) -> Iterator[float]:
+    """The values of METRICS; each mean adds the numbers in pycocotools' order, which decides the last bit."""
+    every = list(range(10))
+    for area, ious in ((0, every), (0, [0]), (0, [5]), (1, every), (2, every), (3, every)):
+        yield _mean(np.concatenate([part[ious] for part in precisions[area]], axis=2))
+    for area, limit in ((0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (3, 2)):
+        yield _mean(recall[:, :, area, limit])
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[values > -1]
+    return float(known.mean()) if len(known) else -1.0
 
 
 def matched_objects(evaluation: COCOeval, detections: int) -> np.ndarray:
@@ -132,6 +162,7 @@ def matched_objects(evaluation: COCOeval, detections: int) -> np.ndarray:
     Returns: (D,) int64, index 0..M-1, or FALSE_POSITIVE; NOT_COUNTED for a detection on a crowd or beyond the 100 best
         of its image and class.
     """
+    evaluation.evaluate()
     diagnostics = evaluation.image_diagnostics(iou_thr=IOU, score_thr=2)  # 2: no search for wrong annotations
     matched = np.full(detections, NOT_COUNTED)
     matched[np.fromiter(diagnostics["dt_status"], np.int64, len(diagnostics["dt_status"])) - 1] = FALSE_POSITIVE

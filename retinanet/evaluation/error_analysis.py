@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from hotcoco import metrics
+from hotcoco import COCOeval, metrics
 
 from retinanet.data.dataset import Dataset
 from retinanet.evaluation.coco_metrics import (
     FALSE_POSITIVE,
     IOU,
     NOT_COUNTED,
+    accumulated,
     coco_eval,
     hotcoco_index,
     labels_of,
@@ -78,10 +79,6 @@ class Diagnosis:
 def diagnose(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float]) -> Diagnosis:
     """Analyse `results` (D, 7). thresholds: K scores, only for the confusion matrix."""
     evaluation = coco_eval(dataset, results)
-    assert evaluation.eval is not None
-    # (IoU, recall, K) at all areas, 100 detections
-    precision = evaluation.eval["precision"][:, :, hotcoco_index(dataset), 0, -1]
-    precision = np.where(precision < 0, np.nan, precision)
     matched = matched_objects(evaluation, len(results))
     tide = evaluation.tide_errors(pos_thr=IOU, bg_thr=BACKGROUND_IOU)
     return Diagnosis(
@@ -90,8 +87,19 @@ def diagnose(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float])
         confusion=_confusion(dataset, above_thresholds(results[matched != NOT_COUNTED], thresholds)),
         calibration=_calibration(dataset, results, matched),
         recall=np.array(evaluation.params.rec_thrs),
-        curves={"0.5": precision[0], "0.75": precision[5], "mean": precision.mean(axis=0)},
+        curves=_curves(dataset, evaluation),
     )
+
+
+def _curves(dataset: Dataset, evaluation: COCOeval) -> dict[str, np.ndarray]:
+    parts: list[tuple[np.ndarray, ...]] = []  # (recall, k) each
+    for precision, _ in accumulated(evaluation, len(dataset.classes)):
+        every_iou = precision[..., 0]  # objects of all sizes
+        parts.append((every_iou[0], every_iou[5], every_iou.mean(axis=0)))
+    curves = (np.concatenate(part, axis=1)[:, hotcoco_index(dataset)] for part in zip(*parts, strict=True))
+    return {
+        name: np.where(curve < 0, np.nan, curve) for name, curve in zip(("0.5", "0.75", "mean"), curves, strict=True)
+    }
 
 
 def above_thresholds(results: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:

@@ -2,7 +2,10 @@
 
 import contextlib
 import io
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from helpers.scoring_cases import dataset, pycocotools_evaluation, random_case
 
 from retinanet.data.dataset import Dataset
 from retinanet.detections import Detections
+from retinanet.evaluation import coco_metrics
 from retinanet.evaluation.coco_metrics import METRICS, score
 from retinanet.evaluation.pycocotools_metrics import reference_metrics
 from retinanet.inference.results import coco_results, coco_rows
@@ -124,3 +128,35 @@ def test_ids_that_are_negative_or_beyond_float64_change_nothing(image_offset, ca
     saved = coco_results(rows[:9], moved.image_ids.tolist(), moved.category_ids)
     assert [each["image_id"] for each in saved] == [int(moved.image_ids[int(i)]) for i in rows[:9, 0]]
     assert [each["category_id"] for each in saved] == [ids[int(label)] for label in rows[:9, 6]]
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_the_number_of_classes_at_once_changes_no_bit(monkeypatch, at_once: int):
+    truth, rows = random_case(3)
+    expected = score(truth, rows)
+    monkeypatch.setattr(coco_metrics, "CLASSES_AT_ONCE", at_once)
+    assert score(truth, rows) == expected
+
+
+def test_memory_grows_little_with_the_classes():
+    script = """
+import sys
+sys.path.append("tests")
+from helpers.scoring_cases import dataset
+import numpy as np
+from retinanet.devices import process_memory
+from retinanet.evaluation.coco_metrics import score
+
+def peak(classes):
+    truth = dataset([1] * classes, [[10, 10, 50, 50]] * classes, range(classes), category_ids=range(1, 1 + classes))
+    rows = np.tile([0, 10, 10, 50, 50, 0.9, 0], (classes, 1))
+    rows[:, 0] = rows[:, 6] = range(classes)
+    score(truth, rows)
+    return process_memory()
+
+print(-peak(80) + peak(3000))
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=root, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) / 3000 < 100_000  # bytes; hotcoco's arrays of a class take 193,920
