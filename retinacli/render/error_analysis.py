@@ -7,7 +7,7 @@ import numpy as np
 
 from retinacli.console import DASH, print_table
 from retinanet.data.dataset import Dataset
-from retinanet.evaluation.error_analysis import Diagnosis
+from retinanet.evaluation.error_analysis import Diagnosis, largest_confusions
 from retinanet.evaluation.thresholds import ClassThreshold
 
 RECALLS = (10, 30, 50, 70, 90)  # percent, of the 101 points
@@ -71,15 +71,10 @@ def _tide_table(diagnosis: Diagnosis) -> None:
 
 def _confusion_table(dataset: Dataset, diagnosis: Diagnosis) -> None:
     """The largest off-diagonal counts."""
-    matrix = diagnosis.confusion.copy()
-    np.fill_diagonal(matrix, 0)
     names = [*dataset.classes, "nothing"]
-    sums = diagnosis.confusion.sum(axis=1)
+    sums = diagnosis.confusion.sum(axis=1).tolist()
     rows = []
-    for place in np.argsort(-matrix, axis=None, kind="stable")[:CONFUSIONS].tolist():
-        actual, detected = divmod(place, len(names))
-        if not (count := int(matrix[actual, detected])):
-            break
+    for actual, detected, count in largest_confusions(diagnosis.confusion, CONFUSIONS):
         share = f"{count / sums[actual]:.1%}" if actual < len(dataset.classes) else ""
         rows.append((names[actual], names[detected], count, share))
     title = "Confused classes among the detections above the thresholds, most frequent first"

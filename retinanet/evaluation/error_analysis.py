@@ -1,19 +1,21 @@
 """Analysis of a detector's errors: TIDE, confused classes, calibration, precision-recall curves."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from hotcoco import COCOeval, metrics
 
 from retinanet.data.dataset import Dataset
 from retinanet.evaluation.coco_metrics import (
+    DETECTIONS,
     FALSE_POSITIVE,
     IOU,
     NOT_COUNTED,
     accumulated,
     coco_eval,
     hotcoco_index,
+    images_of,
     labels_of,
     matched_objects,
 )
@@ -92,14 +94,13 @@ def diagnose(dataset: Dataset, results: np.ndarray, thresholds: Sequence[float])
 
 
 def _curves(dataset: Dataset, evaluation: COCOeval) -> dict[str, np.ndarray]:
-    parts: list[tuple[np.ndarray, ...]] = []  # (recall, k) each
+    """The curves of `Diagnosis`."""
+    parts = []  # (3, recall, k)
     for precision, _ in accumulated(evaluation, len(dataset.classes)):
         every_iou = precision[..., 0]  # objects of all sizes
-        parts.append((every_iou[0], every_iou[5], every_iou.mean(axis=0)))
-    curves = (np.concatenate(part, axis=1)[:, hotcoco_index(dataset)] for part in zip(*parts, strict=True))
-    return {
-        name: np.where(curve < 0, np.nan, curve) for name, curve in zip(("0.5", "0.75", "mean"), curves, strict=True)
-    }
+        parts.append(np.stack([every_iou[0], every_iou[5], every_iou.mean(axis=0)]))
+    curves = np.concatenate(parts, axis=2)[:, :, hotcoco_index(dataset)]
+    return dict(zip(("0.5", "0.75", "mean"), np.where(curves < 0, np.nan, curves), strict=True))
 
 
 def above_thresholds(results: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
@@ -107,10 +108,37 @@ def above_thresholds(results: np.ndarray, thresholds: Sequence[float]) -> np.nda
     return results[results[:, 5] > np.asarray(thresholds)[labels_of(results)]]
 
 
+def largest_confusions(confusion: np.ndarray, limit: int) -> list[tuple[int, int, int]]:
+    """Up to `limit` of (row, column, count) of the largest counts off the diagonal, of equal ones the first."""
+    rows, columns = confusion.nonzero()
+    rows, columns = rows[rows != columns], columns[rows != columns]
+    counts = confusion[rows, columns]
+    largest = np.argsort(-counts, kind="stable")[:limit]
+    return list(zip(rows[largest].tolist(), columns[largest].tolist(), counts[largest].tolist(), strict=True))
+
+
 def _confusion(dataset: Dataset, results: np.ndarray) -> np.ndarray:
-    matrix = coco_eval(dataset, results).confusion_matrix(iou_thr=IOU)["matrix"].astype(np.int64)
-    order = np.append(hotcoco_index(dataset), len(dataset.classes))
-    return matrix[np.ix_(order, order)]
+    """The (K + 1, K + 1) counts of `Diagnosis`, of the 100 best of `results` (D, 7) in each image.
+
+    These are hotcoco's counts, whose `confusion_matrix` takes several arrays of this size.
+    """
+    classes, objects = len(dataset.classes), len(dataset.boxes)
+    order = np.lexsort((hotcoco_index(dataset)[labels_of(results)], -results[:, 5], images_of(results)))
+    images = images_of(results)[order]
+    order = order[np.arange(len(images)) - np.searchsorted(images, images) < DETECTIONS]
+    labels, rows = labels_of(results)[order], results[order]
+    rows[:, 6] = 0
+    one_class = replace(
+        dataset, classes=("any",), category_ids=(1,), labels=np.zeros(objects, np.int32), areas=np.ones(objects)
+    )
+    matched = matched_objects(coco_eval(one_class, rows), len(rows))
+    missed = ~dataset.crowd
+    missed[matched[matched >= 0]] = False
+    of_objects = np.append(dataset.labels, classes).astype(np.int64)  # the last for no object
+    actual = np.concatenate([of_objects[np.where(matched >= 0, matched, objects)], dataset.labels[missed]])
+    detected = np.concatenate([labels, np.full(missed.sum(), classes)])
+    counts = np.bincount(actual * (classes + 1) + detected, minlength=(classes + 1) ** 2)
+    return counts.reshape(classes + 1, classes + 1)
 
 
 def _calibration(dataset: Dataset, results: np.ndarray, matched: np.ndarray) -> Calibration:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MAX_LETTERS = 22  # of a name in a chart or picture
 MAX_CURVES = 10  # classes whose curves can be told apart
 MAX_NUMBERED = 20  # classes whose counts can be read in the cells of a matrix
+MAX_CELLS = 1000  # of a matrix along a side, about as many as it has pixels
 MAX_NAMED = 100  # classes whose names can be read along a matrix
 
 
@@ -100,13 +101,16 @@ def reliability_chart(calibration: Calibration, alt: str) -> Markup:
 
 @own_settings()
 def confusion_chart(matrix: np.ndarray, names: Sequence[str], alt: str) -> Markup:
-    """A matrix shaded by the share of each row. matrix: (K + 1, K + 1). names: K + 1."""
+    """A matrix shaded by the share of each row. matrix: (K + 1, K + 1). names: K + 1.
+
+    With more than MAX_CELLS classes a cell stands for several neighbours and shows the largest of their shares.
+    """
     classes = len(names) - 1
     numbered = classes <= MAX_NUMBERED
     side = 2.6 + 0.36 * len(names) if numbered else 11
     figure = new_figure(side, side)
     axes = figure.subplots()
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    shares = _shares(matrix)
     cells = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     if numbered:
         for (row, column), number in np.ndenumerate(matrix):
@@ -126,6 +130,17 @@ def confusion_chart(matrix: np.ndarray, names: Sequence[str], alt: str) -> Marku
     axes.tick_params(length=0)
     axes.set(xlabel="class of the detection", ylabel="class of the object")
     return _svg(figure, alt)
+
+
+def _shares(matrix: np.ndarray) -> np.ndarray:
+    """(C + 1, C + 1) the largest share of its row in each cell, with C <= MAX_CELLS; the last class is always alone."""
+    classes = len(matrix) - 1
+    cells = np.arange(classes + 1) // max(1, -(-classes // MAX_CELLS))
+    cells[-1] = cells[-2] + 1 if classes else 0
+    rows, columns = matrix.nonzero()
+    shares = np.zeros((cells[-1] + 1, cells[-1] + 1))
+    np.maximum.at(shares, (cells[rows], cells[columns]), matrix[rows, columns] / matrix.sum(axis=1)[rows])
+    return shares
 
 
 def shortened(name: str) -> str:

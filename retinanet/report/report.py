@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from retinanet.evaluation.coco_metrics import METRICS
-from retinanet.evaluation.error_analysis import Diagnosis
+from retinanet.evaluation.error_analysis import Diagnosis, largest_confusions
 from retinanet.evaluation.evaluate import Evaluation
 from retinanet.evaluation.image_errors import image_errors, worst_images
 from retinanet.evaluation.missed_objects import STAGES, MissedObjects
@@ -144,10 +144,8 @@ def _largest_confusions(confusion: np.ndarray, names: Sequence[str]) -> list[tup
 
     confusion: (K + 1, K + 1), row: class of the object, column: class of the detection.
     """
-    mixed = confusion[:-1, :-1] * ~np.eye(len(names), dtype=bool)
-    largest = np.argsort(-mixed, axis=None, kind="stable")[:MAX_CONFUSIONS]
+    sums = confusion.sum(axis=1).tolist()
     return [
-        (names[row], names[column], int(mixed[row, column]), f"{mixed[row, column] / confusion[row].sum():.1%}")
-        for row, column in zip(*np.unravel_index(largest, mixed.shape), strict=True)
-        if mixed[row, column]
+        (names[row], names[column], count, f"{count / sums[row]:.1%}")
+        for row, column, count in largest_confusions(confusion[:-1, :-1], MAX_CONFUSIONS)
     ]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from helpers.scoring_cases import dataset, random_case
 
-from retinanet.evaluation.coco_metrics import score
-from retinanet.evaluation.error_analysis import Diagnosis, above_thresholds, diagnose
+from retinanet.evaluation.coco_metrics import NOT_COUNTED, coco_eval, hotcoco_index, matched_objects, score
+from retinanet.evaluation.error_analysis import Diagnosis, above_thresholds, diagnose, largest_confusions
 
 
 def counts(found: Diagnosis) -> dict[str, int | None]:
@@ -133,3 +133,18 @@ def test_nothing_to_find():
 def test_above_is_strict_and_by_class():
     rows = np.array([[0, 1, 1, 5, 5, s, c] for s, c in ((0.5, 0), (0.5, 1), (0.4, 1), (0.6, 0))])
     assert above_thresholds(rows, [0.5, 0.4])[:, 5:].tolist() == [[0.5, 1], [0.6, 0]]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_confusions_are_hotcocos(seed: int):
+    truth, rows = random_case(seed)  # with ties, crowds and more detections than count
+    counted = rows[matched_objects(coco_eval(truth, rows), len(rows)) != NOT_COUNTED]
+    matrix = coco_eval(truth, counted).confusion_matrix(iou_thr=0.5)["matrix"]
+    order = np.append(hotcoco_index(truth), len(truth.classes))
+    assert diagnose(truth, rows, [-1] * 4).confusion.tolist() == matrix[np.ix_(order, order)].tolist()
+
+
+def test_the_largest_confusions_come_first():
+    confusion = np.array([[9, 2, 0], [3, 0, 2], [0, 1, 5]])
+    assert largest_confusions(confusion, 3) == [(1, 0, 3), (0, 1, 2), (1, 2, 2)]
+    assert largest_confusions(np.eye(3, dtype=np.int64), 3) == []

@@ -25,7 +25,7 @@ from retinanet.evaluation.evaluate import Evaluation
 from retinanet.evaluation.image_errors import image_errors, worst_images
 from retinanet.evaluation.missed_objects import STAGES, MissedObjects, StageCount
 from retinanet.evaluation.thresholds import choose_thresholds
-from retinanet.report.charts import confusion_chart, precision_recall_chart
+from retinanet.report.charts import _shares, confusion_chart, precision_recall_chart
 from retinanet.report.gallery import KINDS
 from retinanet.report.report import write_report
 
@@ -205,6 +205,16 @@ def test_a_large_matrix_has_no_numbers_or_names(classes, numbers, named):
     assert ("4321" in shown) == numbers and ("share of the row" in shown) != numbers
     assert ("class 7" in shown) == ("none" in shown) == named
     assert len(drawn) < 200_000
+
+
+def test_the_cells_of_a_very_large_matrix_show_the_largest_share_of_several_classes():
+    matrix = np.zeros((2002, 2002), np.int64)  # three classes a cell
+    matrix[4, 9], matrix[4, 2001] = 1, 3
+    matrix[2000, 3] = 2
+    shares = _shares(matrix)
+    assert shares.shape == (668, 668)
+    assert (shares[1, 3], shares[1, 667], shares[666, 1]) == (0.25, 0.75, 1) and shares.sum() == 2
+    assert (_shares(matrix[:5, :5]) == 0).all() and _shares(np.array([[1, 1], [0, 0]])).tolist() == [[0.5, 0.5], [0, 0]]
 
 
 @pytest.mark.parametrize(("found", "labels"), [([], []), ([], [1]), ([[0, 10, 10, 50, 50, 0.9, 0]], [0])])
