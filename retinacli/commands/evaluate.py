@@ -161,9 +161,12 @@ def evaluate_one(weights: str, inputs: EvalInput, outputs: EvalOutputs, json_: b
         message(note)
     dataset, results, thresholds, diagnosis = evaluation.dataset, evaluation.results, None, None
     if outputs.diagnose or outputs.thresholds or outputs.report:
-        thresholds = choose_thresholds(dataset, results, outputs.target_precision, evaluation.settings.score_threshold)
+        lowest = evaluation.settings.score_threshold
+        with counter("resamples of a class") as progress:
+            thresholds = choose_thresholds(dataset, results, outputs.target_precision, lowest, progress=progress)
     if thresholds is not None and (outputs.diagnose or outputs.report):
-        diagnosis = diagnose(dataset, results, [each.threshold for each in thresholds])
+        with counter("error analysis"):
+            diagnosis = diagnose(dataset, results, [each.threshold for each in thresholds])
     if outputs.save_coco is not None:
         write_text(
             outputs.save_coco, json.dumps(coco_results(results, dataset.image_ids.tolist(), dataset.category_ids))
@@ -179,7 +182,9 @@ def evaluate_one(weights: str, inputs: EvalInput, outputs: EvalOutputs, json_: b
         from retinanet.report.report import write_report
 
         about = {"weights": weights, "data": inputs.data or "the checkpoint's own", "split": inputs.split}
-        message(f"wrote {write_report(outputs.report, evaluation, diagnosis, thresholds, about)}")
+        with counter("report"):
+            page = write_report(outputs.report, evaluation, diagnosis, thresholds, about)
+        message(f"wrote {page}")
     show_evaluation(evaluation, thresholds, diagnosis, json_)
     check_results(outputs, evaluation, thresholds)
 

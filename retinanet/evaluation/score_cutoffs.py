@@ -6,7 +6,7 @@ import numpy as np
 
 from retinanet.data.dataset import Dataset
 from retinanet.detections import ABOVE_ALL_SCORES
-from retinanet.evaluation.coco_metrics import NOT_COUNTED, coco_eval, ignored, images_of, matched_objects
+from retinanet.evaluation.coco_metrics import NOT_COUNTED, coco_eval, ignored, images_of, labels_of, matched_objects
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,26 @@ def make_rankings(dataset: Dataset, results: np.ndarray, lowest: float) -> list[
     matched = matched_objects(coco_eval(dataset, results), len(results))
     scores = results[:, 5].astype(np.float32)
     counted = (matched != NOT_COUNTED) & (scores > np.float32(lowest))
-    images, correct = images_of(results), matched >= 0
-    objects = ~ignored(dataset.areas, dataset.crowd)
-    image_index, labels = dataset.image_index[objects], dataset.labels[objects]
-    rankings = []
-    for label in range(len(dataset.classes)):
-        rows = np.flatnonzero(counted & (results[:, 6] == label))
-        rows = rows[np.argsort(-scores[rows])]
-        steps = np.append(scores[rows], np.float32(lowest))  # (D + 1,)
+    rows = np.flatnonzero(counted)
+    rows = rows[np.lexsort((-scores[rows], results[rows, 6]))]
+    objects = np.flatnonzero(~ignored(dataset.areas, dataset.crowd))
+    objects = objects[np.argsort(dataset.labels[objects], kind="stable")]
+    of_classes = zip(
+        _by_class(rows, labels_of(results[rows]), len(dataset.classes)),
+        _by_class(dataset.image_index[objects], dataset.labels[objects], len(dataset.classes)),
+        strict=True,
+    )
+    images, correct, rankings = images_of(results), matched >= 0, []
+    for of_class, object_images in of_classes:
+        steps = np.append(scores[of_class], np.float32(lowest))  # (D + 1,)
         ends = np.flatnonzero(np.diff(steps, prepend=np.inf))  # (C + 1,)
-        rankings.append(Ranking(images[rows], correct[rows], ends, steps[ends], image_index[labels == label]))
+        rankings.append(Ranking(images[of_class], correct[of_class], ends, steps[ends], object_images))
     return rankings
+
+
+def _by_class(values: np.ndarray, labels: np.ndarray, classes: int) -> list[np.ndarray]:
+    """K arrays: the `values` of each class. labels: of `values`, ascending."""
+    return np.split(values, np.searchsorted(labels, np.arange(1, classes)))
 
 
 def cumulative_counts(ranking: Ranking, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """The score threshold of each class, chosen for the best F1 or for a given precision."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,7 @@ def choose_thresholds(
     lowest: float = 0.0,
     resamples: int = 1000,
     seed: int = 0,
+    progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> list[ClassThreshold]:
     """The highest threshold of each class with the best F1, or with the highest recall that reaches `precision`.
 
@@ -56,7 +57,7 @@ def choose_thresholds(
     best of their image and class do not count. A threshold lies between two scores and has as few digits as possible.
 
     results: (D, 7), columns image_id, x, y, w, h, score, category_id. precision: in (0, 1]. lowest: the detector's
-        score threshold, 0..1, which detections must exceed.
+        score threshold, 0..1, which detections must exceed. progress: called with (done, all).
     """
     if precision is not None and not 0 < precision <= 1:
         raise ValueError(f"precision is {precision}, expected a number above 0 and at most 1")
@@ -69,8 +70,9 @@ def choose_thresholds(
     for start in range(0, resamples, step):
         part = slice(start, min(start + step, resamples))
         counts = rng.multinomial(images, np.full(images, 1 / images), part.stop - part.start).astype(np.int32)
-        for ranking, cutoff, sample in zip(rankings, cutoffs, samples, strict=True):
+        for done, (ranking, cutoff, sample) in enumerate(zip(rankings, cutoffs, samples, strict=True), 1):
             sample[part] = _resampled(ranking, counts, cutoff, precision)
+            progress(start * len(rankings) + (part.stop - start) * done, resamples * len(rankings))
     by_class = zip(dataset.classes, dataset.category_ids, rankings, cutoffs, samples, strict=True)
     return [_threshold(*of_class) for of_class in by_class]
 

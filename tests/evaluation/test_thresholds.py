@@ -349,3 +349,11 @@ def test_files_that_cannot_be_read(tmp_path):
         with pytest.raises(ConfigError) as told:
             load_thresholds(tmp_path / name, ("cat",), (1,))
         assert str(told.value).startswith(f"{tmp_path / name}: {start}") and "\n" not in str(told.value)
+
+
+def test_progress_ends_with_all_resamples(monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 40)
+    truth, rows = random_case(0)
+    steps: list[tuple[int, int]] = []
+    choose_thresholds(truth, rows, resamples=3, progress=lambda done, total: steps.append((done, total)))
+    assert steps == [(done, 3 * 4) for done in range(1, 3 * 4 + 1)]  # four classes
