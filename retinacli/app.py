@@ -25,7 +25,7 @@ from retinacli.commands.predict import predict_command
 from retinacli.commands.train import train_command
 from retinacli.failure import fail
 from retinacli.many_values import ManyValues
-from retinacli.stop_signals import stoppable
+from retinacli.stop_signals import end_children, stoppable
 
 app = typer.Typer(
     name="retina",
@@ -37,8 +37,8 @@ app = typer.Typer(
 )
 
 LESS_MEMORY = {  # what to change in a command that ran out of memory
-    "train": "a smaller train.batch_size or data.short_side needs less",
-    "ablate": "a smaller train.batch_size or data.short_side needs less",
+    "train": "fewer data.workers, a smaller train.batch_size or data.short_side need less",
+    "ablate": "fewer data.workers, a smaller train.batch_size or data.short_side need less",
     "eval": "a smaller --batch-size, --set data.short_side=N or fewer data.workers need less",
     "predict": "a smaller --batch-size or smaller images need less",
     "check": "fewer data.workers, smaller images (data.max_pixels) or --fast need less",
@@ -80,7 +80,7 @@ app.command(name="bench", cls=ManyValues)(bench_command)
 
 def main() -> None:
     """Run the command line. An error in a user's file gives one line and exit code 1, never a traceback."""
-    from retinanet.errors import RetinaNetError, is_out_of_memory
+    from retinanet.errors import RetinaNetError, system_error
 
     prepare_streams()
     silence_libraries()
@@ -92,14 +92,16 @@ def main() -> None:
             finally:
                 flush_output(stdout)
         except RetinaNetError as error:
+            end_children()
             fail(str(error), 1)
         except (KeyboardInterrupt, SystemExit) as error:  # typer turns an interrupt into an exit
             if isinstance(error, SystemExit) and not stop():
                 raise
             fail(stop.name, stop.code)
         except Exception as error:
-            if is_out_of_memory(error):
-                fail(f"out of memory; {LESS_MEMORY.get(''.join(sys.argv[1:2]), 'end other programs')}", 1)
+            end_children()
+            if text := system_error(error, LESS_MEMORY.get("".join(sys.argv[1:2]), "end other programs")):
+                fail(text, 1)
             if isinstance(error, OSError):
                 fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), 1)
             raise

@@ -39,7 +39,7 @@ class Stop:
         """Handle a signal."""
         again, self.signal = self.signal is not None, signal.Signals(number)
         if again:
-            _end_children()
+            end_children()
         if again or not self.polled:
             raise KeyboardInterrupt
         with suppress(OSError):  # sys.stderr is not safe here: the signal may have interrupted one of its writes
@@ -70,11 +70,14 @@ def stoppable() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def _end_children() -> None:
-    """End the loader workers, which a hanging run would wait for."""
+def end_children() -> None:
+    """End the loader workers, which a hanging run would wait for, and of which each that dies would raise an error."""
+    if "multiprocessing" not in sys.modules:
+        return
     import multiprocessing
 
-    if hasattr(signal, "SIGCHLD"):  # not on Windows
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise another error
-    for child in multiprocessing.active_children():
+    children = multiprocessing.active_children()
+    if children and hasattr(signal, "SIGCHLD"):  # not on Windows
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # in place of torch's handler
+    for child in children:
         child.kill()

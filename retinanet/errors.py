@@ -1,15 +1,36 @@
 """Errors that are not bugs; each message is one line: what, where, got, expected."""
 
+import errno
 import re
 from collections.abc import Sequence
 from types import TracebackType
 
+LOADER_WITHOUT_FILES = 24  # exit code of a process that loads data
+NO_FILES = re.compile(f"too many open files|exited unexpectedly with exit code {LOADER_WITHOUT_FILES}", re.IGNORECASE)
 NO_MEMORY = re.compile(  # of torch, OpenCV, ONNX Runtime, OpenVINO and the system's loader
     r"out of memory|(can't|cannot|failed to) allocate|(not enough|insufficient) memory|bad_alloc|failed to map segment",
     re.IGNORECASE,
 )
 MOST_LISTED = 20  # faults of a data set
 MOST_OF_A_PART = 5  # faults of one file or one field, so that those of others are listed too
+
+
+def system_error(error: BaseException, less_memory: str) -> str | None:
+    """A line about an error whose cause is a limit of the system, or None for another error.
+
+    less_memory: what needs less, as in "a smaller train.batch_size needs less memory".
+    """
+    if is_out_of_files(error):
+        return "too many open files; raise their limit with ulimit -n, or use fewer data.workers"
+    if "DataLoader worker (pid" in str(error):
+        text = " ".join(str(error).split())[:200]
+        return f"{text}; the system kills a worker if memory runs out; {less_memory}"
+    return f"out of memory; {less_memory}" if is_out_of_memory(error) else None
+
+
+def is_out_of_files(error: BaseException) -> bool:
+    """Whether the process, or one that loads its data, may open no more files."""
+    return getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE) or NO_FILES.search(str(error)) is not None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

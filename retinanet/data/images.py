@@ -18,7 +18,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from retinanet.config.schema import MAX_PIXELS, DataConfig
-from retinanet.errors import DataError
+from retinanet.errors import DataError, is_out_of_files
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 FORMATS = {  # of files that are opened, with their suffixes; other formats may start programs: EPS starts Ghostscript
@@ -151,7 +151,10 @@ def _configure_pillow() -> None:
 
 @contextmanager
 def _opened(path: Path | str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """The image after reading its header. Raises: DataError in place of any exception in the block but MemoryError."""
+    """The image after reading its header. Raises: DataError in place of any exception in the block.
+
+    Too little memory and too many open files are no faults of the file, so these errors stay as they are.
+    """
     _configure_pillow()
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe can block forever
@@ -162,7 +165,7 @@ def _opened(path: Path | str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Im
                 pixels = f"{image.width} x {image.height} = {image.width * image.height:,} pixels"
                 raise DataError(f"{path}: has {pixels}; data.max_pixels is {max_pixels:,}", "unreadable-image")
             yield image
-    except (DataError, MemoryError):  # too little memory is no fault of the file
+    except (DataError, MemoryError):
         raise
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such image file", "missing-image") from error
@@ -172,6 +175,8 @@ def _opened(path: Path | str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Im
         message = f"{path}: has more than {MAX_PIXELS:,} pixels, the most that can be read"
         raise DataError(message, "unreadable-image") from error
     except Exception as error:  # a damaged file can raise anything: OSError, SyntaxError, struct.error, ...
+        if is_out_of_files(error):
+            raise
         raise _unreadable(path, error) from error
 
 

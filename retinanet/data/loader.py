@@ -1,11 +1,16 @@
 """Batches of samples padded to one size, loaded by worker processes."""
 
 import ctypes
+import errno
 import multiprocessing
+import multiprocessing.queues
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
 import cv2
@@ -17,8 +22,9 @@ from torch.utils.data import DataLoader
 from retinanet.data.dataset import Sample
 from retinanet.data.transforms import pad
 from retinanet.data.views import EvalSamples, TrainSamples
-from retinanet.errors import DataError
+from retinanet.errors import LOADER_WITHOUT_FILES, DataError, is_out_of_files
 
+FILES_PER_WORKER = 8  # that its run opens: pipes, semaphores, and what waits for its end
 PR_SET_PDEATHSIG = 1  # Linux: signal sent to a process when its parent dies
 
 
@@ -51,13 +57,36 @@ class Batch:
 
 
 class Loader(DataLoader):
-    """A `DataLoader` that raises a worker's DataError as one line, without traceback."""
+    """A `DataLoader` that raises a worker's DataError as one line, without traceback.
+
+    out_of_files: shared memory that a worker sets before it ends because it may open no more files.
+    """
+
+    def __init__(self, *arguments: Any, out_of_files: Any, **settings: Any):
+        super().__init__(*arguments, **settings)
+        self.out_of_files = out_of_files
 
     def __iter__(self) -> Any:
+        require_files(FILES_PER_WORKER * self.num_workers)
         try:
             yield from super().__iter__()
         except DataError as error:
             raise DataError(str(error).rstrip().rpartition("retinanet.errors.DataError: ")[2]) from None
+        except RuntimeError:
+            if self.out_of_files.value:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from None
+            raise
+
+
+def require_files(number: int) -> None:
+    """Raises: OSError if this process may not open so many more files."""
+    opened: list[int] = []
+    try:
+        for _ in range(number):
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    finally:
+        for file in opened:
+            os.close(file)
 
 
 def batch_loader(
@@ -66,14 +95,16 @@ def batch_loader(
     """Batches of the samples with the `keys` of each batch, loaded by `workers` processes (0: by this process)."""
     # forked workers share the data set's memory; they never use the device
     fork = workers and "fork" in multiprocessing.get_all_start_methods()
+    out_of_files = RawValue("b")
     return Loader(
-        samples,  # type: ignore[arg-type]
+        samples,
         batch_sampler=keys,
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin_memory,
         multiprocessing_context="fork" if fork else None,
-        worker_init_fn=_set_up_worker,
+        worker_init_fn=partial(_set_up_worker, out_of_files),
+        out_of_files=out_of_files,
         generator=torch.Generator(),  # separate, so that the loader does not change the run's random state
     )
 
@@ -102,12 +133,21 @@ def collate(items: Sequence[tuple[Sample, list[str]]]) -> Batch:
     )
 
 
-def _set_up_worker(_: int) -> None:
+def _set_up_worker(out_of_files: Any, _: int) -> None:
     cv2.setNumThreads(0)  # each worker uses one core
     # signals to all processes are handled by the run itself; a second SIGTERM ends the worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     if sys.platform == "linux":  # elsewhere a worker notices the end of its run within five seconds
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # the thread that sends batches drops one that it cannot send, for which the run would wait for ever
+    end = partial(_end_worker, out_of_files)
+    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(end)  # type: ignore[attr-defined]
     # if the run ends while it receives a batch, the worker's sending thread would print a traceback
     sys.excepthook = lambda *_: None
+
+
+def _end_worker(out_of_files: Any, error: Exception, _: object) -> None:
+    """End this process, since a batch could not be sent because of `error`."""
+    out_of_files.value = is_out_of_files(error)  # torch's message has the exit code or not
+    os._exit(LOADER_WITHOUT_FILES if out_of_files.value else 1)

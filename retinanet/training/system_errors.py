@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from retinanet.errors import DivergenceError, TrainingError, is_out_of_memory
-from retinanet.messages import one_line
+from retinanet.errors import DivergenceError, TrainingError, system_error
 from retinanet.training.run import Run
 from retinanet.training.run_folder import RunFolder
 
-LESS = "a smaller train.batch_size or data.short_side needs less memory"
+LESS = "fewer data.workers, a smaller train.batch_size or data.short_side need less memory"
 
 
 @contextmanager
@@ -40,11 +39,8 @@ def _saved(folder: RunFolder) -> str:
 
 def _one_line(error: Exception, folder: RunFolder) -> str | None:
     """None: the error is a bug in this program."""
-    if "DataLoader worker (pid" in str(error):
-        return f"{one_line(error)}; the system kills a worker if memory runs out; fewer data.workers or {LESS}"
-    if is_out_of_memory(error):
-        return f"out of memory; {LESS}"
-    if isinstance(error, OSError):
+    text = system_error(error, LESS)
+    if text is None and isinstance(error, OSError):
         place = f"{error.filename}: cannot be written" if error.filename else folder.path
         return f"{place}: {error.strerror or error}"
-    return None
+    return text

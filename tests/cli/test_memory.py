@@ -58,6 +58,21 @@ def test_each_command_says_what_needs_less(tiny: Path, tiny_run: Path, monkeypat
     assert sorted(tiny.iterdir()) == before
 
 
+def test_a_killed_worker_ends_an_evaluation_with_one_line(tiny: Path, tiny_run: Path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise RuntimeError(
+            "DataLoader worker (pid 7) is killed by signal: Killed. "
+        )  # wherever the run is, by a signal
+
+    monkeypatch.setattr("retinanet.model.retinanet.RetinaNet.forward", fail)
+    result = retina("eval", "run", cwd=tiny)
+    told = (
+        "retina: DataLoader worker (pid 7) is killed by signal: Killed.; the system kills a worker if memory runs out; "
+    )
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith(told) and result.err.endswith(" need less\n")
+
+
 @pytest.mark.parametrize(
     "error", [RuntimeError("Failed to allocate 4096 bytes of memory"), RuntimeError("Exception: std::bad_alloc")]
 )

@@ -1,3 +1,4 @@
+import errno
 import struct
 import subprocess
 import sys
@@ -106,13 +107,14 @@ def test_an_orientation_that_exif_does_not_know_is_upright(tmp_path, orientation
 
 
 @pytest.mark.parametrize("place", ["PIL.ImageFile.ImageFile.load", "PIL.ImageOps.exif_transpose"])
-def test_too_little_memory_is_no_fault_of_the_file(tmp_path, monkeypatch, place):
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EMFILE, "Too many open files")])
+def test_too_little_memory_and_too_few_open_files_are_no_faults_of_the_file(tmp_path, monkeypatch, place, error):
     def fail(*_: object, **__: object) -> None:
-        raise MemoryError
+        raise error
 
     path = save(tmp_path / "image.jpg", 6)
     monkeypatch.setattr(place, fail)
-    with pytest.raises(MemoryError):
+    with pytest.raises(type(error)):
         read_image(path)
 
 

@@ -9,7 +9,8 @@ import pytest
 from retinanet.errors import DivergenceError, TrainingError
 from retinanet.training.system_errors import system_errors_in_one_line
 
-LESS = "a smaller train.batch_size or data.short_side needs less memory"
+LESS = "fewer data.workers, a smaller train.batch_size or data.short_side need less memory"
+FILES = "too many open files; raise their limit with ulimit -n, or use fewer data.workers"
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,7 @@ LESS = "a smaller train.batch_size or data.short_side needs less memory"
             OSError(errno.ENOSPC, "No space left on device", "x/last"),
             "x/last: cannot be written: No space left on device",
         ),
-        (OSError(errno.EMFILE, "Too many open files"), "run: Too many open files"),
+        (OSError(errno.EMFILE, "Too many open files"), FILES),
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."), f"out of memory; {LESS}"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 8 bytes"), f"out of memory; {LESS}"),
         (MemoryError(), f"out of memory; {LESS}"),
@@ -27,7 +28,7 @@ LESS = "a smaller train.batch_size or data.short_side needs less memory"
         (
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
             "DataLoader worker (pid 7) is killed by signal: Killed.; the system kills a worker if memory runs out; "
-            f"fewer data.workers or {LESS}",
+            f"{LESS}",
         ),
     ],
 )
