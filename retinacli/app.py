@@ -61,7 +61,10 @@ def root(
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # the libraries below torch would end the program in their own words
+        fail("the working folder no longer exists; change to one that does", 1)
 
 
 app.command(name="train", cls=ManyValues)(train_command)

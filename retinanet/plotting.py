@@ -1,6 +1,7 @@
 """Colours and files of figures, drawn with matplotlib."""
 
 import importlib.util
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -72,5 +73,8 @@ def save_figure(figure: "Figure", output: Path, dpi: int = 150) -> None:
     import matplotlib
 
     no_date: dict[str, Any] | None = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(output.suffix.lower())
-    with matplotlib.rc_context({"svg.hashsalt": "retina"}), replacing(output) as temporary:
-        figure.savefig(temporary, format=output.suffix[1:].lower(), dpi=dpi, metadata=no_date)
+    drawn = io.BytesIO()  # since matplotlib's PDF writer hides the error of a full disk behind one of its own
+    with matplotlib.rc_context({"svg.hashsalt": "retina"}):
+        figure.savefig(drawn, format=output.suffix[1:].lower(), dpi=dpi, metadata=no_date)
+    with replacing(output) as temporary:
+        temporary.write_bytes(drawn.getvalue())

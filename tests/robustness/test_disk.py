@@ -76,6 +76,21 @@ def test_a_file_that_may_not_grow_is_one_line(tiny: Path):
     assert sorted(path.name for path in (tiny / "limited").iterdir()) == ["config.yaml", "metrics.jsonl"]
 
 
+@pytest.mark.parametrize("name", ["x.png", "x.pdf", "x.svg"])
+def test_a_figure_on_a_full_disk_is_one_line(disk: Path, name: str):
+    (disk / "other").write_bytes(bytes(6 * 2**20 - 8192))
+    assert last_line(retina("loss-plot", "-o", disk / name)) == f"retina: {disk}/{name}: No space left on device"
+    assert [path.name for path in disk.iterdir()] == ["other"]
+
+
+@pytest.mark.parametrize("command", ["train {0}/tiny.yaml", "loss-plot", "predict {0}/shapes/val -w {0}/run"])
+def test_a_working_folder_that_was_deleted_is_one_line(tiny: Path, tmp_path: Path, command: str):
+    script = f'mkdir gone; cd gone; rmdir ../gone; exec "{RETINA}" {command.format(tiny)}'
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    told = "retina: the working folder no longer exists; change to one that does\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
+
+
 def test_a_read_only_folder_is_one_line(tiny: Path, disk: Path):
     (disk / "run").mkdir()
     (disk / "run" / "config.yaml").touch()
