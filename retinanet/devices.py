@@ -87,6 +87,13 @@ def peak_memory(device: "torch.device") -> int:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else process_memory()
 
 
+def usable_cores() -> int:
+    """The number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # on Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def process_memory() -> int:
     """Peak memory of this process in bytes; 0 on Windows, which does not count it. Needs no torch."""
     if sys.platform == "win32":

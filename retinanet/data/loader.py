@@ -19,12 +19,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from retinanet.config.schema import DataConfig
 from retinanet.data.dataset import Sample
 from retinanet.data.transforms import pad
 from retinanet.data.views import EvalSamples, TrainSamples
+from retinanet.devices import usable_cores
 from retinanet.errors import LOADER_WITHOUT_FILES, DataError, is_out_of_files
 
-FILES_PER_WORKER = 8  # that its run opens: pipes, semaphores, and what waits for its end
+# that a run opens for its workers: pipes, and what waits for the end of a worker; measured with 1 to 8 workers
+OTHER_FILES, FILES_PER_WORKER = 8, 5
 PR_SET_PDEATHSIG = 1  # Linux: signal sent to a process when its parent dies
 
 
@@ -66,8 +69,12 @@ class Loader(DataLoader):
         super().__init__(*arguments, **settings)
         self.out_of_files = out_of_files
 
+    def check_worker_number_rationality(self) -> None:
+        """Nothing, in place of torch's warning; `workers_note` is ours."""
+
     def __iter__(self) -> Any:
-        require_files(FILES_PER_WORKER * self.num_workers)
+        if self.num_workers:
+            require_files(OTHER_FILES + FILES_PER_WORKER * self.num_workers)
         try:
             yield from super().__iter__()
         except DataError as error:
@@ -76,6 +83,17 @@ class Loader(DataLoader):
             if self.out_of_files.value:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from None
             raise
+
+
+def workers_note(workers: int) -> list[str]:
+    """A warning if there are more workers than cores and than the default."""
+    cores = usable_cores()
+    if workers <= max(cores, DataConfig.workers):
+        return []
+    return [
+        f"warning: data.workers is {workers} on {cores} core{'s' * (cores > 1)}; fewer take less memory and are seldom "
+        "slower"
+    ]
 
 
 def require_files(number: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from retinanet.config.schema import Config, DetectConfig
 from retinanet.data.dataset import Dataset
-from retinanet.data.loader import eval_loader
+from retinanet.data.loader import eval_loader, workers_note
 from retinanet.data.transforms import Resizing
 from retinanet.data.views import EvalSamples
 from retinanet.evaluation.coco_metrics import ClassResult, score
@@ -126,7 +126,7 @@ def evaluate(
     settings = config.detect, batch_size, config.data.workers
     result = evaluate_model(model, dataset, resizing, *settings, progress, missed_objects)
     pycocotools = reference_metrics(dataset, result.results) if reference else None
-    notes = [*dataset.notes, *result.notes]
+    notes = [*workers_note(config.data.workers), *dataset.notes, *result.notes]
     if not any(each.objects for each in result.per_class):
         notes.append(f"warning: the data has no objects in {len(dataset)} images, so that no metric has a value")
     return replace(result, notes=tuple(notes), reference=pycocotools, category_ids=category_ids)

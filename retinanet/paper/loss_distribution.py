@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retinanet.data.loader import eval_loader
+from retinanet.data.loader import eval_loader, workers_note
 from retinanet.data.transforms import Resizing
 from retinanet.data.views import EvalSamples
 from retinanet.errors import DataError
@@ -118,7 +118,7 @@ def loss_distribution(
                 f"{source.split}: none of its {len(dataset)} images has {kind} anchors; expected at least one"
             )
     foreground, background = (distribution(sample.values(), sample.total, gammas) for sample in samples)
-    return LossDistribution(foreground, background, (*dataset.notes, *notes))
+    return LossDistribution(foreground, background, (*workers_note(d.workers), *dataset.notes, *notes))
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ from retinanet.config.schema import Config, LossConfig, loss_settings
 from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
 from retinanet.data.held_out import with_fingerprint
+from retinanet.data.loader import workers_note
 from retinanet.data.sampler import AspectRatioBatchSampler
 from retinanet.dataset_analysis.check import errors_without_images
 from retinanet.devices import pick_device
@@ -40,6 +41,7 @@ def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
     model = model.to(device).to(memory_format=torch.channels_last)
     if t.compile:
         compile_network(model)
+    notes.extend(workers_note(config.data.workers))
     notes.extend(check_alpha(config.loss, len(dataset.classes)))
     criterion = make_criterion(config.loss, config.anchors)
     optimizer = make_optimizer(model, t)

@@ -27,6 +27,17 @@ def test_saved_results_give_pycocotools_the_same_numbers(tiny: Path, tiny_run: P
     assert {i["category_id"]: i["objects"] for i in document["per_class"] if i["objects"]} == counts
 
 
+@pytest.mark.parametrize("command", [("eval", "run"), ("train", "tiny.yaml", "--epochs", "1", "-o")])
+def test_too_many_workers_are_one_line(tiny: Path, tiny_run: Path, tmp_path: Path, monkeypatch, command):
+    monkeypatch.setattr("retinanet.data.loader.usable_cores", lambda: 1)
+    monkeypatch.setattr("torch._utils.cpu_count", lambda: 1)
+    output = (tmp_path / "run",) if command[-1] == "-o" else ()
+    result = retina(*command, *output, "--set", "data.workers=3", cwd=tiny)
+    assert result.code == 0, result.err
+    told = "warning: data.workers is 3 on 1 core; fewer take less memory and are seldom slower"
+    assert result.err.splitlines().count(told) == 1 and "DataLoader" not in result.err
+
+
 def test_tables(tiny: Path, tiny_run: Path):
     result = installed("eval", "run/best.safetensors", "--split", "train", cwd=tiny)
     assert result.code == 0

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import warnings
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from retinanet.config.schema import AugmentConfig
 from retinanet.data.dataset import Dataset, Sample
-from retinanet.data.loader import batch_loader, collate, eval_loader
+from retinanet.data.loader import batch_loader, collate, eval_loader, workers_note
 from retinanet.data.sampler import AspectRatioBatchSampler
 from retinanet.data.shapes import open_shapes
 from retinanet.data.transforms import Resizing
@@ -164,6 +165,23 @@ def test_workers_change_nothing(val):
     assert len(alone) == 5
     assert len({str(sizes) for _, sizes, *_ in alone}) > 1  # chance was at work
     assert loaded(2) == alone
+
+
+@pytest.mark.parametrize(
+    ("workers", "cores", "told"),
+    [
+        (2, 1, []),  # the default
+        (8, 8, []),
+        (9, 8, ["warning: data.workers is 9 on 8 cores; fewer take less memory and are seldom slower"]),
+        (256, 1, ["warning: data.workers is 256 on 1 core; fewer take less memory and are seldom slower"]),
+    ],
+)
+def test_more_workers_than_cores_are_told_once_in_our_words(val, monkeypatch, workers, cores, told):
+    monkeypatch.setattr("retinanet.data.loader.usable_cores", lambda: cores)
+    assert workers_note(workers) == told
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        batch_loader(EvalSamples(val, MANY_SIZES[0]), [[0]], workers)
 
 
 def test_chance_is_that_of_seed_epoch_and_image(val):

@@ -13,7 +13,7 @@ TWO_WORKERS = ("--set", "data.workers=2")
 @pytest.mark.parametrize(
     "limit",
     [
-        20,  # the workers cannot be started
+        16,  # the workers cannot be started
         40,  # a worker cannot share the tensors of a batch of eight images
     ],
 )
@@ -25,7 +25,7 @@ def test_training(tiny: Path, tmp_path: Path, limit: int):
 
 
 def test_evaluation(tiny: Path, tiny_run: Path):
-    done = limited(20, "eval", "run", *TWO_WORKERS, cwd=tiny)
+    done = limited(16, "eval", "run", *TWO_WORKERS, cwd=tiny)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"retina: {ADVICE}\n")
 
 
