@@ -84,6 +84,7 @@ app.command(name="bench", cls=ManyValues)(bench_command)
 def main() -> None:
     """Run the command line. An error in a user's file gives one line and exit code 1, never a traceback."""
     from retinanet.errors import RetinaNetError, system_error
+    from retinanet.messages import one_line
 
     prepare_streams()
     silence_libraries()
@@ -106,7 +107,8 @@ def main() -> None:
             if text := system_error(error, LESS_MEMORY.get("".join(sys.argv[1:2]), "end other programs")):
                 fail(text, 1)
             if isinstance(error, OSError):
-                fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), 1)
+                reason = one_line(error, "a file cannot be read or written")
+                fail(f"{error.filename}: {reason}" if error.filename else reason, 1)
             raise
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import reprlib
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +11,32 @@ _SHORTENED.maxlist = _SHORTENED.maxdict = 30
 _SHORTENED.maxstring = _SHORTENED.maxother = _SHORTENED.maxlong = 110
 
 
-def one_line(error: Exception) -> str:
-    """The message of another library's error, in one line of at most 200 characters."""
-    return " ".join(str(getattr(error, "reason", error)).split())[:200]
+# errors and words of Python itself, as in "list index out of range", which say nothing about a user's file
+PYTHONS_KINDS = (
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    EOFError,
+    struct.error,
+)
+PYTHONS_WORDS = ("invalid literal for", "could not convert", "not enough values", "too many values", "b'", 'b"')
+
+
+def one_line(error: Exception, otherwise: str = "its content is damaged") -> str:
+    """Why another library failed, in one line of at most 200 characters, in words and never empty.
+
+    otherwise: the reason where the error tells none, or only in Python's own words.
+    """
+    if isinstance(error, MemoryError):
+        return "there is too little memory"
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not text in {error.encoding.upper()}"
+    reason = getattr(error, "reason", error)  # of an error of the network another error, such as OSError
+    text = " ".join(str(getattr(reason, "strerror", None) or reason).split())[:200]
+    return otherwise if not text or isinstance(error, PYTHONS_KINDS) or text.startswith(PYTHONS_WORDS) else text
 
 
 def printable(value: object) -> str:

@@ -75,6 +75,8 @@ def import_weights(
     try:
         converted = from_torchvision(state, zero_epsilon) if of_torchvision else from_detectron2(state)
         model, metadata = _make(*converted, str(path))
+    except KeyError as error:
+        raise CheckpointError(f"{path}: is not a supported RetinaNet: it has no tensor {error.args[0]}") from None
     except Exception as error:  # tensors of any shape and type can raise anything
         raise CheckpointError(f"{path}: is not a supported RetinaNet: {one_line(error)}") from None
     if classes is None:

@@ -59,9 +59,18 @@ def foreign_tensors(path: Path, content: bytes) -> dict[str, Tensor]:
         _check_claim(sum(tensor.numel() * tensor.element_size() for tensor in state.values()), content)
     except Exception as error:  # a damaged or hostile file can raise anything
         kind = file_kind(path)
-        reason = one_line(error) if kind in (None, PYTORCH, PICKLE) else f"it is {kind}"
+        reason = _reason(error) if kind in (None, PYTORCH, PICKLE) else f"it is {kind}"
         raise CheckpointError(f"{path}: cannot be read as weights: {reason}") from None
     return state
+
+
+def _reason(error: Exception) -> str:
+    """Why a file holds no tensors; torch's own advice is to run what the file says."""
+    if isinstance(error, UnicodeError):
+        return "its content is damaged"
+    if str(error).startswith("Weights only load failed"):
+        return "it holds objects that are no tensors, which could run code; save the state_dict() of the model alone"
+    return one_line(error).partition(". ")[0]
 
 
 def _check_claim(claimed: int, content: bytes) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from retinanet.config.parsing import config_from_dict, config_to_dict
 from retinanet.config.schema import Config
 from retinanet.errors import CheckpointError, ConfigError
+from retinanet.messages import one_line
 
 VERSION = "1"
 
@@ -41,16 +42,20 @@ def from_record(record: Mapping[str, str], file: Path) -> Metadata:
         raise CheckpointError(f"{file}: has format version {record.get('version')!s:.100}, expected {VERSION}")
     try:
         metadata = Metadata(
-            config=config_from_dict(json.loads(record["config"]), str(file)),
+            config=config_from_dict(json.loads(record["config"]), f"{file}: its config is not valid"),
             classes=tuple(str(name) for name in json.loads(record["classes"])),
             category_ids=tuple(int(i) for i in json.loads(record["category_ids"])),
             progress=dict(json.loads(record["progress"])),
         )
         "".join(metadata.classes).encode()  # fails for an unpaired surrogate, which JSON allows
+    except KeyError as error:
+        raise CheckpointError(f"{file}: its metadata is damaged: it has no {error.args[0]}") from None
     except (LookupError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise CheckpointError(f"{file}: its metadata is damaged: {error!r:.200}") from None
+        raise CheckpointError(
+            f"{file}: its metadata is damaged: {one_line(error, 'a value is of another kind')}"
+        ) from None
     except ConfigError as error:
-        raise CheckpointError(f"its config is not valid: {error}") from None
+        raise CheckpointError(str(error)) from None
     names, ids = metadata.classes, metadata.category_ids
     if not names or len(names) != len(ids) or len(set(ids)) < len(ids) or any(abs(i) >= 2**63 for i in ids):
         raise CheckpointError(

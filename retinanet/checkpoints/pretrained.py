@@ -28,7 +28,7 @@ def open_model(name: str | Path) -> tuple[RetinaNet, Metadata]:
         file = fetch(url)
     except Exception as error:  # no network, no disk space or a wrong hash raise unrelated types
         raise CheckpointError(
-            f"the published weights {name} are not available ({one_line(error)}); put {cached(url).name} into "
-            f"{cached(url).parent}, or name another checkpoint with -w"
+            f"the published weights {name} are not available ({one_line(error, 'no answer')}); put "
+            f"{cached(url).name} into {cached(url).parent}, or name another checkpoint with -w"
         ) from None
     return import_weights(file, zero_epsilon=name == "coco")

@@ -19,6 +19,7 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 
 from retinanet.config.schema import MAX_PIXELS, DataConfig
 from retinanet.errors import DataError, is_out_of_files
+from retinanet.messages import one_line
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 FORMATS = {  # of files that are opened, with their suffixes; other formats may start programs: EPS starts Ghostscript
@@ -33,7 +34,6 @@ FORMATS = {  # of files that are opened, with their suffixes; other formats may 
 OF_SUFFIX = {suffix: kind for kind, suffixes in FORMATS.items() for suffix in suffixes}
 BAND_PIXELS = 2**20
 TURNED, SIDEWAYS = range(2, 9), range(5, 9)  # EXIF orientations; any other number stands for upright
-PYTHON_ERRORS = ("invalid literal for", "could not convert", "not enough values", "too many values")  # as in int("x")
 TEXT_START_BYTES = 60  # of a text file, quoted in the message
 
 Size = tuple[int, int]  # height and width
@@ -181,14 +181,7 @@ def _opened(path: Path | str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Im
 
 
 def _unreadable(path: Path | str, error: Exception) -> DataError:
-    return DataError(f"{path}: cannot be read as an image: {_reason(error)}", "unreadable-image")
-
-
-def _reason(error: Exception) -> str:
-    """Why Pillow cannot read a file, in one line: in its words, never in Python's, as in "list index out of range"."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    pythons = not isinstance(error, (OSError, SyntaxError, ValueError)) or text.startswith(PYTHON_ERRORS)
-    return "its content is damaged" if pythons or not text else " ".join(text.split())[:200]
+    return DataError(f"{path}: cannot be read as an image: {one_line(error)}", "unreadable-image")
 
 
 def _unidentified(path: Path | str) -> str:

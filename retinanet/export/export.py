@@ -44,6 +44,7 @@ from retinanet.export.agreement import Agreement, random_pictures, verify
 from retinanet.inference.detector import Detector, load
 from retinanet.inference.exported_model import ONNX, OPENVINO, open_exported, openvino_core, require
 from retinanet.inference.torch_model import TorchModel
+from retinanet.io.atomic import naming
 from retinanet.model.retinanet import RetinaNet
 
 AP_IMAGES = 500
@@ -85,7 +86,7 @@ def export(
         overrides: KEY=VALUE for the config of the data.
         progress: called with the name of each step, and with a warning of one line.
     Raises: VerificationError if detections differ, in which case no file is left; CheckpointError; DataError;
-        ConfigError, also if a package is not installed.
+        ConfigError, also if a package is not installed; OSError that names `target`.
     """
     for package in ("onnxscript", "onnxruntime" if to == "onnx" else "openvino"):
         require(package, to)
@@ -105,7 +106,7 @@ def export(
             validation = validation.take(np.arange(min(AP_IMAGES, len(validation))))
         images += [calibration.image(index) for index in range(min(DATA_IMAGES, len(calibration)))]
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+    with naming(target), tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
         file = Path(folder) / target.name
         progress("converting")
         _write(model, metadata, to, file)

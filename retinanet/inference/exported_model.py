@@ -87,7 +87,8 @@ class ExportedModel:
         except Exception as error:  # the engines' errors have no common base
             if is_out_of_memory(error):
                 raise
-            raise CheckpointError(f"{self.file}: does not run as a model of retina export: {one_line(error)}") from None
+            reason = one_line(error, type(error).__name__)
+            raise CheckpointError(f"{self.file}: does not run as a model of retina export: {reason}") from None
         if (fault := fault_of_outputs(outputs, len(images), self.classes)) is not None:
             raise CheckpointError(f"{self.file}: does not run as a model of retina export: {fault}")
         return [

@@ -21,7 +21,7 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[Path]:
     keep: new name of the file that was at `path`; None keeps no copy.
     Raises: OSError that names `path`, also if it is a folder or a pipe.
     """
-    try:
+    with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if is_stream(path):
             yield path
@@ -40,6 +40,13 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[Path]:
         finally:
             temporary.unlink(missing_ok=True)
         _sync(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Raises: OSError that names `path`, in place of one of the block, which may name a temporary file or none."""
+    try:
+        yield
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 

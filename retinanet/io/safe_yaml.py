@@ -83,7 +83,7 @@ def load_yaml(content: str | bytes, as_text: bool = False) -> Any:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except Exception as error:  # YAMLError, or any other error of a constructor: `!!bool x` is a KeyError
-        raise ValueError(one_line(error)) from None
+        raise ValueError(one_line(error, "a value is not what its tag, such as !!int, says")) from None
 
 
 def read_mapping(

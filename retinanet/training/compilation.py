@@ -33,7 +33,7 @@ def compiling(enabled: bool) -> Iterator[None]:
         yield
     except TorchDynamoException as error:
         raise ConfigError(
-            f"train.compile is true, but torch.compile fails on this machine: {one_line(error)}"
+            f"train.compile is true, but torch.compile fails on this machine: {one_line(error, type(error).__name__)}"
         ) from None
     finally:
         logger.setLevel(before)

@@ -243,7 +243,10 @@ def test_a_file_that_would_run_code_is_refused_and_nothing_runs(tmp_path, make):
             "is neither torchvision's RetinaNet nor detectron2's; it contains a.weight, b",
         ),
         ([1, 2], "cannot be read as weights: it contains list, expected named tensors"),
-        ({"model": {"head.cls_score.weight": np.zeros(2)}}, "is not a supported RetinaNet: "),
+        (
+            {"model": {"head.cls_score.weight": np.zeros(2)}},
+            "is not a supported RetinaNet: it has no tensor trunk.body.conv1.weight",
+        ),
         (
             {"head.cls_score.weight": np.zeros(2), "proposal_generator.x": np.zeros(2)},
             "is not a supported RetinaNet: unexpected tensor ",
@@ -255,6 +258,28 @@ def test_other_files_are_distinguished(tmp_path, held, message):
     with pytest.raises(CheckpointError) as error:
         import_weights(tmp_path / "other.pkl")
     assert str(error.value).startswith(f"{tmp_path}/other.pkl: {message}")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (bytes([200, 201]), "its content is damaged"),  # no instruction of a pickle
+        (b"\x80\x02K", "its content is damaged"),  # it ends within a number
+        (b"\x80\x02a.", "its content is damaged"),  # it appends to nothing
+        (b"\x80\x02K\x07.", "it contains int, expected named tensors"),
+    ],
+)
+def test_damaged_pickles_are_refused_in_words(tmp_path, content, reason):
+    (tmp_path / "own.pkl").write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"own.pkl: cannot be read as weights: {reason}$"):
+        import_weights(tmp_path / "own.pkl")
+
+
+def test_a_file_of_other_objects_is_not_said_to_be_loadable_without_a_check(tmp_path):
+    torch.save({"model": SimpleNamespace(a=1)}, tmp_path / "own.pth")
+    with pytest.raises(CheckpointError, match=r"own.pth: cannot be read as weights: it holds objects that are no") as e:
+        import_weights(tmp_path / "own.pth")
+    assert "weights_only" not in str(e.value) and str(e.value).endswith("save the state_dict() of the model alone")
 
 
 def test_text_and_a_missing_file_are_refused(tmp_path):

@@ -91,6 +91,15 @@ def test_a_working_folder_that_was_deleted_is_one_line(tiny: Path, tmp_path: Pat
     assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
 
 
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_an_export_onto_a_full_disk_names_its_file(tiny_run: Path, disk: Path, to: str):
+    (disk / "other").write_bytes(bytes(6 * 2**20))
+    file = disk / f"model.{'onnx' if to == 'onnx' else 'xml'}"
+    result = retina("export", tiny_run, "--to", to, "-o", file)
+    assert last_line(result) == f"retina: {file}: No space left on device"
+    assert [path.name for path in disk.iterdir()] == ["other"]
+
+
 def test_a_read_only_folder_is_one_line(tiny: Path, disk: Path):
     (disk / "run").mkdir()
     (disk / "run" / "config.yaml").touch()

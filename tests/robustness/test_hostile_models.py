@@ -141,15 +141,17 @@ CHECKPOINTS = [
     read_checked_metadata("a lost tensor", checkpoint(lost), f"{FIT}fpn.p7.bias is missing, expected (16,)"),
     read_checked_metadata("a flipped bit", flipped, "is damaged: its checksum differs"),
     read_checked_metadata("no classes", metadata(classes="[]", category_ids="[]"), DAMAGED),
-    read_checked_metadata("classes that are a number", metadata(classes="7"), DAMAGED),
+    read_checked_metadata(
+        "classes that are a number", metadata(classes="7"), f"{MODEL}: {DAMAGED}a value is of another kind"
+    ),
     read_checked_metadata("half a letter", metadata(classes='["\\ud800", "b", "c", "d", "e", "f"]'), DAMAGED),
     read_checked_metadata("infinite ids", metadata(category_ids="[Infinity, 1, 2, 3, 4, 5]"), DAMAGED),
     read_checked_metadata("ids that repeat", metadata(category_ids="[1, 1, 2, 3, 4, 5]"), DAMAGED),
     read_checked_metadata("ids of 70 bits", metadata(category_ids=f"[{2**70}, 1, 2, 3, 4, 5]"), DAMAGED),
-    read_checked_metadata("no config", metadata(config=None), DAMAGED),
+    read_checked_metadata("no config", metadata(config=None), f"{MODEL}: {DAMAGED}it has no config"),
     read_checked_metadata("config that is no JSON", metadata(config="{"), DAMAGED),
     read_checked_metadata("a deep config", metadata(config="[" * 100_000), DAMAGED),
-    read_checked_metadata("config that is a list", metadata(config="[]"), "its config is not valid: "),
+    read_checked_metadata("config that is a list", metadata(config="[]"), f"{MODEL}: its config is not valid: "),
     read_checked_metadata(
         "images of a billion pixels", claim("data", short_side=10**9), "data.short_side is 1000000000, expected"
     ),

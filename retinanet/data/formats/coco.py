@@ -14,7 +14,7 @@ from retinanet.data.formats.build import RawColumns, check_relative, header_size
 from retinanet.data.formats.files import ROOT
 from retinanet.errors import MOST_OF_A_PART, DataError, Faults
 from retinanet.io.size_limits import read_bytes
-from retinanet.messages import one_line
+from retinanet.messages import kind_of, one_line
 
 MAX_BYTES = 2**33  # of an annotation file; Objects365: 5 GB
 MISSING = object()
@@ -223,8 +223,8 @@ def _load(path: Path, polygons: bool = False) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(f"{path}: not JSON: {one_line(error)}") from error
     if not isinstance(document, dict):
-        kind = type(document).__name__
-        raise DataError(f"{path}: is a JSON {kind}; expected an object with COCO's images, annotations and categories")
+        kind = "a JSON list" if isinstance(document, list) else kind_of(document)
+        raise DataError(f"{path}: is {kind}; expected an object with COCO's images, annotations and categories")
     return document
 
 
