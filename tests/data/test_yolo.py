@@ -103,6 +103,27 @@ def test_lines_at_fault(tmp_path, line, message):
     assert str(raised.value) == f"{tmp_path}/labels/val/a.txt, line 3: {message}"
 
 
+def test_all_files_at_fault_are_listed(tmp_path):
+    """Those of pictures and those of labels; a picture without label file is none."""
+    for stem in "abcd":
+        image(tmp_path / f"images/train/{stem}.jpg")
+        text(tmp_path / f"labels/train/{stem}.txt", LINES)
+    (tmp_path / "images/train/a.jpg").write_bytes(b"")
+    text(tmp_path / "images/train/b.jpg", "no picture")
+    (tmp_path / "labels/train/c.txt").unlink()
+    (tmp_path / "labels/train/c.txt").mkdir()
+    text(tmp_path / "labels/train/d.txt", "0 0.5 0.5\n")
+    text(tmp_path / "data.yaml", "names: [no, yes]")
+    with pytest.raises(DataError) as raised:
+        open_split(tmp_path, SplitConfig("train"))
+    assert [str(fault).removeprefix(f"{tmp_path}/") for fault in raised.value.faults] == [
+        "images/train/a.jpg: is empty",
+        'images/train/b.jpg: not an image but text: "no picture"',
+        "labels/train/c.txt: cannot be read: Is a directory",
+        "labels/train/d.txt, line 1: has 3 values; expected class cx cy w h, or class x1 y1 x2 y2 x3 y3 ...",
+    ]
+
+
 def test_bad_boxes_are_skipped_with_a_note(tmp_path):
     image(tmp_path / "images/val/a.jpg")
     text(tmp_path / "labels/val/a.txt", "0 0.5 0.5 0.5 0.5\n0 0.5 0.5 0 0.5\n0 1.5 0.5 0.5 0.5\n")

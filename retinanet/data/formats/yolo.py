@@ -34,11 +34,13 @@ def read_yolo(
     images = [image for source in sources for image in _images_of(source)]
     folder = Path(os.path.commonpath([image.parent for image in images])) if images else Path()
     files = [image.relative_to(folder).as_posix() for image in images]
-    sizes = header_sizes(folder, files)
+    faults = Faults()
+    with faults:
+        sizes = header_sizes(folder, files)
     places = [_label_path(image) if labels is None else labels / image.relative_to(sources[0]) for image in images]
     posed = "kpt_shape" in read_data_yaml(root)[1]
     rows: list[tuple[int, int, float, float, float, float]] = []
-    label_files, faults = [place.with_suffix(".txt") for place in places], Faults()
+    label_files = [place.with_suffix(".txt") for place in places]
     for i, (image, place) in enumerate(zip(images, places, strict=True)):
         with faults:
             if text := _label_of(image, place):
