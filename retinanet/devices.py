@@ -46,29 +46,48 @@ def highest_precision_dtype(device: "torch.device") -> "torch.dtype":
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+Determinism = tuple[bool, bool, bool, str | None]  # algorithms, only warned of, cuDNN's search, cuBLAS's workspace
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+
+
 @contextmanager
 def deterministic(enabled: bool) -> Iterator[None]:
     """Within the context, torch uses only algorithms with the same result in each run, if `enabled`.
 
     Sets CUBLAS_WORKSPACE_CONFIG where it is not set; cuBLAS reads it at the first matrix product on a GPU.
     """
-    import torch
-
-    if not enabled:
-        yield
-        return
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark, workspace = torch.backends.cudnn.benchmark, os.environ.get("CUBLAS_WORKSPACE_CONFIG")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
+    before = determinism()
+    if enabled:
+        set_determinism((True, False, False, before[-1] or ":4096:8"))
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.backends.cudnn.benchmark = benchmark
-        if workspace is None:
-            del os.environ["CUBLAS_WORKSPACE_CONFIG"]
+        set_determinism(before)
+
+
+def determinism() -> Determinism:
+    """The settings of this process that `deterministic` changes."""
+    import torch
+
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.backends.cudnn.benchmark,
+        os.environ.get(WORKSPACE),
+    )
+
+
+def set_determinism(settings: Determinism) -> None:
+    """Give the settings of `determinism` these values."""
+    import torch
+
+    algorithms, only_warned, search, workspace = settings
+    torch.use_deterministic_algorithms(algorithms, warn_only=only_warned)
+    torch.backends.cudnn.benchmark = search
+    if workspace is None:
+        os.environ.pop(WORKSPACE, None)
+    else:
+        os.environ[WORKSPACE] = workspace
 
 
 def describe_device(device: "torch.device") -> str:

@@ -18,7 +18,7 @@ from retinanet.inference.torch_model import TorchModel
 from retinanet.model.retinanet import RetinaNet
 from retinanet.training.events import Done, Event, Note, Progress, Stopped, Validation
 from retinanet.training.plan import make_plan
-from retinanet.training.random_state import with_own_random_state
+from retinanet.training.process_state import with_own_state
 from retinanet.training.resume import pack
 from retinanet.training.run import Run
 from retinanet.training.run_folder import CURVES, LOG
@@ -38,7 +38,7 @@ def train(config: Config | str | Path, output: str | Path, resume: bool = False,
     return end
 
 
-@with_own_random_state
+@with_own_state
 def training_events(
     config: Config | str | Path,
     output: str | Path,
