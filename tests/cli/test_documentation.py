@@ -47,21 +47,23 @@ def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
 
 
-def test_the_code_of_the_librarys_page_runs_and_prints_what_it_says(tiny: Path, tmp_path: Path, monkeypatch, capsys):
+def test_the_code_of_the_pages_runs_and_prints_what_it_says(tiny: Path, tmp_path: Path, monkeypatch, capsys):
     """The blocks run in order, with the names of those before; a comment after `print(...)` is the line printed."""
     config = (tiny / "tiny.yaml").read_text().replace("root: shapes", f"root: {tiny / 'shapes'}")
     (tmp_path / "cells.yaml").write_text(config)
     shutil.copy(tiny / "shapes" / "val" / "0.png", tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
     names: dict[str, object] = {}
-    blocks = list(re.finditer(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
-    for block in blocks:
-        before = page[: block.start(1)].count("\n")  # so that a traceback names the line of the page
-        exec(compile("\n" * before + block[1], "docs/library.md", "exec"), names)
-        printed, expected = capsys.readouterr().out.splitlines(), re.findall(r"print\(.*\)  # (.*)", block[1])
-        assert [line for line in expected if line not in printed] == []
-    assert len(blocks) >= 9 and names["done"].best_epoch is not None
+    for name, least in (("docs/library.md", 9), ("README.md", 1)):
+        page = (ROOT / name).read_text(encoding="utf-8")
+        blocks = list(re.finditer(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
+        assert len(blocks) >= least
+        for block in blocks:
+            before = page[: block.start(1)].count("\n")  # so that a traceback names the line of the page
+            exec(compile("\n" * before + block[1], name, "exec"), names)
+            printed, expected = capsys.readouterr().out.splitlines(), re.findall(r"print\(.*\)  # (.*)", block[1])
+            assert [line for line in expected if line not in printed] == []
+    assert names["done"].best_epoch is not None
 
 
 def test_every_public_name_is_on_the_librarys_page():
