@@ -36,7 +36,7 @@ def _print_table(name: str, outcomes: Sequence[Outcome]) -> None:
         steps = ", ".join(dict.fromkeys(str(run["steps"]) for run in outcome.runs))
         seeds = ", ".join(str(run["seed"]) for run in outcome.runs)
         rows.append((outcome.value, outcome.data, steps, seeds, *_metrics(outcome), *_paper_metrics(outcome)))
-    print_table(f"Table {name}: {TABLES[name]}", columns, rows, text_columns=2, width=160)
+    print_table(f"Table {name}: {TABLES[name]}", columns, rows, text_columns=2)
     ours = {outcome.value: outcome.mean["AP"] for outcome in outcomes if outcome.mean["AP"] is not None}
     papers = {outcome.value: outcome.paper["AP"] for outcome in outcomes if outcome.paper["AP"] is not None}
     if len(ours) > 1 and papers:

@@ -19,7 +19,7 @@ def show_keys(keys: Sequence[Key], as_json: bool) -> None:
         return
     cells = [(key["name"], key["default"], _expected(key), key["description"]) for key in plain]
     sections = (list(rows) for _, rows in groupby(cells, key=lambda cell: cell[0].partition(".")[0]))
-    print_table("Keys of a config", ("key", "default", "expected", "meaning"), *sections, text_columns=4, width=160)
+    print_table("Keys of a config", ("key", "default", "expected", "meaning"), *sections, text_columns=4)
 
 
 def _expected(key: dict[str, str]) -> str:

@@ -12,6 +12,8 @@ from retinacli.stop_signals import Stop
 from retinanet.evaluation.evaluate import Evaluation
 from retinanet.training import events
 
+ROOM_FOR_BAR = 100  # columns of the terminal
+
 
 def show_training(run: Iterable[events.Event], stop: Stop) -> tuple[events.Done | events.Stopped, Evaluation | None]:
     """Show a running training: one live line on a terminal, one line per logged step elsewhere.
@@ -19,7 +21,9 @@ def show_training(run: Iterable[events.Event], stop: Stop) -> tuple[events.Done 
     stop: polled by the run after its plan. Returns: the last event, and the best evaluation of this process.
     """
     best: Evaluation | None = None
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[tail]}"))
+    bar_width = 20 if err.width >= ROOM_FOR_BAR else 0
+    middle = [BarColumn(bar_width)] if bar_width else []
+    columns = (TextColumn("{task.description}"), *middle, TextColumn("{task.fields[tail]}"))
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("", total=None, tail="", visible=False)
         for event in run:
@@ -32,7 +36,7 @@ def show_training(run: Iterable[events.Event], stop: Stop) -> tuple[events.Done 
                         message(event.advice)
                     stop.polled = True
                 case events.Progress():
-                    head, tail = _progress_texts(event)
+                    head, tail = _progress_texts(event, err.width - bar_width - 2 if err.is_terminal else None)
                     bar.update(task, visible=True, description=head, tail=tail, completed=event.step, total=event.steps)
                     if not err.is_terminal and (event.logged or event.step == 1):
                         message(f"{head} {tail}")
@@ -76,15 +80,26 @@ def _loss_name(classification: str, settings: dict[str, Any]) -> str:
     return f"{classification} ({', '.join(values)})" if settings else classification
 
 
-def _progress_texts(p: events.Progress) -> tuple[str, str]:
-    """The text before and after the bar."""
+def _progress_texts(p: events.Progress, room: int | None = None) -> tuple[str, str]:
+    """The text before and after the bar. room: characters for both; what does not fit is left out, but for the losses.
+
+    None: no limit.
+    """
     head = f"epoch {p.epoch}/{p.epochs} step {p.step}/{p.steps}"
-    ap = f" AP {p.last_ap:.3f} best {p.best_ap:.3f}" if p.last_ap is not None and p.best_ap is not None else ""
-    tail = (
-        f"cls {p.cls:.3f} box {p.box:.3f} lr {p.lr:.2g} {p.images_per_second:.1f} images/s "
-        f"{p.memory / 2**30:.1f} GiB{ap} {_duration(p.seconds_left)} left"
-    )
-    return head, tail
+    ap = f"AP {p.last_ap:.3f} best {p.best_ap:.3f}" if p.last_ap is not None and p.best_ap is not None else ""
+    memory, speed = f"{p.memory / 2**30:.1f} GiB", f"{p.images_per_second:.1f} images/s"
+    parts = [
+        f"cls {p.cls:.3f} box {p.box:.3f}",
+        f"lr {p.lr:.2g}",
+        speed,
+        memory,
+        ap,
+        f"{_duration(p.seconds_left)} left",
+    ]
+    for part in (memory, parts[1], speed, ap):
+        if room is not None and len(" ".join([head, *filter(None, parts)])) > room:
+            parts.remove(part)
+    return head, " ".join(filter(None, parts))
 
 
 def _validation_line(v: events.Validation) -> str:

@@ -53,7 +53,7 @@ def test_stages_of_a_run_on_a_picture(tiny: Path, tiny_run: Path):
     assert rows[1][1] == "to 64 x 64, padded to 64 x 64"  # tiny.yaml's short side
     assert rows[4][1] == "classes and boxes of 774 anchors"
     assert "scores above 0.05; " in rows[5][1]
-    assert result.out.startswith("RetinaNet resnet18, torch fp32, run: one run ")
+    assert result.out.startswith("RetinaNet resnet18, torch fp32, run: one run\n")
     assert "peak memory of the process: " in result.out
 
 
