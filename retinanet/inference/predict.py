@@ -95,9 +95,14 @@ def _images_in(folder: Path, pattern: str) -> Iterator[Path]:
 def output_names(files: Sequence[Path], output: Path) -> list[Path]:
     """A distinct path for the annotated copy of each file, which overwrites none of the files.
 
-    output: their folder, or the path itself for a single file.
+    output: their folder, or the path itself for a single file. Raises: DataError for a path of one file that does not
+    fit.
     """
-    if len(files) == 1 and output.suffix.lower() in WRITTEN:
+    if output.suffix.lower() in WRITTEN and not output.is_dir():
+        if len(files) > 1:
+            raise DataError(f"{output}: is one file, for {len(files):,} annotated images; expected a folder")
+        if os.path.realpath(output) == os.path.realpath(files[0]):
+            raise DataError(f"{output}: is the image itself; expected another file, or a folder")
         return [output]
     used = {os.path.realpath(file) for file in files}  # Path.resolve raises for circular links
     names = []

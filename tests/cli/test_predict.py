@@ -251,6 +251,27 @@ def test_an_output_without_vis_is_refused(tiny_run: Path, in_process):
     assert (result.code, result.err) == (2, "retina: -o sets where --vis writes copies of the images; add --vis\n")
 
 
+def test_one_file_as_output(images: Path, tiny_run: Path, in_process, tmp_path: Path):
+    def outcome(output: str, *sources: str) -> tuple[int, str]:
+        result = in_process("predict", *sources, "-w", tiny_run, "--vis", "-o", output)
+        return result.code, result.err
+
+    one, other = "images/0.png", "images/1.png"
+    assert outcome("a.jpg", one) == (0, "wrote 1 annotated image to a.jpg\n")
+    several = "is one file, for 2 annotated images; expected a folder"
+    assert outcome("a.jpg", one, other) == outcome("a.jpg", "images") == (1, f"retina: a.jpg: {several}\n")
+    before = (images / "0.png").read_bytes()
+    itself = "is the image itself; expected another file, or a folder"
+    assert outcome("images/../images/0.png", one) == (1, f"retina: images/../images/0.png: {itself}\n")
+    assert (images / "0.png").read_bytes() == before
+    (tmp_path / "folder.png").mkdir()
+    assert outcome("folder.png", one) == (0, "wrote 1 annotated image to folder.png\n")
+    assert (tmp_path / "folder.png" / "0.png").is_file()
+    (tmp_path / "taken").touch()
+    taken = f"retina: taken/0.png: cannot be written: {tmp_path / 'taken'} is a file\n"
+    assert outcome("taken", one, other) == (1, taken)
+
+
 def test_the_home_folder(images: Path, tiny_run: Path, in_process, monkeypatch):
     monkeypatch.setenv("HOME", str(images.parent))
     assert in_process("predict", f"~/{images.name}", "-w", tiny_run, "--json").code == 0
