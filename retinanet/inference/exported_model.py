@@ -30,6 +30,8 @@ INPUTS = ("images", "sizes", "original_sizes", "score_threshold", "iou_threshold
 OUTPUTS = ("boxes", "scores", "labels", "count")
 MAX_BYTES = 2**31  # of an ONNX file, and of each of OpenVINO's files; protobuf's limit
 
+CORE_LOCK = Lock()
+
 Precision = Literal["fp32", "bf16"]
 
 
@@ -227,13 +229,18 @@ def _silent_stderr() -> Iterator[None]:
         os.close(before)
 
 
-@cache
 def openvino_core() -> Any:
     """The only `openvino.Core` of this process. Raises: ConfigError if OpenVINO is not installed.
 
     Each Core replaces the signal stack and restores the previous one when deleted. With several Cores a freed stack may
     be restored, and the next signal, such as Ctrl-C, would crash the process.
     """
+    with CORE_LOCK:  # several threads may open their first model at the same time
+        return _core()
+
+
+@cache
+def _core() -> Any:
     return require("openvino", "openvino").Core()
 
 

@@ -1,8 +1,11 @@
 """A detector as a library's user has it: what `predict` takes, and at which threshold."""
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from PIL import Image
 
 import retinanet
 from retinanet.errors import ConfigError, DataError
+from retinanet.inference import exported_model
 from retinanet.inference.detector import Detector
 
 LOW = 0.0001  # the tiny detector is sure of little
@@ -68,6 +72,24 @@ def test_threads_share_a_detector(name: str, request: pytest.FixtureRequest):
     with ThreadPoolExecutor(4) as threads:
         together = list(threads.map(lambda image: detector.predict(image, LOW), images))
     assert len(alone[0]) and all(same(*pair) for pair in zip(alone, together, strict=True))
+
+
+def test_threads_that_open_their_first_model_share_the_core_of_openvino(monkeypatch):
+    made, barrier = [], Barrier(4)
+
+    def make() -> object:
+        made.append(object())
+        time.sleep(0.05)  # so that every thread finds that there is none yet
+        return made[-1]
+
+    def first(_: int) -> object:
+        barrier.wait(timeout=60)
+        return exported_model.openvino_core()
+
+    monkeypatch.setattr(exported_model, "_core", cache(make))  # the real one stays the only one of this process
+    with ThreadPoolExecutor(4) as threads:
+        cores = set(threads.map(first, range(4)))
+    assert [*cores] == made and len(made) == 1
 
 
 def test_the_threshold_is_the_commands_unless_another_is_given(tiny_run: Path, pictures):
