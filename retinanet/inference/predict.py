@@ -36,10 +36,10 @@ class Prediction:
 
 
 def predict(
-    detector: Detector, files: Iterable[Path], batch_size: int = 1, labels: Sequence[int] | None = None
+    detector: Detector, files: Iterable[str | Path], batch_size: int = 1, labels: Sequence[int] | None = None
 ) -> Iterator[Prediction]:
     """Detect objects in each of `files`, in order. labels: the only classes to report; None: all."""
-    remaining = iter(files)
+    remaining = map(Path, files)
     while group := [_read(detector, file) for file in islice(remaining, batch_size)]:
         images = [item.image for item in group if item.image is not None]
         detections = iter(detector.predict_batch(images, labels) if images else [])
