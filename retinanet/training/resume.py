@@ -14,8 +14,8 @@ from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.parsing import changes
 from retinanet.config.schema import Config
 from retinanet.data.dataset import Dataset
-from retinanet.errors import CheckpointError
-from retinanet.messages import shortened
+from retinanet.errors import CheckpointError, is_out_of_memory
+from retinanet.messages import one_line, shortened
 from retinanet.training.run import Run, RunState
 
 RANDOM, DEVICES = "random.torch", "random.cuda."  # tensor names of the random states
@@ -134,9 +134,13 @@ def unpack(saved: LoadedCheckpoint, run: Run, force: bool) -> None:
         torch.set_rng_state(tensors[RANDOM])
         for index in range(torch.cuda.device_count() if f"{DEVICES}0" in tensors else 0):
             torch.cuda.set_rng_state(tensors[f"{DEVICES}{index}"], index)
-    except (RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
-        line = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{saved.file}: does not fit the config of this run: {line}") from None
+    except KeyError as error:
+        raise CheckpointError(f"{saved.file}: cannot be resumed from: it has no {error.args[0]}") from None
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if is_out_of_memory(error):
+            raise
+        reason = one_line(error, "its progress or its optimizer is of another kind")
+        raise CheckpointError(f"{saved.file}: does not fit the config of this run: {reason}") from None
 
 
 def newest_checkpoint(folder: Path) -> LoadedCheckpoint | None:

@@ -18,7 +18,7 @@ import torch
 from helpers.support import same_run
 from torch.nn.functional import dropout
 
-from retinanet.checkpoints.checkpoint import BEST, LAST, PREVIOUS, read_metadata
+from retinanet.checkpoints.checkpoint import BEST, LAST, PREVIOUS, read_metadata, read_tensors, save
 from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.schema import Config
 from retinanet.config_file import load_config
@@ -353,6 +353,27 @@ def test_a_failing_evaluation_loses_no_step(plain: Config, tmp_path: Path, monke
     with pytest.raises(DataError):
         list(training_events(plain, tmp_path / "run"))
     assert read_metadata(tmp_path / "run" / LAST).progress["step"] == 4
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda tensors, progress: progress.pop("scaler"), "cannot be resumed from: it has no scaler"),
+        (lambda tensors, progress: tensors.pop("random.torch"), "cannot be resumed from: it has no random.torch"),
+        (
+            lambda tensors, progress: progress.update(mood="good"),
+            "does not fit the config of this run: its progress or its optimizer is of another kind",
+        ),
+    ],
+)
+def test_a_checkpoint_that_lacks_a_part_is_refused_in_words(plain: Config, tmp_path: Path, spoil, words):
+    list(training_events(plain, tmp_path / "run", stop=at(3)))
+    last = tmp_path / "run" / LAST
+    tensors, metadata = read_tensors(last), read_metadata(last)
+    spoil(tensors, metadata.progress)
+    save(last, tensors, metadata)
+    with pytest.raises(CheckpointError, match=f"{LAST}: {words}$"):
+        list(training_events(plain, tmp_path / "run", resume=True))
 
 
 def test_best_weights_that_are_not_finite_are_not_saved(plain: Config, tmp_path: Path, monkeypatch):
