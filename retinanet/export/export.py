@@ -44,7 +44,7 @@ from retinanet.export.agreement import Agreement, random_pictures, verify
 from retinanet.inference.detector import Detector, load
 from retinanet.inference.exported_model import ONNX, OPENVINO, open_exported, openvino_core, require
 from retinanet.inference.torch_model import TorchModel
-from retinanet.io.atomic import naming
+from retinanet.io.atomic import make_folder, naming
 from retinanet.model.retinanet import RetinaNet
 
 AP_IMAGES = 500
@@ -105,7 +105,7 @@ def export(
             known_labels(metadata, validation, weights)
             validation = validation.take(np.arange(min(AP_IMAGES, len(validation))))
         images += [calibration.image(index) for index in range(min(DATA_IMAGES, len(calibration)))]
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     with naming(target), tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
         file = Path(folder) / target.name
         progress("converting")

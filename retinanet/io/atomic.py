@@ -6,6 +6,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 STREAMS = tuple(map(Path, ("/dev", "/dev/fd", "/proc/self/fd")))  # folders of stdout and of other open files
@@ -22,7 +23,7 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[Path]:
     Raises: OSError that names `path`, also if it is a folder or a pipe.
     """
     with naming(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if is_stream(path):
             yield path
             return
@@ -74,6 +75,13 @@ def fault_of_folder(folder: Path) -> str:
     if not existing.is_dir():
         return f"{existing} is a file"
     return "" if os.access(existing, os.W_OK | os.X_OK) else f"{existing} is read-only for this user"
+
+
+def make_folder(folder: Path) -> None:
+    """Create `folder` and those that it lies in; `Path.mkdir` fails where a thousand are missing. Raises: OSError."""
+    missing = list(takewhile(lambda each: not each.exists(), (folder, *folder.parents)))
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,7 +15,7 @@ from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.parsing import config_to_dict
 from retinanet.config.schema import Config, checkpoint_interval
 from retinanet.errors import CheckpointError, DivergenceError, TrainingError
-from retinanet.io.atomic import fault_of_folder, left_behind, write_text
+from retinanet.io.atomic import fault_of_folder, left_behind, make_folder, write_text
 from retinanet.io.folder_lock import LOCK_NAME, FolderLock
 
 LOG, CONFIG, CURVES = "metrics.jsonl", "config.yaml", "curves.png"
@@ -128,7 +128,7 @@ class RunFolder:
         self.saved_step: int | None = None
         self.last_is_whole = True
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
             self.lock = FolderLock(path)
             try:
                 for half_written in left_behind(path):

@@ -73,6 +73,17 @@ def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path: Path):
     assert error.value.filename == str(tmp_path / "folder")
 
 
+def test_a_thousand_missing_folders_are_made(tmp_path: Path):
+    file = tmp_path / "/".join(["a"] * 1200) / "b.txt"
+    write_text(file, "text")
+    assert file.read_text() == "text"
+    for folder in file.parents:  # pytest would recurse, too
+        if folder == tmp_path:
+            break
+        file.unlink(missing_ok=True)
+        folder.rmdir()
+
+
 def test_permissions_follow_the_umask(tmp_path: Path):
     before = os.umask(0o027)
     try:
