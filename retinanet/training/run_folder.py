@@ -27,7 +27,7 @@ def check_new(output: Path) -> None:
     check_files(output)
     if (output / LOCK_NAME).exists():
         FolderLock(output).release()
-    if output.is_dir() and any(output.iterdir()):
+    if output.is_dir() and not is_unused(output):
         raise CheckpointError(
             f"{output}: exists and is not empty; use --resume to continue it, or choose another folder with -o"
         )
@@ -59,6 +59,15 @@ def check_files(output: Path) -> None:
         raise CheckpointError(
             f"{file}: is {kind}; expected a file of the run; remove it, or choose another folder with -o"
         )
+
+
+def is_unused(output: Path) -> bool:
+    """Whether nothing is lost if a run starts in `output`: it is empty, or a run ended there before its first step.
+
+    Such a run leaves its config and a log without lines; a config alone may be the user's.
+    """
+    names = {path.name for path in output.iterdir()} - {path.name for path in left_behind(output)} - {LOCK_NAME}
+    return not names or (names <= {LOG, CONFIG} and LOG in names and not (output / LOG).stat().st_size)
 
 
 def holds_checkpoint(output: Path) -> bool:
@@ -138,15 +147,15 @@ class RunFolder:
                 raise
         except OSError as error:
             raise TrainingError(f"{path}: cannot be written: {error.strerror}") from None
-        if not resume and any(found.name != LOCK_NAME for found in path.iterdir()):
+        if not resume and not is_unused(path):
             self.lock.release()
             raise CheckpointError(f"{path}: another run has just started in it; choose another folder with -o")
 
     def begin(self, config: Config, log_bytes: int) -> None:
-        """Write config.yaml and open the log. log_bytes: its length at `saved_step`. Raises: OSError."""
+        """Open the log and write config.yaml. log_bytes: its length at `saved_step`. Raises: OSError."""
+        self.log = Log(self.path / LOG, log_bytes)  # first, so that there is no config of a run alone: see `is_unused`
         write_text(self.path / CONFIG, yaml.safe_dump(config_to_dict(config), sort_keys=False))
         self.saved_at = time.monotonic()
-        self.log = Log(self.path / LOG, log_bytes)
 
     def is_due(self, step: int) -> bool:
         """Whether train.checkpoint_every requires a checkpoint after this step."""

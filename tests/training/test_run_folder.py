@@ -1,9 +1,12 @@
-"""What else may lie where a run writes its files: it is named before the run starts, and stays as it is."""
+"""The folder of a new run: what else lies there is named and stays, but a run without a step does not block it."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+from helpers.support import retina
 
 from retinanet.errors import CheckpointError, TrainingError
 from retinanet.training import run_folder
@@ -51,3 +54,38 @@ def test_a_folder_that_cannot_be_cleared_is_not_left_locked(tmp_path: Path, monk
     with pytest.raises(TrainingError, match="cannot be written: No such file or directory"):
         RunFolder(tmp_path, resume=True, every="1 steps")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_ended_before_its_first_step_does_not_block_the_next(tiny: Path, tmp_path: Path):
+    shutil.copytree(tiny / "shapes", tmp_path / "shapes")
+    (tmp_path / "tiny.yaml").write_text((tiny / "tiny.yaml").read_text())
+    pictures = {file: file.read_bytes() for file in (tmp_path / "shapes" / "train").iterdir()}
+    for file in pictures:
+        file.write_bytes(b"no picture")
+    result = retina("train", "tiny.yaml", "-o", "run", "--epochs", "1", cwd=tmp_path)
+    assert result.code == 1 and "none of the 8 training images can be read" in result.err
+    (tmp_path / "run" / ".config.yaml.0123abcd.tmp").touch()  # of a kill while it was written
+    for file, content in pictures.items():
+        file.write_bytes(content)
+    result = retina("train", "tiny.yaml", "-o", "run", "--epochs", "1", "--json", cwd=tmp_path)
+    assert (result.code, json.loads(result.out)["steps"]) == (0, 2), result.err
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"config.yaml": "data: mine"},
+        {"config.yaml": "", "metrics.jsonl": "{}\n"},
+        {"metrics.jsonl": "", "config.yaml": "", "notes.txt": ""},
+    ],
+    ids=["a config of the user", "a logged step", "a file of the user"],
+)
+def test_anything_more_blocks_a_new_run(tmp_path: Path, files):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(CheckpointError, match="exists and is not empty; use --resume to continue it, or choose"):
+        check_new(tmp_path)
+    with pytest.raises(CheckpointError, match="another run has just started in it"):
+        RunFolder(tmp_path, resume=False, every="1 steps")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files
