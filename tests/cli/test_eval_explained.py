@@ -48,10 +48,10 @@ def test_diagnosis_as_tables(tiny: Path, tiny_run: Path):
 
 
 def test_thresholds_are_chosen_saved_and_used(tiny: Path, tiny_run: Path, tmp_path: Path):
-    file = tmp_path / "new" / "thresholds.yaml"
+    file = tmp_path / "a new folder" / "thresholds.yaml"
     result = retina("eval", "run", "--thresholds", file, *LOW, cwd=tiny)
     assert result.code == 0
-    assert f"wrote {file}; use it: retina predict IMAGE -w run --thresholds {file}" in result.err
+    assert f"wrote {file}; use it: retina predict IMAGE -w run --thresholds '{file}'" in result.err
     saved = yaml.safe_load(file.read_text())
     assert saved["target"] == "best F1" and saved["images"] == 4 and len(saved["classes"]) == CLASSES
     image = next((tiny / "shapes" / "val").iterdir())

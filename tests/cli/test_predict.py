@@ -274,7 +274,9 @@ def test_one_file_as_output(images: Path, tiny_run: Path, in_process, tmp_path: 
 
 def test_the_home_folder(images: Path, tiny_run: Path, in_process, monkeypatch):
     monkeypatch.setenv("HOME", str(images.parent))
-    assert in_process("predict", f"~/{images.name}", "-w", tiny_run, "--json").code == 0
+    options = ("-w", tiny_run, "--json", "--vis", "-o", "~/copies")
+    assert in_process("predict", f"~/{images.name}", *options).code == 0
+    assert len(list((images.parent / "copies").iterdir())) == 2
 
 
 def test_many_images_are_summed_up(images: Path, tiny_run: Path, in_process, tmp_path: Path, monkeypatch):

@@ -37,7 +37,7 @@ def test_a_run_leaves_config_log_curves_and_checkpoints(tiny_run: Path):
 
 
 def test_messages_and_table(tiny: Path):
-    result = installed("train", "tiny.yaml", "-o", "told", cwd=tiny)
+    result = installed("train", "tiny.yaml", "-o", "a run", cwd=tiny)
     assert result.code == 0
     lines = result.err.splitlines()
     assert lines[0].startswith("8 training images of 6 classes, 4 validation images; 11.")
@@ -46,7 +46,7 @@ def test_messages_and_table(tiny: Path):
     assert ", expected " in lines[1] and " from fresh subnets; foreground anchors on P3..P7: " in lines[1]
     assert lines[2].startswith("epoch 1/2 step 1/4 cls ")
     assert any(line.startswith("epoch 2: AP 0.") for line in lines)
-    assert lines[-1] == "use it: retina predict IMAGE --vis -w told"
+    assert lines[-1] == "use it: retina predict IMAGE --vis -w 'a run'"
     assert "red circle" in result.out and "AP50" in result.out
 
 
