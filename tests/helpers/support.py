@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -49,8 +50,10 @@ def retina(*arguments: object, cwd: Path | None = None) -> Result:
     ):
         for hidden in (DeprecationWarning, PendingDeprecationWarning):
             warnings.simplefilter("ignore", hidden)
+        level = logging.root.manager.disable
         with pytest.raises(SystemExit) as end:
             main()
+        logging.disable(level)  # which the command changes
         return Result(end.value.code or 0, *map(read, (out, err)))
 
 
