@@ -65,7 +65,9 @@ def export(run: Path, to: str, file: Path, command: Callable[..., Result]) -> Pa
     assert (result.code, result.out) == (0, ""), result.err
     *steps, agreement, last = result.err.splitlines()
     assert steps == ["converting", "comparing"]
-    close = re.fullmatch(r"(\d+) detections match those of PyTorch within (\S+) pixels and a score of (\S+)", agreement)
+    close = re.fullmatch(
+        r"(?:\d+ of )?(\d+) detections match those of PyTorch within (\S+) pixels and a score of (\S+)", agreement
+    )
     assert close and int(close[1]) >= 20 and float(close[2]) < 1e-2 and float(close[3]) < 1e-4, agreement
     assert last == f"wrote {file.name}; use it: retina predict IMAGE -w {file.name}"
     return file

@@ -46,26 +46,65 @@ def changed(detector: Detector, **changes: Callable) -> Detector:
 
 
 def shifted(detections: Detections) -> Detections:
-    return replace(detections, boxes=detections.boxes + 2)
+    return replace(detections, boxes=detections.boxes + 1)
 
 
 def relabelled(detections: Detections) -> Detections:
     return replace(detections, labels=(1 - detections.labels) % 3)
 
 
+def without_a_class(detections: Detections) -> Detections:
+    known = detections.labels != 2
+    return Detections(detections.boxes[known], detections.scores[known], detections.labels[known])
+
+
+def wider_in_one_place_of_nine(detections: Detections) -> Detections:
+    boxes = detections.boxes.copy()
+    boxes[::9, 2] += 1
+    return replace(detections, boxes=boxes)
+
+
 def other_iou(settings):
-    return settings if settings.nms_iou == 1 else replace(settings, nms_iou=settings.nms_iou + 0.1)
+    return settings if settings.nms_iou > 0.9 else replace(settings, nms_iou=settings.nms_iou + 0.1)
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"found": shifted}, {"found": relabelled}, {"settings": other_iou}],
-    ids=["a shifted box", "swapped classes", "another IoU"],
+    ("changes", "what"),
+    [
+        ({"found": shifted}, "candidates"),
+        ({"found": relabelled}, "candidates"),
+        ({"found": without_a_class}, "candidates"),
+        ({"found": wider_in_one_place_of_nine}, "candidates"),
+        ({"settings": other_iou}, "detections"),
+    ],
+    ids=["shifted boxes", "swapped classes", "a missing class", "another anchor", "another IoU"],
 )
 @pytest.mark.parametrize("seed", [0, 1])
-def test_differences_are_refused(seed: int, changes: dict[str, Callable]):
-    with pytest.raises(VerificationError, match=r"x.onnx: \d+ of \d+ detections differ from torch's"):
+def test_differences_are_refused(seed: int, changes: dict[str, Callable], what: str):
+    message = rf"x.onnx: \d+ of \d+ {what} differ from torch's by more than 0.01 pixels or 0.001 in logits; no file was"
+    with pytest.raises(VerificationError, match=message):
         verify(fresh(seed), changed(fresh(seed), **changes), random_pictures(), Path("x.onnx"))
+
+
+@pytest.mark.parametrize(
+    "part", ["trunk.body.layer2.0.conv1", "fpn.lateral.1", "cls_subnet.predict", "box_subnet.predict"]
+)
+def test_weights_that_differ_by_three_percent_are_refused(part: str):
+    other = fresh(0)
+    other.model.network.get_submodule(part).weight.data.mul_(1.03)
+    with pytest.raises(VerificationError, match=r"x.onnx: \d+ of \d+ candidates differ from torch's"):
+        verify(fresh(0), other, random_pictures(), Path("x.onnx"))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_rounding_is_not_refused(seed: int):
+    # scores that are nearly equal, so that rounding decides their order, the best 1000 and who suppresses whom
+    other = fresh(seed)
+    for tensor in other.model.network.parameters():
+        generator = torch.Generator().manual_seed(seed)
+        tensor.data.mul_(1 + 3e-7 * torch.randn(tensor.shape, generator=generator))
+    agreement = verify(fresh(seed), other, random_pictures(), Path("x.onnx"))
+    assert agreement.detections > 5000 and agreement.boxes < 0.01 and 0 < agreement.scores < 1e-4
 
 
 def test_an_agreement_on_nothing_is_refused():

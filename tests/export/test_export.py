@@ -127,7 +127,7 @@ def test_every_setting_can_be_exported(monkeypatch, tmp_path: Path, values: dict
 
 def test_a_file_that_finds_something_else_is_not_left(monkeypatch, tiny_run: Path, tmp_path: Path):
     monkeypatch.setattr("retinanet.export.onnx_detection.MAX_LOG_SCALE", -1.0)
-    with pytest.raises(VerificationError, match=r"x.onnx: \d+ of \d+ detections differ from torch's by more than 0.1"):
+    with pytest.raises(VerificationError, match=r"x.onnx: \d+ of \d+ candidates differ from torch's by more than 0.01"):
         export(tiny_run, "onnx", tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []
 
