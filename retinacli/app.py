@@ -83,7 +83,7 @@ app.command(name="bench", cls=ManyValues)(bench_command)
 
 def main() -> None:
     """Run the command line. An error in a user's file gives one line and exit code 1, never a traceback."""
-    from retinanet.errors import RetinaNetError, system_error
+    from retinanet.errors import OtherProcessError, RetinaNetError, system_error
     from retinanet.messages import one_line
 
     prepare_streams()
@@ -95,6 +95,8 @@ def main() -> None:
                 app()
             finally:
                 flush_output(stdout)
+        except OtherProcessError:
+            sys.exit(1)
         except RetinaNetError as error:
             end_children()
             fail(str(error), 1)

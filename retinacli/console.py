@@ -32,6 +32,11 @@ out = PipedConsole(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
+def silence() -> None:
+    """Print no tables, messages or progress, in a process whose results another process prints."""
+    out.quiet = err.quiet = True
+
+
 def message(text: str) -> None:
     """Print one line on stderr."""
     err.print(Text(printable(text)), soft_wrap=True)
@@ -39,7 +44,8 @@ def message(text: str) -> None:
 
 def print_json(document: Any) -> None:
     """Print a document on stdout in one line. Raises: ValueError for a number that JSON does not have, such as NaN."""
-    print(json.dumps(document, allow_nan=False))
+    if not out.quiet:
+        print(json.dumps(document, allow_nan=False))
 
 
 def print_table(title: str, columns: Sequence[str], *groups: Iterable[Sequence[object]], text_columns: int = 1) -> None:
@@ -49,6 +55,8 @@ def print_table(title: str, columns: Sequence[str], *groups: Iterable[Sequence[o
     ranges after a slash or dash. A table that is still too wide has no lines between its columns; one that is too wide
     without them has a line for each cell.
     """
+    if out.quiet:
+        return
     made = [[_texts(row) for row in rows] for rows in groups]
     cells = list(zip(map(Text, columns), *(row for rows in made for row in rows), strict=True))  # of each column
     most = [max(cell_len(line) for cell in column for line in cell.plain.split("\n")) for column in cells]

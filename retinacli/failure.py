@@ -8,12 +8,15 @@ LONGEST = 2000  # characters of a message, which may quote a user's file
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Print one line on stderr and exit.
+    """Print one line on stderr and exit; of several processes that fail, only the first prints.
 
     code: 1 a file or the data is invalid, 2 wrong usage, 3 a required check fails, 130 or 143 interrupted.
     """
+    from retinanet.distributed import current_processes
     from retinanet.messages import printable
 
+    if not current_processes().first_to_report():
+        raise SystemExit(code)
     line = printable(message)
     if len(line) > LONGEST:
         line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from retinanet.distributed import own_device
 from retinanet.errors import ConfigError
 from retinanet.messages import shortened
 
@@ -17,7 +18,7 @@ KINDS = ("cpu", "cuda", "mps")  # of devices; torch knows more, such as meta, on
 
 
 def pick_device(name: str) -> "torch.device":
-    """The device `name`; `auto` is CUDA, else MPS, else the CPU.
+    """The device `name`; `auto` is CUDA, else MPS, else the CPU. Of several processes, each gets its own GPU.
 
     Raises: ConfigError if `name` is not available, with the names that are.
     """
@@ -25,13 +26,13 @@ def pick_device(name: str) -> "torch.device":
 
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return own_device(torch.device("cuda"))
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
         if device.type in KINDS:
             torch.empty(0, device=device)
-            return device
+            return own_device(device)
     except (RuntimeError, AssertionError, NotImplementedError):
         pass
     known = ["auto", "cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]

@@ -111,3 +111,14 @@ class DivergenceError(TrainingError):
     def __init__(self, message: str, step: int):
         super().__init__(message)
         self.step = step
+
+    def __reduce__(self) -> tuple:
+        return DivergenceError, (str(self), self.step)
+
+
+class ProcessError(RetinaNetError):
+    """The processes that work together cannot reach one another, or one of them has ended."""
+
+
+class OtherProcessError(ProcessError):
+    """Another process ends for a reason that it has already reported."""

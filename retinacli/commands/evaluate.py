@@ -12,6 +12,8 @@ from typer import Argument, BadParameter, Option
 
 from retinacli import options
 from retinacli.failure import check_writable, fail
+from retinacli.processes import in_processes
+from retinanet.distributed import current_processes
 
 if TYPE_CHECKING:
     from retinanet.data.dataset import Dataset
@@ -59,6 +61,7 @@ def precision_or_number(text: str) -> options.Precision | float:
     raise BadParameter(f"{text!r} is not {' or '.join(options.PRECISIONS)}")
 
 
+@in_processes
 def eval_command(
     weights: Annotated[list[str], Argument(metavar="WEIGHTS", help=options.DETECTOR)],
     data: options.Data = None,
@@ -157,6 +160,8 @@ def evaluate_one(weights: str, inputs: EvalInput, outputs: EvalOutputs, json_: b
     funnel = outputs.funnel or (outputs.report is not None and options.engine_of(weights) == "torch")
     with counter("images") as progress:
         evaluation = evaluate_weights(weights, inputs, inputs.data, progress, funnel, outputs.reference)
+    if current_processes().rank:
+        return
     for note in evaluation.notes:
         message(note)
     dataset, results, thresholds, diagnosis = evaluation.dataset, evaluation.results, None, None
@@ -198,6 +203,8 @@ def compare_two(weights: list[str], inputs: EvalInput, json_: bool) -> None:
     with counter("images") as progress:
         first = evaluate_weights(weights[0], inputs, inputs.data, progress)
         second = evaluate_weights(weights[1], inputs, first.dataset, progress)
+    if current_processes().rank:
+        return
     for note in dict.fromkeys((*first.notes, *second.notes)):
         message(note)
     with counter("resamples") as progress:
@@ -221,7 +228,7 @@ def evaluate_weights(
     from retinanet.inference.detector import load
 
     device, precision = options.device_and_precision(weights, inputs.device, inputs.precision)
-    detector = load(weights, device, precision=precision)
+    detector = current_processes().together(lambda: load(weights, device, precision=precision))
     if warning := memory_warning(override(detector.metadata.config, inputs.overrides).data, weights):
         message(warning)
     settings = inputs.split, inputs.overrides, inputs.batch_size

@@ -10,9 +10,12 @@ from typer import Option
 
 from retinacli import options
 from retinacli.failure import fail
+from retinacli.processes import in_processes
 from retinacli.stop_signals import Stop, stoppable
+from retinanet.distributed import current_processes, launch, started_by_torchrun
 
 
+@in_processes
 def train_command(
     config: options.Config,
     output: Annotated[Path | None, options.output("DIR", "Folder of the run.  [default: runs/<CONFIG's name>]")] = None,
@@ -29,6 +32,10 @@ def train_command(
     ] = None,
     seed: Annotated[int | None, Option(metavar="N", help="Seed of all random numbers.  [default: train.seed]")] = None,
     device: options.Device = None,
+    devices: Annotated[
+        int | None,
+        Option(min=1, metavar="N", help="Processes of this machine, one for each GPU.  [default: 1]"),
+    ] = None,
     json_: options.Json = False,
 ) -> None:
     """Train a detector on a data set.
@@ -44,11 +51,17 @@ def train_command(
     folder = output or Path("runs") / Path(config).stem
     from retinacli.render.train import show_result, show_training  # loads torch, after errors in the config
     from retinanet.training.events import Done
+    from retinanet.training.run_folder import check_started
     from retinanet.training.train import training_events
 
+    if devices is not None and devices > 1 and not started_by_torchrun():
+        if resume:
+            check_started(folder)
+        raise SystemExit(launch(sys.argv[1:], devices))
     end = best = None
     with stoppable() as stop, suppress(KeyboardInterrupt):
         end, best = show_training(training_events(settings, folder, resume, force, stop), stop)
+        stop.share()
     if not isinstance(end, Done):
         fail(stop_message(stop, folder, end.step if end else None, resume), stop.code)
     show_result(end, best, json_)
@@ -59,5 +72,6 @@ def stop_message(stop: Stop, folder: Path, step: int | None, resume: bool) -> st
     if step is None and not (folder / "config.yaml").exists():
         return f"{stop.name} before the run began"
     again = shlex.join([*sys.argv[1:], *([] if resume else ["--resume"])])
+    command = "retina" if current_processes().world == 1 or "--devices" in sys.argv else "torchrun ... -m retinacli"
     saved = "" if step is None else f" and saved after step {step}"
-    return f"{stop.name}{saved}; continue with: retina {again}"
+    return f"{stop.name}{saved}; continue with: {command} {again}"

@@ -64,12 +64,13 @@ def show_result(done: events.Done, best: Evaluation | None, as_json: bool) -> No
 
 
 def _plan_line(plan: events.Plan) -> str:
+    processes = f", {plan.processes} processes" if plan.processes > 1 else ""
     validation = f", {plan.val_images} validation images" if plan.val_images else ""
     return (
         f"{plan.train_images} training images of {len(plan.classes)} classes{validation}; "
         f"{plan.parameters / 1e6:.1f} million parameters; "
         f"{plan.epochs} epochs, {plan.steps} steps of {plan.batch_size} images at learning rate {plan.lr:g}; "
-        f"loss {_loss_name(plan.loss, plan.loss_settings)}; {plan.device}; "
+        f"loss {_loss_name(plan.loss, plan.loss_settings)}; {plan.device}{processes}; "
         f"about {_duration(plan.seconds)} without evaluations; writes to {plan.output}"
     )
 

@@ -1,6 +1,5 @@
 """Batches of samples padded to one size, loaded by worker processes."""
 
-import ctypes
 import errno
 import multiprocessing
 import multiprocessing.queues
@@ -10,12 +9,15 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import forkserver
 from multiprocessing.sharedctypes import RawValue
+from threading import Thread
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -24,11 +26,12 @@ from retinanet.data.dataset import Sample
 from retinanet.data.transforms import pad
 from retinanet.data.views import EvalSamples, TrainSamples
 from retinanet.devices import usable_cores
+from retinanet.distributed import current_processes
 from retinanet.errors import LOADER_WITHOUT_FILES, DataError, is_out_of_files
+from retinanet.parent_process import end_with_parent
 
 # that a run opens for its workers: pipes, and what waits for the end of a worker; measured with 1 to 8 workers
 OTHER_FILES, FILES_PER_WORKER = 8, 5
-PR_SET_PDEATHSIG = 1  # Linux: signal sent to a process when its parent dies
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,14 @@ class Batch:
     crowd: list[Tensor]
     samples: list[Sample]
     faults: list[str]
+
+    def padded_to(self, height: int, width: int) -> "Batch":
+        """The batch with images (B, 3, height, width), padded with more zeros."""
+        bottom, right = height - self.images.shape[2], width - self.images.shape[3]
+        if not bottom and not right:
+            return self
+        images = F.pad(self.images, (0, right, 0, bottom)).contiguous(memory_format=torch.channels_last)
+        return replace(self, images=images)
 
     def to(self, device: torch.device) -> "Batch":
         return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
@@ -110,9 +121,11 @@ def require_files(number: int) -> None:
 def batch_loader(
     samples: TrainSamples | EvalSamples, keys: Iterable[list[Any]], workers: int, pin_memory: bool = False
 ) -> DataLoader:
-    """Batches of the samples with the `keys` of each batch, loaded by `workers` processes (0: by this process)."""
-    # forked workers share the data set's memory; they never use the device
-    fork = workers and "fork" in multiprocessing.get_all_start_methods()
+    """Batches of the samples with the `keys` of each batch, loaded by `workers` processes (0: by this process).
+
+    Several processes that share a run keep their workers from epoch to epoch, since these start slowly.
+    """
+    start_method = _start_method() if workers else None
     out_of_files = RawValue("b")
     return Loader(
         samples,
@@ -120,7 +133,8 @@ def batch_loader(
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin_memory,
-        multiprocessing_context="fork" if fork else None,
+        multiprocessing_context=start_method,
+        persistent_workers=start_method == "forkserver",
         worker_init_fn=partial(_set_up_worker, out_of_files),
         out_of_files=out_of_files,
         generator=torch.Generator(),  # separate, so that the loader does not change the run's random state
@@ -128,11 +142,15 @@ def batch_loader(
 
 
 def eval_loader(samples: EvalSamples, batch_size: int, workers: int, pin_memory: bool = False) -> DataLoader:
-    """Every image once; images of similar aspect ratio share a batch, to reduce padding."""
+    """Every image once, of which each process loads a part; images of similar aspect ratio share a batch.
+
+    Batch i is loaded by process i modulo their number.
+    """
     height, width = samples.dataset.sizes.T
     order = np.argsort(height / np.maximum(width, 1), kind="stable")
     batches = [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
-    return batch_loader(samples, batches, workers, pin_memory)
+    processes = current_processes()
+    return batch_loader(samples, batches[processes.rank :: processes.world], workers, pin_memory)
 
 
 def collate(items: Sequence[tuple[Sample, list[str]]]) -> Batch:
@@ -151,13 +169,28 @@ def collate(items: Sequence[tuple[Sample, list[str]]]) -> Batch:
     )
 
 
+def _start_method() -> str | None:
+    """How workers start; None: as Python does by default."""
+    if "fork" not in multiprocessing.get_all_start_methods():
+        return None
+    if current_processes().world == 1:
+        return "fork"  # shares the data set's memory; workers never use the device
+    # a fork of a process with the threads of gloo or NCCL may hold a lock for ever
+    handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it to all; the server must outlive the run
+    multiprocessing.set_forkserver_preload([__name__])
+    forkserver.ensure_running()
+    signal.signal(signal.SIGTERM, handler)
+    return "forkserver"
+
+
 def _set_up_worker(out_of_files: Any, _: int) -> None:
     cv2.setNumThreads(0)  # each worker uses one core
     # signals to all processes are handled by the run itself; a second SIGTERM ends the worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-    if sys.platform == "linux":  # elsewhere a worker notices the end of its run within five seconds
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()  # not on Linux, a worker notices the end of its run within five seconds
+    if multiprocessing.get_start_method() == "forkserver":
+        Thread(target=_end_with_run, daemon=True).start()
     # the thread that sends batches drops one that it cannot send, for which the run would wait for ever
     end = partial(_end_worker, out_of_files)
     multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(end)  # type: ignore[attr-defined]
@@ -169,3 +202,11 @@ def _end_worker(out_of_files: Any, error: Exception, _: object) -> None:
     """End this process, since a batch could not be sent because of `error`."""
     out_of_files.value = is_out_of_files(error)  # torch's message has the exit code or not
     os._exit(LOADER_WITHOUT_FILES if out_of_files.value else 1)
+
+
+def _end_with_run() -> None:
+    """End this worker when the process of its run ends, which is not its parent."""
+    run = multiprocessing.parent_process()
+    if run is not None:
+        run.join()
+        os._exit(1)

@@ -3,15 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
+from torch.utils.data import DataLoader
 
 from retinanet.config.schema import Config, DetectConfig
 from retinanet.data.dataset import Dataset
 from retinanet.data.loader import eval_loader, workers_note
 from retinanet.data.transforms import Resizing
 from retinanet.data.views import EvalSamples
+from retinanet.distributed import current_processes
 from retinanet.evaluation.coco_metrics import ClassResult, score
 from retinanet.evaluation.detector_and_data import DataSource, model_and_data
 from retinanet.evaluation.missed_objects import MissedObjects, MissedObjectsObserver
@@ -70,17 +73,44 @@ def evaluate_model(
 ) -> Evaluation:
     """Detect objects in every image of `dataset` and compute the 12 COCO metrics.
 
-    A copy of the model runs, on the same device. An unreadable image has no detections, and a note.
+    A copy of the model runs, on the same device. An unreadable image has no detections, and a note. Several processes
+    share the images; each returns the whole result, equal to that of a single one.
 
     batch_size: above 1, padding changes the last digits of scores. workers: processes that load images.
     progress: called after each image with (images done, all images).
     missed_objects: whether to analyse why objects were missed; not for exported models.
     """
+    processes = current_processes()
     observer = MissedObjectsObserver(dataset, settings.score_threshold) if missed_objects else None
-    model = model.copy_for_evaluation()
-    rows, notes, done = [np.zeros((0, 7))], [], 0
-    index_of_id = dataset.index_of_id
-    for batch in eval_loader(EvalSamples(dataset, resizing), batch_size, workers, pin_memory=model.on_gpu):
+    loader = eval_loader(EvalSamples(dataset, resizing), batch_size, workers, pin_memory=model.on_gpu)
+    part = processes.together(lambda: detect_part(model, dataset, loader, settings, progress, observer))
+    batches = in_turn(processes.gather(part))
+    results = np.concatenate([np.zeros((0, 7)), *(rows for rows, _ in batches)])
+    if observer is not None:
+        observer.merge(processes.gather((observer.stages, observer.scores)))
+    scores = processes.first(lambda: score(dataset, results))
+    missed = processes.first(lambda: observer.summary(results) if observer else None)
+    notes = tuple(note for _, notes in batches for note in notes)
+    numbers = scores.metrics, scores.per_class
+    return Evaluation(dataset, settings, results, *numbers, notes, missed, category_ids=dataset.category_ids)
+
+
+Part = list[tuple[np.ndarray, list[str]]]  # of each batch: rows of `Evaluation.results`, and notes
+
+
+def detect_part(
+    model: TorchModel | ExportedModel,
+    dataset: Dataset,
+    loader: DataLoader,
+    settings: DetectConfig,
+    progress: Callable[[int, int], object],
+    observer: MissedObjectsObserver | None,
+) -> Part:
+    """Detect objects in the images that this process loads."""
+    model, world = model.copy_for_evaluation(), current_processes().world
+    index_of_id, done = dataset.index_of_id, 0
+    found: Part = []
+    for batch in loader:
         detections = model.detect(
             batch.images.permute(0, 2, 3, 1).numpy(),
             batch.sizes.numpy(),
@@ -88,17 +118,20 @@ def evaluate_model(
             settings,
             observer=partial(observer.observe, batch.samples) if observer else None,
         )
-        notes += [f"{fault}; its objects count as missed" for fault in batch.faults]
+        rows = [np.zeros((0, 7))]
         for sample, detected in zip(batch.samples, detections, strict=True):
             if sample.original_size != (0, 0):  # readable
                 rows.append(coco_rows(detected, index_of_id[sample.image_id]))
             done += 1
-            progress(done, len(dataset))
-    results = np.concatenate(rows)
-    scores = score(dataset, results)
-    missed = observer.summary(results) if observer else None
-    numbers = scores.metrics, scores.per_class
-    return Evaluation(dataset, settings, results, *numbers, tuple(notes), missed, category_ids=dataset.category_ids)
+            progress(min(done * world, len(dataset)), len(dataset))
+        found.append((np.concatenate(rows), [f"{fault}; its objects count as missed" for fault in batch.faults]))
+    return found
+
+
+def in_turn(parts: Sequence[Part]) -> Part:
+    """The batches of all processes in the order of a single process: one of each process in turn."""
+    turns = zip_longest(*parts)
+    return [batch for turn in turns for batch in turn if batch is not None]
 
 
 def evaluate(
@@ -119,13 +152,16 @@ def evaluate(
         reference: whether pycocotools computes the metrics, too. Others: see `evaluate_model`.
     Raises: CheckpointError, ConfigError; DataError, also if the detector lacks a category of the data.
     """
+    processes = current_processes()
     if not isinstance(detector, Detector):
-        detector = load(detector, "auto")
-    model, config, dataset, category_ids = model_and_data(detector, DataSource(data, split, overrides))
+        path = detector
+        detector = processes.together(lambda: load(path, "auto"))
+    opened = processes.together(lambda: model_and_data(detector, DataSource(data, split, overrides)))
+    model, config, dataset, category_ids = opened
     resizing = model.resizing(Resizing.from_config(config.data))
     settings = config.detect, batch_size, config.data.workers
     result = evaluate_model(model, dataset, resizing, *settings, progress, missed_objects)
-    pycocotools = reference_metrics(dataset, result.results) if reference else None
+    pycocotools = processes.first(lambda: reference_metrics(dataset, result.results) if reference else None)
     notes = [*workers_note(config.data.workers), *dataset.notes, *result.notes]
     if not any(each.objects for each in result.per_class):
         notes.append(f"warning: the data has no objects in {len(dataset)} images, so that no metric has a value")

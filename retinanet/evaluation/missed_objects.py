@@ -104,6 +104,15 @@ class MissedObjectsObserver:
             elif len(missed := self._missed(objects, passed.detections)):
                 self._explain(missed, predictions, i, size, sample.original_size, passed)
 
+    def merge(self, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Take over what observers in several processes have recorded, each of other images.
+
+        parts: `stages` and `scores` of each.
+        """
+        for stages, scores in parts:
+            recorded = stages != NOT_MISSED
+            self.stages[recorded], self.scores[recorded] = stages[recorded], scores[recorded]
+
     def summary(self, results: np.ndarray) -> MissedObjects:
         """All missed objects. results: (D, 7), all detections."""
         data = self.dataset

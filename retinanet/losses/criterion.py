@@ -13,6 +13,7 @@ from torchvision.ops import generalized_box_iou_loss
 
 from retinanet.config.schema import AnchorConfig, LossConfig, loss_settings
 from retinanet.devices import highest_precision_dtype
+from retinanet.distributed import current_processes
 from retinanet.losses.focal import sigmoid_cross_entropy, sigmoid_focal_loss, sigmoid_focal_star_loss
 from retinanet.losses.matching import BACKGROUND, IGNORE, match, require_labels
 from retinanet.losses.ohem import hard_examples, hard_examples_1_3
@@ -82,7 +83,10 @@ class Criterion:
             # detectron2: running mean (momentum 0.9) of the foreground anchors per batch, at least 1
             exact = highest_precision_dtype(matched.device)
             before = torch.as_tensor(self.running_normalizer, dtype=exact, device=matched.device)
-            normalizer = self.running_normalizer = 0.9 * before + 0.1 * (matched >= 0).sum().clamp(min=1).to(exact)
+            processes = current_processes()
+            foreground = processes.sum((matched >= 0).sum()).clamp(min=1).to(exact)
+            self.running_normalizer = 0.9 * before + 0.1 * foreground
+            normalizer = self.running_normalizer / processes.world  # the gradients are averaged over the processes
         parts = self.classification, self.mining, self.box, self.beta
         return _detection_loss(predictions, matched, targets, *parts, normalizer)
 

@@ -16,6 +16,7 @@ class Plan:
 
     output: Path
     device: str
+    processes: int
     train_images: int
     val_images: int
     classes: tuple[str, ...]

@@ -9,6 +9,7 @@ from retinanet.config.schema import loss_settings
 from retinanet.data.loader import batch_loader
 from retinanet.devices import describe_device
 from retinanet.losses.criterion import Targets
+from retinanet.training.batches import load_batches
 from retinanet.training.events import Plan
 from retinanet.training.run import Run
 from retinanet.training.step import forward
@@ -24,6 +25,7 @@ def make_plan(run: Run) -> Plan:
     return Plan(
         output=run.folder.path,
         device=describe_device(run.device),
+        processes=run.processes.world,
         train_images=len(run.dataset),
         val_images=len(run.val) if run.val is not None else 0,
         classes=run.dataset.classes,
@@ -52,21 +54,30 @@ def advice(run: Run, seconds: float) -> str:
 
 
 def seconds_per_step(run: Run) -> float:
-    """Time of one step after a warm-up step, measured on copies so that the run does not change."""
+    """Time of one step after a warm-up step, which leave no trace in the run.
+
+    The first step also fixes the order in which torch adds the gradients of several processes, so that it is the same
+    whether a run is resumed or not.
+    """
+    buffers = [(buffer, buffer.clone()) for buffer in run.model.buffers()]
     # a backbone with dropout draws random numbers
     with torch.random.fork_rng([run.device] if run.device.type == "cuda" else []):
-        return _timed_step(run)
+        seconds = _timed_step(run)
+    for buffer, before in buffers:
+        buffer.copy_(before)
+    run.optimizer.zero_grad(set_to_none=True)
+    return seconds
 
 
 def _timed_step(run: Run) -> float:
     run.sampler.epoch, run.sampler.start = run.state.epoch, 0
-    batch = next(iter(batch_loader(run.train_samples(), run.sampler, 0))).to(run.device)
-    model, criterion = copy.deepcopy(run.model).train(), copy.copy(run.criterion)
-    targets = Targets(batch.boxes, batch.labels, batch.crowd)
+    batch = next(load_batches(run, batch_loader(run.train_samples(), run.sampler, workers=0)))
+    run.model.train()
+    criterion, targets = copy.copy(run.criterion), Targets(batch.boxes, batch.labels, batch.crowd)
     seconds = 0.0
     for _ in range(2):
         start = time.perf_counter()
-        losses = criterion(forward(model, batch, run.config.train), targets)
+        losses = criterion(forward(run.network, batch, run.config.train), targets)
         (losses["cls"] + losses["box"]).backward()
         seconds = time.perf_counter() - start
     return seconds * run.config.train.accumulate

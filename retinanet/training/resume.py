@@ -43,6 +43,7 @@ def pack(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "normalizer": float(run.criterion.running_normalizer),
         "scaler": run.scaler.state_dict(),
         "threads": torch.get_num_threads(),
+        "processes": run.processes.world,
     }
     if run.average is not None:
         tensors |= {AVERAGE + name: tensor for name, tensor in run.average.tensors.items()}
@@ -51,10 +52,23 @@ def pack(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
         for name, value in values.items():
             if value is not None:
                 tensors[f"{OPTIMIZER}{index}.{name}"] = torch.as_tensor(value)
-    tensors[RANDOM] = torch.get_rng_state()
-    if torch.cuda.is_initialized():
-        tensors |= {f"{DEVICES}{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
+    for rank, (cpu, devices) in enumerate(run.processes.gather(random_states(run))):
+        tensors[random_name(rank)] = cpu
+        tensors |= {f"{DEVICES}{rank + index}": state for index, state in enumerate(devices)}
     return tensors, progress
+
+
+def random_name(rank: int) -> str:
+    """The name of the tensor with the random state of a process."""
+    return f"{RANDOM}.{rank}" if rank else RANDOM
+
+
+def random_states(run: Run) -> tuple[Tensor, list[Tensor]]:
+    """Torch's random states in this process: that of the CPU, and those of its GPUs."""
+    devices: list[Tensor] = []
+    if torch.cuda.is_initialized():
+        devices = torch.cuda.get_rng_state_all() if run.processes.world == 1 else [torch.cuda.get_rng_state()]
+    return torch.get_rng_state(), devices
 
 
 def restore(run: Run, force: bool) -> None:
@@ -63,7 +77,7 @@ def restore(run: Run, force: bool) -> None:
     Without a checkpoint, the run stays as it is. force: accept changes that affect the weights.
     Raises: CheckpointError if all checkpoints are damaged, or if the run would not be the same.
     """
-    saved = newest_checkpoint(run.folder.path)
+    saved = run.processes.first(lambda: newest_checkpoint(run.folder.path))
     if saved is None:
         run.notes.append(f"{run.folder.path}: has no checkpoint yet; the run starts from the beginning")
         return
@@ -72,7 +86,7 @@ def restore(run: Run, force: bool) -> None:
     unpack(saved, run, force)
     if has_changed(saved, run, "val"):
         forget_best(run, "data.val has changed")
-    elif run.state.best is not None and (fault := fault_of_best(run.folder.path / BEST)):
+    elif run.state.best is not None and (fault := run.processes.first(lambda: fault_of_best(run.folder.path / BEST))):
         forget_best(run, fault)
     run.folder.saved_step = run.state.step
     run.folder.last_is_whole = saved.file.name == LAST
@@ -123,17 +137,10 @@ def unpack(saved: LoadedCheckpoint, run: Run, force: bool) -> None:
             )
         if scaler := progress.pop("scaler"):  # empty without fp16
             run.scaler.load_state_dict(scaler)
-        threads = progress.pop("threads", None)
-        if run.device.type == "cpu" and threads not in (None, now := torch.get_num_threads()):
-            run.notes.append(
-                f"the run had {threads} threads and has {now} now, so the last bits of its weights differ from those "
-                "of a run without interruption"
-            )
+        run.notes += changed_sums(run, progress.pop("threads", None), progress.pop("processes", 1))
         run.criterion.running_normalizer = progress.pop("normalizer", run.criterion.running_normalizer)
         run.state = RunState(**progress | {"data": run.state.data, "val": run.state.val})
-        torch.set_rng_state(tensors[RANDOM])
-        for index in range(torch.cuda.device_count() if f"{DEVICES}0" in tensors else 0):
-            torch.cuda.set_rng_state(tensors[f"{DEVICES}{index}"], index)
+        set_random_states(run, tensors)
     except KeyError as error:
         raise CheckpointError(f"{saved.file}: cannot be resumed from: it has no {error.args[0]}") from None
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
@@ -141,6 +148,31 @@ def unpack(saved: LoadedCheckpoint, run: Run, force: bool) -> None:
             raise
         reason = one_line(error, "its progress or its optimizer is of another kind")
         raise CheckpointError(f"{saved.file}: does not fit the config of this run: {reason}") from None
+
+
+def changed_sums(run: Run, threads: int | None, processes: int) -> list[str]:
+    """A line if the run adds numbers in another order than before. threads, processes: before; None: unknown."""
+    changed, now = [], torch.get_num_threads()
+    if run.device.type == "cpu" and threads not in (None, now):
+        changed.append(f"{threads} threads and has {now} now")
+    if processes != run.processes.world:
+        changed.append(f"{processes} processes and has {run.processes.world} now")
+    if not changed:
+        return []
+    return [
+        f"the run had {', and '.join(changed)}, so the last bits of its weights differ from those of a run without "
+        "interruption"
+    ]
+
+
+def set_random_states(run: Run, tensors: dict[str, Tensor]) -> None:
+    """Restore the random states of this process; a process that the run did not have keeps its own."""
+    rank, world = run.processes.rank, run.processes.world
+    if rank == 0 or random_name(rank) in tensors:
+        torch.set_rng_state(tensors[random_name(rank)])
+    for index in range(torch.cuda.device_count()) if world == 1 else [rank]:
+        if (name := f"{DEVICES}{index}") in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors[name], index if world == 1 else "cuda")
 
 
 def newest_checkpoint(folder: Path) -> LoadedCheckpoint | None:

@@ -2,20 +2,25 @@
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
+from torch import nn
+from torch.utils.data import DataLoader
 
 from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.schema import Config
 from retinanet.data.dataset import Dataset
+from retinanet.data.loader import batch_loader
 from retinanet.data.sampler import AspectRatioBatchSampler
 from retinanet.data.transforms import training_resizings
 from retinanet.data.views import TrainSamples
+from retinanet.distributed import Processes
 from retinanet.losses.criterion import Criterion
 from retinanet.model.retinanet import RetinaNet
 from retinanet.training.optimizer import WeightAverage, learning_rate
-from retinanet.training.run_folder import RunFolder
+from retinanet.training.run_folder import OtherProcessFolder, RunFolder
 from retinanet.training.step_metrics import Throughput
 
 
@@ -46,7 +51,8 @@ class RunState:
 class Run:
     """The parts of a run, built by `start_run`.
 
-    val: None if data.val is not set. average: None unless train.ema is set. notes: messages before the first step.
+    val: None if data.val is not set. network: runs `model`, and averages its gradients over all processes.
+    average: None unless train.ema is set. notes: messages before the first step.
     reported_faults: the unreadable images reported so far.
     """
 
@@ -54,13 +60,15 @@ class Run:
     device: torch.device
     dataset: Dataset
     val: Dataset | None
+    processes: Processes
     model: RetinaNet
+    network: nn.Module
     criterion: Criterion
     optimizer: torch.optim.Optimizer
     average: WeightAverage | None
     scaler: torch.amp.GradScaler
     sampler: AspectRatioBatchSampler
-    folder: RunFolder
+    folder: RunFolder | OtherProcessFolder
     state: RunState
     notes: list[str]
     throughput: Throughput = field(default_factory=Throughput)
@@ -108,6 +116,12 @@ class Run:
         train = self.config.train
         resizings = training_resizings(self.config.data, train.augment)
         return TrainSamples(self.dataset, resizings, train.augment, train.seed)
+
+    @cached_property
+    def loader(self) -> DataLoader:
+        """Yields the batches that `sampler` draws, in each epoch anew."""
+        on_gpu = self.device.type == "cuda"
+        return batch_loader(self.train_samples(), self.sampler, self.config.data.workers, pin_memory=on_gpu)
 
     def metadata(self, progress: dict[str, Any]) -> Metadata:
         """The metadata of a checkpoint of this run."""

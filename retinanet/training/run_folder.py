@@ -136,6 +136,7 @@ class RunFolder:
         self.number, self.unit = checkpoint_interval(every)
         self.saved_step: int | None = None
         self.last_is_whole = True
+        self.log: Log | None = None  # until `begin`
         try:
             make_folder(path)
             self.lock = FolderLock(path)
@@ -151,11 +152,32 @@ class RunFolder:
             self.lock.release()
             raise CheckpointError(f"{path}: another run has just started in it; choose another folder with -o")
 
-    def begin(self, config: Config, log_bytes: int) -> None:
-        """Open the log and write config.yaml. log_bytes: its length at `saved_step`. Raises: OSError."""
+    def begin(self, config: Config, log_bytes: int) -> list[str]:
+        """Open the log and write config.yaml.
+
+        log_bytes: length of the log at `saved_step`. Returns: warnings about the log. Raises: OSError.
+        """
         self.log = Log(self.path / LOG, log_bytes)  # first, so that there is no config of a run alone: see `is_unused`
         write_text(self.path / CONFIG, yaml.safe_dump(config_to_dict(config), sort_keys=False))
         self.saved_at = time.monotonic()
+        warnings = []
+        if damaged := read_log(self.path / LOG)[1]:
+            warnings.append(f"warning: {self.log.file.name}: {damaged} damaged lines are left out of the curves")
+        if self.log.missing:
+            warnings.append(
+                f"warning: {self.log.file.name}: its last lines are missing; the run continues without them"
+            )
+        return warnings
+
+    def write_log(self, kind: str, values: dict[str, Any]) -> None:
+        """Append a line to metrics.jsonl. Raises: OSError."""
+        assert self.log is not None
+        self.log.write(kind, values)
+
+    def sync_log(self) -> int:
+        """Flush metrics.jsonl to the disk. Returns: its length in bytes. Raises: OSError."""
+        assert self.log is not None
+        return self.log.sync()
 
     def is_due(self, step: int) -> bool:
         """Whether train.checkpoint_every requires a checkpoint after this step."""
@@ -176,5 +198,36 @@ class RunFolder:
         checkpoint.save(self.path / BEST, tensors, metadata)
 
     def close(self) -> None:
-        self.log.file.close()
+        if self.log is not None:
+            self.log.file.close()
         self.lock.release()
+
+
+class OtherProcessFolder:
+    """The folder of a run for all processes but the first, which alone writes; it has the methods of `RunFolder`."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.saved_step: int | None = None
+        self.last_is_whole = True
+
+    def begin(self, config: Config, log_bytes: int) -> list[str]:
+        return []
+
+    def write_log(self, kind: str, values: dict[str, Any]) -> None:
+        pass
+
+    def sync_log(self) -> int:
+        return 0
+
+    def is_due(self, step: int) -> bool:
+        return False
+
+    def save(self, tensors: dict[str, Tensor], metadata: Metadata, step: int) -> None:
+        self.saved_step = step
+
+    def save_best(self, tensors: dict[str, Tensor], metadata: Metadata, step: int) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

@@ -13,6 +13,7 @@ from retinanet.data.loader import workers_note
 from retinanet.data.sampler import AspectRatioBatchSampler
 from retinanet.dataset_analysis.check import errors_without_images
 from retinanet.devices import pick_device
+from retinanet.distributed import Processes, average_gradients, current_processes, started_by_torchrun
 from retinanet.errors import CheckpointError, ConfigError, DataError
 from retinanet.losses.criterion import make_criterion
 from retinanet.model.retinanet import RetinaNet, make_model
@@ -20,7 +21,13 @@ from retinanet.training.compilation import compile_network
 from retinanet.training.optimizer import WeightAverage, make_optimizer
 from retinanet.training.resume import dataset_fingerprint, restore
 from retinanet.training.run import Run, RunState
-from retinanet.training.run_folder import LOG, RunFolder, check_new, check_started, holds_checkpoint, read_log
+from retinanet.training.run_folder import (
+    OtherProcessFolder,
+    RunFolder,
+    check_new,
+    check_started,
+    holds_checkpoint,
+)
 
 
 def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
@@ -28,51 +35,76 @@ def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
 
     Nothing is written before all parts are built. Raises: ConfigError, DataError, CheckpointError, TrainingError.
     """
-    t = config.train
-    device = pick_device(t.device)
+    t, processes = config.train, current_processes()
+    device = processes.together(lambda: pick_device(t.device))
     if t.precision == "fp16" and device.type == "cpu":
         raise ConfigError("train.precision is fp16, which a CPU does not support; expected fp32 or bf16")
-    (check_started if resume else check_new)(output)
-    notes: list[str] = []
-    dataset, val = open_train_and_val(config, notes)
+    resumed = processes.first(lambda: check_folder(output, resume))
+    dataset, val, notes = processes.first(lambda: open_train_and_val(config))
     config = with_fingerprint(config, val)
     torch.manual_seed(t.seed)
-    model = build_model(config, dataset.classes, not (resume and holds_checkpoint(output)), notes)
+    # the other processes receive the initial weights of the first
+    fresh = not resumed and processes.rank == 0
+    model = processes.together(lambda: build_model(config, dataset.classes, fresh, notes))
     model = model.to(device).to(memory_format=torch.channels_last)
     if t.compile:
         compile_network(model)
+    network = average_gradients(model)
+    if processes.rank:
+        torch.manual_seed(t.seed + processes.rank)  # a backbone with dropout draws other numbers for other images
     notes.extend(workers_note(config.data.workers))
     notes.extend(check_alpha(config.loss, len(dataset.classes)))
-    criterion = make_criterion(config.loss, config.anchors)
-    optimizer = make_optimizer(model, t)
-    average = WeightAverage(model, t.ema) if t.ema else None
-    scaler = torch.amp.GradScaler(device.type, enabled=t.precision == "fp16")
-    sampler = AspectRatioBatchSampler(dataset.sizes, t.batch_size, t.seed)
-    folder = RunFolder(output, resume, t.checkpoint_every)
-    state = RunState(data=dataset_fingerprint(dataset), val="" if val is None else dataset_fingerprint(val))
-    run = Run(config, device, dataset, val, model, criterion, optimizer, average, scaler, sampler, folder, state, notes)
+    run = Run(
+        config,
+        device,
+        dataset,
+        val,
+        processes,
+        model,
+        network,
+        criterion=make_criterion(config.loss, config.anchors),
+        optimizer=make_optimizer(model, t),
+        average=WeightAverage(model, t.ema) if t.ema else None,
+        scaler=torch.amp.GradScaler(device.type, enabled=t.precision == "fp16"),
+        sampler=AspectRatioBatchSampler(dataset.sizes, t.batch_size, t.seed, processes.rank, processes.world),
+        folder=processes.together(lambda: open_folder(output, resume, t.checkpoint_every, processes)),
+        state=RunState(data=dataset_fingerprint(dataset), val="" if val is None else dataset_fingerprint(val)),
+        notes=notes,
+    )
     try:
         if resume:
             restore(run, force)
-        folder.begin(config, run.state.log_bytes)
+        notes += processes.together(lambda: run.folder.begin(run.config, run.state.log_bytes))
     except BaseException:
-        folder.lock.release()
+        run.folder.close()
         raise
-    if damaged := read_log(output / LOG)[1]:
-        notes.append(f"warning: {folder.log.file.name}: {damaged} damaged lines are left out of the curves")
-    if folder.log.missing:
-        notes.append(f"warning: {folder.log.file.name}: its last lines are missing; the run continues without them")
     return run
 
 
-def open_train_and_val(config: Config, notes: list[str]) -> tuple[Dataset, Dataset | None]:
-    """Both splits; adds messages about them to `notes`.
+def check_folder(output: Path, resume: bool) -> bool:
+    """Whether a checkpoint in `output` is to be resumed. Raises: see `check_new`, `check_started`.
+
+    torchrun starts a run that has failed again with the same arguments, so that --resume also begins a run there.
+    """
+    if not resume:
+        check_new(output)
+    elif output.exists() or not started_by_torchrun():
+        check_started(output)
+    return resume and holds_checkpoint(output)
+
+
+def open_folder(output: Path, resume: bool, every: str, processes: Processes) -> RunFolder | OtherProcessFolder:
+    """The folder of the run, which only process 0 writes. Raises: see `RunFolder`."""
+    return RunFolder(output, resume, every) if processes.rank == 0 else OtherProcessFolder(output)
+
+
+def open_train_and_val(config: Config) -> tuple[Dataset, Dataset | None, list[str]]:
+    """Both splits, and messages about them.
 
     Raises: DataError if the data has an error that would spoil the run and that is found without reading images.
     """
     train = open_dataset(config.data, "train")
-    notes.extend(train.notes)
-    val = None
+    notes, val = [*train.notes], None
     if config.data.has_val:
         val = open_dataset(config.data, "val")
         notes.extend(val.notes)
@@ -80,7 +112,7 @@ def open_train_and_val(config: Config, notes: list[str]) -> tuple[Dataset, Datas
         notes.append("warning: data.val is not set, so no AP is measured and no best checkpoint is kept")
     for fault in errors_without_images(train, val)[:1]:
         raise DataError(f"{fault.text}; {fault.advice}; retina check CONFIG lists all errors of the data")
-    return train, val
+    return train, val, notes
 
 
 def build_model(config: Config, classes: tuple[str, ...], fresh: bool, notes: list[str]) -> RetinaNet:

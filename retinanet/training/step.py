@@ -6,34 +6,40 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from retinanet.config.schema import TrainConfig
 from retinanet.data.loader import Batch
 from retinanet.devices import peak_memory
+from retinanet.distributed import reduces
+from retinanet.errors import DivergenceError
 from retinanet.losses.criterion import Criterion, Targets
-from retinanet.model.retinanet import Predictions, RetinaNet
+from retinanet.model.retinanet import Predictions
 from retinanet.training.compilation import compiling
 from retinanet.training.events import Note, Progress
 from retinanet.training.optimizer import lr_factor
 from retinanet.training.run import Run
-from retinanet.training.step_metrics import BOX, CLS, BatchMetrics, StepMetrics
+from retinanet.training.step_metrics import BOX, CLS, EXPECTED, FOREGROUND, BatchMetrics, StepMetrics
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 IN_LOG = ("epoch", "step", "cls", "box", "lr", "images_per_second", "memory", "foreground")  # of `Progress`
 
 
-def forward(model: RetinaNet, batch: Batch, train: TrainConfig) -> Predictions:
+def forward(network: nn.Module, batch: Batch, train: TrainConfig) -> Predictions:
     """The forward pass, in the configured precision."""
     device = batch.images.device.type
     precision = nullcontext() if train.precision == "fp32" else torch.autocast(device, DTYPES[train.precision])
     with precision, compiling(train.compile):
-        return model(batch.images, batch.sizes)
+        return network(batch.images, batch.sizes)
 
 
-def compute_losses(run: Run, batch: Batch) -> tuple[dict[str, Tensor], BatchMetrics]:
-    """The losses {"cls", "box"} of a batch, and its metrics."""
-    predictions = forward(run.model, batch, run.config.train)
+def compute_losses(run: Run, batch: Batch, last: bool) -> tuple[dict[str, Tensor], BatchMetrics]:
+    """The losses {"cls", "box"} of a batch, and its metrics over all processes.
+
+    last: whether it is the last batch of the optimizer step, after which the processes share their gradients.
+    """
+    with reduces(run.network, last):
+        predictions = forward(run.network, batch, run.config.train)
     targets = Targets(batch.boxes, batch.labels, batch.crowd)
     matched = run.criterion.match_anchors(predictions.anchors, targets)  # (B, R)
     expected = torch.full((), math.nan, device=matched.device)
@@ -42,7 +48,10 @@ def compute_losses(run: Run, batch: Batch) -> tuple[dict[str, Tensor], BatchMetr
     losses = run.criterion.losses(predictions, matched, targets, check_labels=False)
     levels = matched.split([len(level) for level in predictions.anchors], dim=1)
     numbers = losses["cls"], losses["box"], expected, *((level >= 0).sum() for level in levels)
-    return losses, BatchMetrics(torch.stack([number.detach().float() for number in numbers]), batch.samples)
+    own = torch.stack([number.detach().float() for number in numbers])
+    together = run.processes.sum(own)
+    together[: FOREGROUND.start] /= run.processes.world
+    return losses, BatchMetrics(together, own[:EXPECTED], batch.samples)
 
 
 def expected_first_loss(
@@ -83,13 +92,16 @@ def optimizer_step(run: Run, batches: list[BatchMetrics]) -> StepMetrics:
     state.step += 1
     if run.average is not None:
         run.average.update(run.model)
-    rate = run.throughput.rate(sum(len(batch.samples) for batch in batches))
+    rate = run.throughput.rate(run.processes.world * sum(len(batch.samples) for batch in batches))
     return StepMetrics(batches, state.epoch + 1, state.step, lr, rate)
 
 
 def report_step(run: Run, step: StepMetrics) -> Iterator[Progress | Note]:
     """Log and report the numbers of a step. Raises: DivergenceError if a loss is not finite."""
     step.wait()
+    if not step.is_finite():
+        faults = filter(None, run.processes.gather(step.images_without_finite_loss()))
+        raise DivergenceError(f"step {step.step}: the loss is not finite {'; '.join(faults)}", step.step)
     if step.step == 1:
         yield Note(step.compare_first_loss(fresh=run.config.train.init is None))
     t = run.config.train
@@ -111,5 +123,5 @@ def report_step(run: Run, step: StepMetrics) -> Iterator[Progress | Note]:
         best_ap=run.state.best,
     )
     if progress.logged:
-        run.folder.log.write("step", {name: getattr(progress, name) for name in IN_LOG})
+        run.folder.write_log("step", {name: getattr(progress, name) for name in IN_LOG})
     yield progress

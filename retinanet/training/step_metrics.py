@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from retinanet.data.dataset import Sample
-from retinanet.errors import DivergenceError
 
 FIRST_LOSS_RANGE = (0.5, 1.5)  # times the expected value; a first loss outside this range causes a warning
 CLS, BOX, EXPECTED, FOREGROUND = 0, 1, 2, slice(3, None)  # columns of `BatchMetrics.numbers`
@@ -16,13 +15,15 @@ CLS, BOX, EXPECTED, FOREGROUND = 0, 1, 2, slice(3, None)  # columns of `BatchMet
 
 @dataclass(frozen=True)
 class BatchMetrics:
-    """The numbers of a batch, still on the device, and its samples.
+    """The numbers of a batch, still on the device.
 
-    numbers: (8,) float32: losses at CLS and BOX; the classification loss of untrained subnets at EXPECTED, nan after
-        the first step; the number of foreground anchors on each level P3..P7 at FOREGROUND.
+    numbers: (8,) float32 over all processes: losses at CLS and BOX; the classification loss of untrained subnets at
+        EXPECTED, nan after the first step; the number of foreground anchors on each level P3..P7 at FOREGROUND.
+    own: (2,) float32, the losses of this process. samples: those of this process.
     """
 
     numbers: Tensor
+    own: Tensor
     samples: list[Sample]
 
 
@@ -35,25 +36,31 @@ class StepMetrics:
     def __init__(self, batches: list[BatchMetrics], epoch: int, step: int, lr: float, rate: float):
         self.epoch, self.step, self.lr, self.rate = epoch, step, lr, rate
         self.samples = [batch.samples for batch in batches]
-        numbers = torch.stack([batch.numbers for batch in batches])
-        self.numbers = numbers.to("cpu", non_blocking=numbers.is_cuda)  # into pinned memory
+        numbers = torch.stack([torch.cat([batch.numbers, batch.own]) for batch in batches])  # (N, 10)
+        self.all_numbers = numbers.to("cpu", non_blocking=numbers.is_cuda)  # into pinned memory
         self.arrived = torch.cuda.current_stream(numbers.device).record_event() if numbers.is_cuda else None
 
     def wait(self) -> None:
-        """Wait until the numbers have arrived. Raises: DivergenceError if a loss is not finite."""
+        """Wait until the numbers have arrived."""
         if self.arrived is not None:
             self.arrived.synchronize()
-        for samples, (cls, box) in zip(self.samples, self.numbers[:, [CLS, BOX]].tolist(), strict=True):
-            if math.isfinite(cls + box):
-                continue
-            images = "; ".join(
+        self.numbers, self.own = self.all_numbers.split([8, 2], dim=1)
+
+    def is_finite(self) -> bool:
+        """Whether the losses of all processes are finite."""
+        return all(math.isfinite(cls + box) for cls, box in self.numbers[:, [CLS, BOX]].tolist())
+
+    def images_without_finite_loss(self) -> str:
+        """The losses of this process that are not finite, with their images; "" if there are none."""
+        return "; ".join(
+            f"(cls {cls}, box {box}) for "
+            + "; ".join(
                 f"image {sample.image_id} ({sample.file}) with boxes {sample.boxes.round(1).tolist()[:5]}"
                 for sample in samples
             )
-            raise DivergenceError(
-                f"step {self.step}: the loss is not finite (cls {cls}, box {box}) for {images}",
-                self.step,
-            )
+            for samples, (cls, box) in zip(self.samples, self.own.tolist(), strict=True)
+            if not math.isfinite(cls + box)
+        )
 
     def foreground(self) -> tuple[int, ...]:
         """Number of foreground anchors on each level P3..P7, in all batches."""

@@ -3,19 +3,20 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from retinanet.checkpoints.checkpoint import MODEL
 from retinanet.config.schema import Config
 from retinanet.config_file import load_config
-from retinanet.data.loader import batch_loader
 from retinanet.data.transforms import Resizing
 from retinanet.devices import deterministic
+from retinanet.distributed import joined
 from retinanet.evaluation.coco_metrics import measured
 from retinanet.evaluation.evaluate import evaluate_model
 from retinanet.inference.torch_model import TorchModel
 from retinanet.model.retinanet import RetinaNet
+from retinanet.training.batches import load_batches
 from retinanet.training.events import Done, Event, Note, Progress, Stopped, Validation
 from retinanet.training.plan import make_plan
 from retinanet.training.process_state import with_own_state
@@ -61,9 +62,11 @@ def training_events(
     """
     if not isinstance(config, Config):
         config = load_config(config)
-    run = start_run(config, Path(output), resume, force)
-    same = deterministic(config.train.deterministic)
-    with closing(run.folder), system_errors_in_one_line(run), same:
+    with joined(), ExitStack() as ends:
+        run = start_run(config, Path(output), resume, force)
+        ends.enter_context(closing(run.folder))
+        ends.enter_context(system_errors_in_one_line(run))
+        ends.enter_context(deterministic(config.train.deterministic))
         yield from map(Note, run.notes)
         yield make_plan(run)
         started = time.perf_counter()
@@ -93,15 +96,14 @@ def train_one_epoch(run: Run, stop: Callable[[], bool]) -> Iterator[Progress | N
         return
     run.model.train()
     sampler.epoch, sampler.start = state.epoch, state.batch
-    loader = batch_loader(run.train_samples(), sampler, run.config.data.workers, run.device.type == "cuda")
     run.throughput.restart()
     batches: list[BatchMetrics] = []  # of the current optimizer step
     steps: list[StepMetrics] = []  # to report: at most one, while the next is computed
-    for batch in loader:
+    for batch in load_batches(run, run.loader):
         yield from report_faults(run, batch.faults)
         state.batch += 1
         parts = min(accumulate, len(batches) + 1 + len(sampler) - state.batch)
-        losses, metrics = compute_losses(run, batch.to(run.device))
+        losses, metrics = compute_losses(run, batch, len(batches) + 1 == parts)
         yield from report_steps(run, steps)
         backward(run, losses, parts)
         batches.append(metrics)
@@ -109,8 +111,8 @@ def train_one_epoch(run: Run, stop: Callable[[], bool]) -> Iterator[Progress | N
             continue
         steps.append(optimizer_step(run, batches))
         batches = []
-        stopping = stop()
-        if stopping or run.folder.is_due(state.step):
+        stopping, due = run.processes.largest(stop(), run.folder.is_due(state.step))
+        if stopping or due:
             yield from report_steps(run, steps)
             if stopping:
                 raise StopRequested
@@ -145,7 +147,7 @@ def validate(run: Run, stop: Callable[[], bool]) -> Iterator[Note | Validation]:
     model = run.model if run.average is None else run.average.model
 
     def progress(done: int, total: int) -> None:
-        if stop():
+        if run.processes.announced(stop()):
             raise StopRequested
 
     # one image at a time like `retina eval`: padding in a batch would change the last digits
@@ -168,7 +170,7 @@ def validate(run: Run, stop: Callable[[], bool]) -> Iterator[Note | Validation]:
         state.last, state.stale = ap, state.stale + 1
     validation = Validation(state.epoch + 1, state.step, evaluation, state.best, state.best_epoch)
     metrics = {name: measured(value) for name, value in evaluation.metrics.items()}
-    run.folder.log.write("eval", {"epoch": validation.epoch, "step": validation.step, **metrics})
+    run.folder.write_log("eval", {"epoch": validation.epoch, "step": validation.step, **metrics})
     yield from map(Note, evaluation.notes)
     yield validation
 
@@ -179,14 +181,14 @@ def end_epoch(run: Run) -> None:
     save_checkpoint(run)
     from retinanet.training.curves import training_curves  # here, since matplotlib loads slowly
 
-    training_curves(run.folder.path / LOG, run.folder.path / CURVES)
+    run.processes.first(lambda: training_curves(run.folder.path / LOG, run.folder.path / CURVES))
 
 
 def save_checkpoint(run: Run) -> None:
     """Save everything needed to resume. Raises: DivergenceError if a weight is not finite."""
-    run.state.log_bytes = run.folder.log.sync()
+    run.state.log_bytes = run.processes.together(run.folder.sync_log)
     tensors, progress = pack(run)
-    run.folder.save(tensors, run.metadata(progress), run.state.step)
+    run.processes.together(lambda: run.folder.save(tensors, run.metadata(progress), run.state.step))
 
 
 def save_step(run: Run) -> None:
@@ -199,4 +201,4 @@ def save_best(run: Run, model: RetinaNet) -> None:
     """Save the evaluated weights."""
     progress = {"epoch": run.state.best_epoch, "step": run.state.step, "AP": run.state.best}
     tensors = {MODEL + name: tensor for name, tensor in model.state_dict().items()}
-    run.folder.save_best(tensors, run.metadata(progress), run.state.step)
+    run.processes.together(lambda: run.folder.save_best(tensors, run.metadata(progress), run.state.step))

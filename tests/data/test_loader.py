@@ -16,7 +16,7 @@ from retinanet.data.sampler import AspectRatioBatchSampler
 from retinanet.data.shapes import open_shapes
 from retinanet.data.transforms import Resizing
 from retinanet.data.views import EvalSamples, TrainSamples
-from retinanet.errors import DataError
+from retinanet.errors import ConfigError, DataError
 
 WIDE, TALL = [100, 200], [200, 100]
 MIXED = np.array([WIDE, TALL, TALL] * 17)  # 51 images
@@ -86,12 +86,25 @@ def test_a_position_continues_where_it_stopped():
     assert [batches(order, epoch=2, start=start) for start in (0, 5, 12)] == [whole, whole[5:], []]
 
 
-def test_ranks_share_the_images():
-    ranks = [AspectRatioBatchSampler(MIXED, 4, seed=0, rank=rank, world=3) for rank in range(3)]
-    assert [len(order) for order in ranks] == [4, 4, 4]
-    drawn = [set(indices(batches(order))) for order in ranks]
-    assert [len(part) for part in drawn] == [16, 16, 16]
-    assert len(set.union(*drawn)) == 48
+def test_processes_share_each_batch_of_a_single_one():
+    whole = batches(AspectRatioBatchSampler(MIXED, 12, seed=0))
+    parts = [batches(AspectRatioBatchSampler(MIXED, 12, seed=0, rank=rank, world=3)) for rank in range(3)]
+    assert [[len(batch) for batch in part] for part in parts] == [[4] * len(whole)] * 3
+    assert [sum(equal_parts, []) for equal_parts in zip(*parts, strict=True)] == whole
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "world", "message"),
+    [
+        (51, 16, 3, "a batch of 16 images cannot be divided among 3 processes; set train.batch_size to 15 or 18"),
+        (51, 2, 4, "a batch of 2 images cannot be divided among 4 processes; set train.batch_size to 4"),
+        (5, 16, 2, "a batch of 5 images cannot be divided among 2 processes; set train.batch_size to 4"),
+        (3, 16, 4, "4 processes need at least 4 training images; the data set has 3"),
+    ],
+)
+def test_a_batch_that_does_not_divide_names_the_nearest_sizes_that_do(images, batch_size, world, message):
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        AspectRatioBatchSampler(MIXED[:images], batch_size, seed=0, world=world)
 
 
 def sample(height: int, width: int, objects: int, image_id: int = 0) -> Sample:

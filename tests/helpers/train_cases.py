@@ -1,0 +1,30 @@
+"""Trains `CASES` one after another: python train_cases.py CONFIG FOLDER, in one process or in several."""
+
+import sys
+from pathlib import Path
+
+CASES = {  # (overrides, steps)
+    "sgd": (["data.workers=2"], 1),
+    "sgd, six steps": ([], 6),
+    "adamw, average, clipping": (["train.optimizer=adamw", "train.ema=0.9", "train.clip_norm=0.1"], 1),
+    "accumulation with an uneven last group": (["train.accumulate=2", "train.batch_size=4"], 3),
+    "exponential normaliser": (["loss.normalizer=exponential"], 1),
+    "ohem": (["loss.classification=ohem"], 1),
+    "giou": (["loss.box=giou", "train.batch_size=4"], 1),
+    "bf16": (["train.precision=bf16"], 1),
+}
+
+
+def train_cases(config: Path, folder: Path) -> None:
+    from retinanet.config_file import load_config  # here, since each loader worker imports this file
+    from retinanet.training.train import train
+
+    for name, (overrides, steps) in CASES.items():
+        train(load_config(config, [*overrides, f"train.steps={steps}"]), folder / name)
+
+
+if __name__ == "__main__":
+    from retinanet.distributed import joined
+
+    with joined():
+        train_cases(*map(Path, sys.argv[1:]))
