@@ -88,6 +88,8 @@ def restore(run: Run, force: bool) -> None:
         forget_best(run, "data.val has changed")
     elif run.state.best is not None and (fault := run.processes.first(lambda: fault_of_best(run.folder.path / BEST))):
         forget_best(run, fault)
+    if run.trained_epoch() and run.evaluates_now():
+        run.notes.append(f"the evaluation after epoch {run.state.epoch + 1} was not finished; it starts again")
     run.folder.saved_step = run.state.step
     run.folder.last_is_whole = saved.file.name == LAST
 

@@ -107,6 +107,10 @@ class Run:
         patience = self.config.train.patience
         return self.state.step >= self.steps or (patience is not None and self.state.stale >= patience)
 
+    def trained_epoch(self) -> bool:
+        """Whether all steps of the current epoch are done, but not its evaluation."""
+        return self.state.batch > 0 and (self.state.batch >= len(self.sampler) or self.state.step >= self.steps)
+
     def evaluates_now(self) -> bool:
         """Whether an evaluation follows the current epoch."""
         last = self.exhausted() or self.state.epoch + 1 == self.epochs
