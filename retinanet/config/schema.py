@@ -248,8 +248,8 @@ class TrainConfig:
     """Largest norm of the gradient, which is scaled down to it; null does not clip."""
     ema: Annotated[float | None, between(0, 0.999999)] = None
     """Decay of a moving average of the weights, such as 0.998; evaluation and prediction then use the average."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Number format of the forward pass; bf16 and fp16 use less memory and time where the device supports them."""
+    precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
+    """Number format of the forward pass; auto is bf16 on a device that computes faster in it, else fp32."""
     compile: bool = False
     """Whether to use torch.compile, which takes about a minute for each of up to eight image sizes."""
     deterministic: bool = False

@@ -1,6 +1,8 @@
 """Builds the parts of a run from its config, or restores them from its newest checkpoint."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -12,14 +14,14 @@ from retinanet.data.held_out import with_fingerprint
 from retinanet.data.loader import workers_note
 from retinanet.data.sampler import AspectRatioBatchSampler
 from retinanet.dataset_analysis.check import errors_without_images
-from retinanet.devices import pick_device
+from retinanet.devices import has_fast_bf16, pick_device
 from retinanet.distributed import Processes, average_gradients, current_processes, started_by_torchrun
 from retinanet.errors import CheckpointError, ConfigError, DataError
 from retinanet.losses.criterion import make_criterion
 from retinanet.model.retinanet import RetinaNet, make_model
 from retinanet.training.compilation import compile_network
 from retinanet.training.optimizer import WeightAverage, make_optimizer
-from retinanet.training.resume import dataset_fingerprint, restore
+from retinanet.training.resume import dataset_fingerprint, newest_checkpoint, restore
 from retinanet.training.run import Run, RunState
 from retinanet.training.run_folder import (
     OtherProcessFolder,
@@ -35,11 +37,15 @@ def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
 
     Nothing is written before all parts are built. Raises: ConfigError, DataError, CheckpointError, TrainingError.
     """
-    t, processes = config.train, current_processes()
-    device = processes.together(lambda: pick_device(t.device))
+    processes = current_processes()
+    device = processes.together(lambda: pick_device(config.train.device))
+    resumed = processes.first(lambda: check_folder(output, resume))
+    if config.train.precision == "auto":
+        precision = processes.first(lambda: known_precision(output, resumed, device))
+        config = replace(config, train=replace(config.train, precision=precision))
+    t = config.train
     if t.precision == "fp16" and device.type == "cpu":
         raise ConfigError("train.precision is fp16, which a CPU does not support; expected fp32 or bf16")
-    resumed = processes.first(lambda: check_folder(output, resume))
     dataset, val, notes = processes.first(lambda: open_train_and_val(config))
     config = with_fingerprint(config, val)
     torch.manual_seed(t.seed)
@@ -91,6 +97,15 @@ def check_folder(output: Path, resume: bool) -> bool:
     elif output.exists() or not started_by_torchrun():
         check_started(output)
     return resume and holds_checkpoint(output)
+
+
+def known_precision(output: Path, resumed: bool, device: torch.device) -> Literal["fp32", "bf16"]:
+    """What train.precision `auto` stands for: the precision with which the run began, else the device's."""
+    if resumed and (saved := newest_checkpoint(output)) is not None:
+        began = saved.metadata.config.train.precision
+        if began in ("fp32", "bf16"):
+            return began
+    return "bf16" if has_fast_bf16(device) else "fp32"
 
 
 def open_folder(output: Path, resume: bool, every: str, processes: Processes) -> RunFolder | OtherProcessFolder:

@@ -11,6 +11,7 @@ from retinanet.config_file import load_config
 from retinanet.errors import ConfigError
 from retinanet.training.plan import advice, make_plan
 from retinanet.training.setup import check_alpha, start_run
+from retinanet.training.train import train
 
 
 def test_a_list_of_alpha_needs_one_for_each_class():
@@ -91,3 +92,15 @@ def test_a_long_run_on_a_cpu_is_told_what_makes_it_shorter(tiny: Path, tmp_path:
     with closing(run.folder):
         assert all(word in advice(run, 5 * 3600) for word in words)
         assert advice(run, 600) == ""
+
+
+@pytest.mark.parametrize(("fast", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_a_run_keeps_the_precision_that_auto_chose(tiny: Path, tmp_path: Path, monkeypatch, fast: bool, precision: str):
+    config = load_config(tiny / "tiny.yaml", ["train.precision=auto", "train.epochs=1"])
+    monkeypatch.setattr("retinanet.training.setup.has_fast_bf16", lambda device: fast)
+    train(config, tmp_path / "run")
+    assert load_config(tmp_path / "run" / "config.yaml").train.precision == precision
+    monkeypatch.setattr("retinanet.training.setup.has_fast_bf16", lambda device: not fast)
+    longer = load_config(tiny / "tiny.yaml", ["train.precision=auto"])
+    assert train(longer, tmp_path / "run", resume=True).steps == 4
+    assert load_config(tmp_path / "run" / "config.yaml").train.precision == precision
