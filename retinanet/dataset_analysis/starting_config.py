@@ -9,7 +9,7 @@ import yaml
 
 from retinanet.config.schema import AnchorConfig, DataConfig, SplitConfig
 from retinanet.data.dataset import Dataset
-from retinanet.data.formats.layouts import splits_in
+from retinanet.data.formats.layouts import files_text, splits_in, undivided
 from retinanet.data.formats.recognise import open_split
 from retinanet.data.transforms import Resizing
 from retinanet.dataset_analysis.anchor_coverage import resized_objects
@@ -31,7 +31,8 @@ class StartingConfig:
     """What `describe` finds in a folder.
 
     splits: the data set of each split that can be read, by name. train, val: names of the splits to use; val is None if
-    there is none for it. median_side: of the images' short sides, in pixels.
+    there is none for it. files: of `train`, where the data set has no splits; else None.
+    median_side: of the images' short sides, in pixels.
     search: for anchors that cover the objects better than the paper's.
     """
 
@@ -39,6 +40,7 @@ class StartingConfig:
     splits: dict[str, Dataset]
     train: str
     val: str | None
+    files: SplitConfig | None
     median_side: float
     resizing: Resizing
     search: SearchResult
@@ -52,7 +54,7 @@ def describe(folder: Path, progress: Callable[[int, int], object] = lambda done,
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    splits = _open_splits(folder)
+    splits, files = _open_splits(folder)
     train = next((name for name in TRAIN_NAMES if name in splits), next(iter(splits)))
     val = next((name for name in VAL_NAMES if name in splits and name != train), None)
     median = float(np.median(splits[train].sizes.min(axis=1)))
@@ -60,32 +62,36 @@ def describe(folder: Path, progress: Callable[[int, int], object] = lambda done,
     short = int(np.clip(round(median / STEP) * STEP, SMALLEST_SIDE, DataConfig.short_side))
     resizing = Resizing(short, round(short * LONG_OVER_SHORT))
     search = search_anchors(resized_objects(splits[train], [resizing]), AnchorConfig(), progress=progress)
-    return StartingConfig(folder, splits, train, val, median, resizing, search)
+    return StartingConfig(folder, splits, train, val, files, median, resizing, search)
 
 
-def _open_splits(folder: Path) -> dict[str, Dataset]:
-    """The splits of `folder` that can be read, those to train on first."""
+def _open_splits(folder: Path) -> tuple[dict[str, Dataset], SplitConfig | None]:
+    """The splits of `folder` that can be read, those to train on first; the files of a nameless one."""
     found = splits_in(folder)
     usual = [name for name in (*TRAIN_NAMES, *VAL_NAMES) if name in found]
     splits, faults = {}, Faults()
-    for name in dict.fromkeys([*usual, *found] or [TRAIN_NAMES[0]]):
+    for name in dict.fromkeys([*usual, *found]):
         with faults:
             splits[name] = open_split(folder, SplitConfig(name=name))
-    if not splits:
-        faults.raise_if_any()
-    return splits
+    if splits:
+        return splits, None
+    if files := undivided(folder):
+        return {files_text(files): open_split(folder, files)}, files
+    faults.raise_if_any()
+    return {TRAIN_NAMES[0]: open_split(folder, SplitConfig(name=TRAIN_NAMES[0]))}, None
 
 
 def starting_yaml(found: StartingConfig, root: str) -> str:
     """The text of a YAML file with comments. root: the folder of the data, relative to the file's own."""
     train = found.splits[found.train]
     names = printable(", ".join(train.classes[:NAMED])) + ", ..." * (len(train.classes) > NAMED)
+    first = files_text(found.files) if found.files else _text(found.train)
     val = f"val: {_text(found.val)}" if found.val else "val: 0.2  # a fifth of the training images, held out"
     return f"""\
 # Written by `retina init`; `retina config` explains the keys.
 data:
   root: {_text(root)}
-  train: {_text(found.train)}  # {len(train):,} images, {len(train.labels):,} objects
+  train: {first}  # {len(train):,} images, {len(train.labels):,} objects
   {val}
   # {len(train.classes)} classes: {names}
   # the images' median short side has {found.median_side:g} pixels; the paper resizes it to {DataConfig.short_side}

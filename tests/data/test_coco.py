@@ -276,7 +276,7 @@ def test_roboflow_layout(tmp_path):
             (
                 '{root}: no split "val"; looked for annotations/instances_val.json, annotations/val.json, '
                 "val/_annotations.coco.json, ImageSets/Main/val.txt, val in data.yaml, val.txt with obj.names, "
-                "images/val with labels/val, val/images with val/labels, val/*.xml"
+                "images/val with labels/val, val/images with val/labels, val/*.xml; there are no pictures, either"
             ),
         ),
         ({}, "{root}: a split needs images and annotations, or only a name"),

@@ -409,14 +409,20 @@ REFUSED: dict[str, tuple[Write, SplitConfig, str]] = {
     "Label Studio's COCO by name": (
         with_(coco, RESULT, "images", "images/"),
         TRAINING,
-        "; found images with result.json, which are no split: {images: images, annotations: result.json} names them",
+        "pictures and labels without splits: train: {images: images, annotations: result.json} and val: 0.2 use",
     ),
     "Label Studio's YOLO by name": (
         with_(yolo, "images", "labels"),
         TRAINING,
-        "; found images with labels, which are no split: {images: images, annotations: labels} names them",
+        "pictures and labels without splits: train: {images: images, annotations: labels} and val: 0.2 use them",
     ),
-    "VOC without lists by name": (voc, TRAINING, "{images: JPEGImages, annotations: Annotations} names them"),
+    "VOC without lists by name": (voc, TRAINING, "train: {images: JPEGImages, annotations: Annotations} and val"),
+    "pictures alone": (
+        with_(draw),
+        TRAINING,
+        "there are pictures; if their labels are there, name both: {images: DIR, annotations: FILE or DIR}",
+    ),
+    "an empty folder": (lambda root: None, TRAINING, "train/*.xml; there are no pictures, either"),
     "Label Studio's own JSON": (
         both(with_(draw), lambda root: text(root / "tasks.json", "[]")),
         paths(".", "tasks.json"),

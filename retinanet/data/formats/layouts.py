@@ -6,8 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import yaml
+
 from retinanet.config.schema import SplitConfig
-from retinanet.data.formats.files import ROOT, files_in, find_moved, read_data_yaml
+from retinanet.data.formats.files import ROOT, files_in, find_moved, named, read_data_yaml
 from retinanet.data.images import SUFFIXES
 from retinanet.errors import DataError
 from retinanet.messages import did_you_mean
@@ -94,11 +96,43 @@ def find_split(root: Path, name: str) -> Place:
     if found:
         near = did_you_mean(name, found) or next((f"did you mean {x}?" for x in found if x.startswith(name)), "")
         message += f"; found: {', '.join(found[:10])}" + f"; {near}" * bool(near)
-    elif whole := next((pair for pair in WHOLES if all((root / part).exists() for part in pair)), None):
-        message += "; found {0} with {1}, which are no split: {{images: {0}, annotations: {1}}} names them".format(
-            *whole
-        )
+    elif whole := undivided(root):
+        message += f"; found pictures and labels without splits: train: {files_text(whole)} and val: 0.2 use them"
+    elif any(files_in(root, *SUFFIXES)):
+        message += "; there are pictures; if their labels are there, name both: {images: DIR, annotations: FILE or DIR}"
+    else:
+        message += "; there are no pictures, either"
     raise DataError(message)
+
+
+def undivided(root: Path) -> SplitConfig | None:
+    """The pictures and labels of a data set without splits, or None if there are none, or more than one choice.
+
+    Outside the usual places, the only folder of pictures and the only labels that fit them count.
+    """
+    for images, annotations in WHOLES:
+        labels = root / annotations
+        if (root / images).is_dir() and (labels.is_file() or _format_of(labels)):
+            return SplitConfig(images=images, annotations=annotations)
+    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir())] if root.is_dir() else []
+    pictures = [folder for folder in folders if any(named(path.name, SUFFIXES) for path in folder.iterdir())]
+    if len(pictures) != 1:
+        return None
+    stems = {path.stem for path in pictures[0].iterdir() if named(path.name, SUFFIXES)}
+    found = [file for folder in folders for file in sorted(folder.glob("*.json")) if _names_images(file)]
+    for folder in folders:
+        if any(named(path.name, (".xml", ".txt")) and path.stem in stems for path in folder.iterdir()):
+            found.append(folder)
+    if len(found) != 1:
+        return None
+    images, annotations = (path.relative_to(root).as_posix() for path in (pictures[0], found[0]))
+    return SplitConfig(images=images, annotations=annotations)
+
+
+def files_text(split: SplitConfig) -> str:
+    """The files of a split as a config names them: `{images: DIR, annotations: FILE or DIR}`."""
+    files = {"images": split.images, "annotations": split.annotations}
+    return yaml.safe_dump(files, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6).strip()
 
 
 def splits_in(root: Path) -> list[str]:
