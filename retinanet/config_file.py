@@ -1,6 +1,7 @@
 """Configs as users write them: a YAML file or a shipped example, a preset, and overrides."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from retinanet.config.parsing import config_from_dict, config_to_dict
 from retinanet.config.presets import PRESETS
 from retinanet.config.schema import Config
 from retinanet.errors import ConfigError
+from retinanet.io.file_kinds import similar_file
 from retinanet.io.safe_yaml import load_yaml, read_mapping
 
 
@@ -67,13 +69,21 @@ def _find(path: Path) -> tuple[Path, bool]:
     if path.is_file():
         return path, False
     if path.is_dir():
-        raise ConfigError(f"{path}: is a folder, expected a YAML file")
+        raise ConfigError(
+            f"{path}: is a folder, expected a YAML file; {_init_command(path)} writes one for its data set"
+        )
     if path.is_symlink():
         raise ConfigError(f"{path}: is a link to {os.readlink(path)}, which does not exist")
     shipped = shipped_examples()
     if path.name in shipped and path.parent == Path():
         return shipped[path.name], True
-    raise ConfigError(f"{path}: no such file here or among the shipped examples ({', '.join(shipped)})")
+    data = path.with_suffix("")
+    hint = f"; {_init_command(data)} writes one for the data set there" if data.is_dir() else similar_file(path)
+    raise ConfigError(f"{path}: no such file here or among the shipped examples ({', '.join(shipped)}){hint}")
+
+
+def _init_command(folder: Path) -> str:
+    return shlex.join(["retina", "init", str(folder)])
 
 
 def _from_ultralytics(file: Path, values: dict[str, Any]) -> dict[str, Any]:

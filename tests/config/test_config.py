@@ -247,7 +247,17 @@ def test_a_missing_file_names_the_shipped_examples(tmp_path):
     expected = f"no such file here or among the shipped examples ({', '.join(shipped_examples())})"
     assert refusal(tmp_path / "none.yaml") == refusal("none.yaml") == expected
     assert refusal(f"elsewhere/{next(iter(shipped_examples()))}") == expected  # only a bare name is looked up
-    assert refusal(tmp_path) == "is a folder, expected a YAML file"
+
+
+def test_a_folder_and_a_name_nearly_right_give_the_next_step(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my cells").mkdir()
+    Path("cells.yaml").write_text("data: shapes")
+    assert refusal("my cells") == (
+        "is a folder, expected a YAML file; retina init 'my cells' writes one for its data set"
+    )
+    assert refusal("my cells.yaml").endswith("; retina init 'my cells' writes one for the data set there")
+    assert refusal("cell.yaml").endswith("shapes.yaml); did you mean cells.yaml?")
 
 
 def test_a_dangling_link_is_no_shipped_example(tmp_path, monkeypatch):
