@@ -21,6 +21,7 @@ from retinanet.model.retinanet import RetinaNet, make_model
 
 T = TypeVar("T")
 MAX_CHECKPOINT_BYTES = 2**35  # ResNet-152 with optimizer state and weight average: 1 GB
+FOUND = 5  # runs that a message names
 BEST, LAST, PREVIOUS = "best.safetensors", "last.safetensors", "previous.safetensors"
 MODEL, AVERAGE, OPTIMIZER = "model.", "average.", "optimizer."  # prefixes of the tensors' names
 
@@ -44,7 +45,9 @@ def resolve(path: str | Path) -> Path:
         for name in (BEST, LAST):
             if (path / name).is_file():
                 return path / name
-        raise CheckpointError(f"{path}: has no {BEST} or {LAST}; expected the folder of a retina run")
+        runs = sorted({str(file.parent) for name in (BEST, LAST) for file in path.glob(f"*/{name}")})
+        found = f"; found {', '.join(runs[:FOUND])}" + ", ..." * (len(runs) > FOUND) if runs else ""
+        raise CheckpointError(f"{path}: has no {BEST} or {LAST}; expected the folder of a retina run{found}")
     if not os.path.isfile(path):
         raise CheckpointError(
             f"{path}: no such file or folder; expected a checkpoint or the folder of a retina run{similar_file(path)}"
@@ -132,6 +135,8 @@ def _record(file: Path) -> dict[str, str]:
         reason = one_line(error) if kind in (None, SAFETENSORS, CHECKPOINT) else f"it is {kind}"
         foreign = file.suffix in (".pth", ".pt", ".pkl") if kind is None else kind in (PYTORCH, PICKLE)
         hint = "; if it is torchvision's or detectron2's, convert it with retina import" if foreign else ""
+        if file.suffix in (".yaml", ".yml"):
+            hint = f"; expected a checkpoint or the folder of a run: retina train writes runs/{file.stem} for a config"
         raise CheckpointError(f"{file}: is not a readable safetensors file: {reason}{hint}") from None
     if record.get("format") != "retina":
         raise CheckpointError(f"{file}: is a safetensors file of another program, expected one written by retina train")

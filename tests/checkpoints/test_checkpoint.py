@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -110,6 +111,24 @@ def test_a_missing_file_is_refused(tmp_path):
         checkpoint.load_model(tmp_path / "none")
     with pytest.raises(CheckpointError, match=r"has no best\.safetensors or last\.safetensors; expected the folder"):
         checkpoint.load_model(tmp_path)
+
+
+def test_the_folder_of_runs_and_a_config_name_the_runs_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for run in range(6):
+        Path(f"runs/{run}").mkdir(parents=True)
+        Path(f"runs/{run}", LAST).touch()
+    Path("cells.yaml").write_text("data: shapes")
+    with pytest.raises(CheckpointError) as error:
+        checkpoint.load_model("runs")
+    assert str(error.value).endswith(
+        "expected the folder of a retina run; found " + ("runs/0, runs/1, runs/2, runs/3, runs/4, ...")
+    )
+    with pytest.raises(CheckpointError) as error:
+        checkpoint.load_model("cells.yaml")
+    assert str(error.value) == "cells.yaml: is not a readable safetensors file: it is text" + (
+        "; expected a checkpoint or the folder of a run: retina train writes runs/cells for a config"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 7, b"epochs: 12\n" * 20, b"\xff" * 100, b"PK\x03\x04" + b"\0" * 100])
