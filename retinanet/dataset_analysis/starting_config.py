@@ -53,7 +53,8 @@ def describe(folder: Path, progress: Callable[[int, int], object] = lambda done,
     Raises: DataError if no split is recognised, or if the training split has no object.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
+        wrong = "is a file, expected the folder of a data set" if folder.exists() else "no such folder"
+        raise DataError(f"{folder}: {wrong}")
     splits, files = _open_splits(folder)
     train = next((name for name in TRAIN_NAMES if name in splits), next(iter(splits)))
     val = next((name for name in VAL_NAMES if name in splits and name != train), None)

@@ -91,7 +91,14 @@ def test_two_folders_of_pictures_leave_a_choice(in_process, tmp_path):
     assert result.code == 1 and result.err.startswith("retina: data/boxes: no such image folder")
 
 
-@pytest.mark.parametrize(("folder", "message"), [("gone", "gone: no such folder"), (".", 'no split "train"')])
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("gone", "gone: no such folder"),
+        (__file__, "test_init.py: is a file, expected the folder of a data set"),
+        (".", 'no split "train"'),
+    ],
+)
 def test_a_folder_that_holds_no_data_set(in_process, folder, message):
     result = in_process("init", folder, "-o", "x.yaml")
     assert result.code == 1 and message in result.err and not Path("x.yaml").exists()
