@@ -90,6 +90,8 @@ def predict_command(
         write_text(save_coco, json.dumps(to_coco(predictions, detector, ids)))
     show_predictions(predictions, detector, seconds, json_)
     written = sum(item.fault is None for item in predictions)
+    if score is None and not (thresholds or json_) and written and not any(item.detections for item in predictions):
+        message(f"no detection has a score above {threshold:g}; a lower --score shows weaker ones")
     if vis and written:
         message(f"wrote {written} annotated image{'s' * (written > 1)} to {output}")
     if len(predictions) < len(files):

@@ -51,6 +51,13 @@ def test_vis_writes_copies_and_leaves_the_input_alone(images: Path, tiny_run: Pa
     assert (copy != np.asarray(Image.open(images / "0.png"))).any()
 
 
+def test_without_a_detection_the_way_to_weaker_ones_is_shown(images: Path, tiny_run: Path):
+    hint = "no detection has a score above 0.3; a lower --score shows weaker ones\n"
+    for options, expected in (((), hint), (("--score", "0.3"), ""), (("--json",), "")):
+        result = retina("predict", images, "-w", tiny_run, *options)
+        assert (result.code, result.err) == (0, expected)
+
+
 def test_a_batch_and_single_images_give_the_same(images: Path, tiny_run: Path):
     single, batch = (
         json.loads(retina("predict", images, "-w", tiny_run, "--json", "--batch-size", size, *SCORE).out)
@@ -253,7 +260,7 @@ def test_an_output_without_vis_is_refused(tiny_run: Path, in_process):
 
 def test_one_file_as_output(images: Path, tiny_run: Path, in_process, tmp_path: Path):
     def outcome(output: str, *sources: str) -> tuple[int, str]:
-        result = in_process("predict", *sources, "-w", tiny_run, "--vis", "-o", output)
+        result = in_process("predict", *sources, "-w", tiny_run, "--vis", "-o", output, *SCORE)
         return result.code, result.err
 
     one, other = "images/0.png", "images/1.png"
@@ -303,7 +310,7 @@ def test_a_checkpoint_that_asks_for_huge_images_warns_first(tiny: Path, tiny_run
 
     monkeypatch.setattr("retinanet.data.transforms.MUCH_MEMORY", 1)
     warning = f"warning: {tiny_run}: resizes images to up to 64 x 1333 pixels; one takes about 0.0 GiB"
-    for result in (retina("predict", images, "-w", tiny_run), retina("eval", tiny_run, cwd=tiny)):
+    for result in (retina("predict", images, "-w", tiny_run, *SCORE), retina("eval", tiny_run, cwd=tiny)):
         assert (result.code, result.err) == (0, f"{warning}\n")
     with pytest.raises(Warned, match=warning), open_subject(str(tiny_run), progress=stop):
         pass

@@ -141,7 +141,7 @@ def test_copies_of_one_name_do_not_overwrite_each_other(place: Path, in_process)
     for name in files:
         (place / name).parent.mkdir(exist_ok=True)
         (place / name).write_bytes(photo)
-    result = in_process("predict", *files, "-w", MODEL, "--vis", "-o", "out")
+    result = in_process("predict", *files, "-w", MODEL, "--vis", "-o", "out", *LOW.split())
     assert (result.code, result.err) == (0, "wrote 6 annotated images to out\n")
     assert len(os.listdir(place / "out")) == 7
     assert (place / "out" / "x.png").read_bytes() == photo
