@@ -155,7 +155,7 @@ def joined() -> Iterator[Processes]:
     early; OtherProcessError if another process has already reported why it ends.
     """
     global _current
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or _current.world > 1:
+    if int(os.environ.get("WORLD_SIZE") or 1) == 1 or _current.world > 1:
         yield _current
         return
     import torch.distributed as dist
