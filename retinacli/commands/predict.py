@@ -10,12 +10,16 @@ import typer
 from typer import Argument, Option
 
 from retinacli import options
+from retinacli.commands import predict_shards
 from retinacli.failure import check_writable, fail
 from retinacli.stop_signals import stoppable
 
 
 def predict_command(
-    sources: Annotated[list[str], Argument(metavar="SOURCE", help="Image files, folders or glob patterns.")],
+    sources: Annotated[
+        list[str] | None,
+        Argument(metavar="SOURCE", help="Image files, folders or glob patterns; or --list, or with --merge a folder."),
+    ] = None,
     weights: Annotated[str, Option("-w", "--weights", metavar="WEIGHTS", help=options.DETECTOR)] = "coco",
     vis: Annotated[bool, Option("--vis", help="Write copies of the images with the detections drawn.")] = False,
     output: Annotated[
@@ -41,6 +45,14 @@ def predict_command(
         Path | None,
         Option(metavar="FILE", help="COCO annotations whose ids --save-coco gives the images, by file name."),
     ] = None,
+    list_: Annotated[
+        Path | None, Option("--list", metavar="FILE", help="File with the name of an image on each line.")
+    ] = None,
+    shard: Annotated[
+        str | None,
+        Option(metavar="I/N", help="Detect only part I (from 0) of N, or of `env`, and write JSON lines to -o."),
+    ] = None,
+    merge: Annotated[bool, Option("--merge", help="Merge the parts of all shards into the file -o.")] = False,
     precision: options.OpenVinoPrecision = None,
     device: options.Device = None,
     json_: options.Json = False,
@@ -48,10 +60,9 @@ def predict_command(
     """Detect objects in images."""
     if score is not None and thresholds is not None:
         fail("--score sets one threshold for all classes, --thresholds one for each class; use only one of them", 2)
-    if output is not None and not vis:
-        fail("-o sets where --vis writes copies of the images; add --vis", 2)
-    if image_ids is not None and save_coco is None:
-        fail("--image-ids sets the ids of the images in --save-coco; add --save-coco FILE", 2)
+    if merge:
+        return predict_shards.merge(sources or [], output)
+    check_options(sources or [], list_, shard, vis, output, save_coco, image_ids, json_)
     if save_coco is not None:
         check_writable(save_coco)
     options.check_exported([weights], "--precision" if precision else None, device)
@@ -63,6 +74,7 @@ def predict_command(
     from retinanet.inference.detector import load
     from retinanet.inference.predict import annotate, find_images, left_out, output_names, predict
     from retinanet.inference.results import match_image_ids, to_coco
+    from retinanet.inference.shards import Names
     from retinanet.io.atomic import write_text
 
     threshold = DEFAULT_SCORE_THRESHOLD if score is None else score
@@ -71,12 +83,19 @@ def predict_command(
     if warning := memory_warning(detector.data, weights):
         message(warning)
     labels = class_labels(classes, detector.classes) if classes else None
-    files = find_images(sources, recursive)
-    for note in [] if recursive else left_out(sources):
+    output = (output or Path("predictions")).expanduser()
+    if shard is not None:
+        images = list_ or [str(file) for file in find_images(sources or [], recursive)]
+        changing = {"weights": weights, "score": score, "thresholds": str(thresholds), "max_detections": max_detections}
+        settings = changing | {"classes": classes, "batch_size": batch_size, "precision": numbers}
+        return predict_shards.predict_shard(
+            detector, images, predict_shards.parse_shard(shard), output, settings, batch_size, labels
+        )
+    files = find_images(sources, recursive) if sources else list(map(Path, Names(list_ or [])))
+    for note in [] if recursive else left_out(sources or []):
         message(note)
     ids = None if image_ids is None else match_image_ids(files, read_image_ids(image_ids), image_ids)
     results = predict(detector, files, batch_size, labels)
-    output = (output or Path("predictions")).expanduser()
     if vis:
         names = output_names(files, output)
         for name in names:
@@ -98,6 +117,29 @@ def predict_command(
         fail(f"{stop.name} after {len(predictions):,} of {len(files):,} images", stop.code)
     if written < len(predictions):
         raise typer.Exit(1)
+
+
+def check_options(
+    sources: Sequence[str],
+    list_: Path | None,
+    shard: str | None,
+    vis: bool,
+    output: Path | None,
+    save_coco: Path | None,
+    image_ids: Path | None,
+    json_: bool,
+) -> None:
+    """Fail if one option needs or excludes another."""
+    if list_ is None and not sources:
+        fail("no images are named; name files, folders or patterns, or a file that lists them with --list", 2)
+    if list_ is not None and sources:
+        fail("--list FILE names the images; leave out SOURCE", 2)
+    if shard is not None and (vis or save_coco is not None or json_):
+        fail("--shard writes parts to the folder -o; leave out --vis, --save-coco and --json", 2)
+    if output is not None and not vis and shard is None:
+        fail("-o sets where --vis writes copies of the images; add --vis", 2)
+    if image_ids is not None and save_coco is None:
+        fail("--image-ids sets the ids of the images in --save-coco; add --save-coco FILE", 2)
 
 
 def class_labels(names: Sequence[str], classes: Sequence[str]) -> list[int]:

@@ -14,21 +14,25 @@ from retinanet.inference.predict import Prediction
 
 def to_json(predictions: Sequence[Prediction], detector: Detector) -> dict[str, Any]:
     """The JSON document: detections of each file, best first, in xyxy pixels, and faults of unreadable files."""
-    images = []
-    for item in predictions:
-        if item.fault is None:
-            d, (height, width) = item.detections, item.size
-            detections = [
-                {
-                    "label": detector.classes[label],
-                    "category_id": detector.category_ids[label],
-                    "score": round(score, 5),
-                    "box": [round(x, 3) for x in box],
-                }
-                for label, score, box in zip(d.labels.tolist(), d.scores.tolist(), d.boxes.tolist(), strict=True)
-            ]
-            images.append({"file": str(item.file), "width": width, "height": height, "detections": detections})
+    images = [image_document(item, detector) for item in predictions if item.fault is None]
     return {"images": images, "faults": [item.fault for item in predictions if item.fault is not None]}
+
+
+def image_document(item: Prediction, detector: Detector) -> dict[str, Any]:
+    """A file and its detections, best first, in xyxy pixels; or the fault why it cannot be read."""
+    if item.fault is not None:
+        return {"file": str(item.file), "fault": item.fault}
+    d, (height, width) = item.detections, item.size
+    detections = [
+        {
+            "label": detector.classes[label],
+            "category_id": detector.category_ids[label],
+            "score": round(score, 5),
+            "box": [round(x, 3) for x in box],
+        }
+        for label, score, box in zip(d.labels.tolist(), d.scores.tolist(), d.boxes.tolist(), strict=True)
+    ]
+    return {"file": str(item.file), "width": width, "height": height, "detections": detections}
 
 
 def to_coco(

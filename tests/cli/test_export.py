@@ -91,13 +91,13 @@ def test_refusals(exported: Path, tiny_run: Path, tmp_path: Path):
 def test_what_differs_exits_3(tiny_run: Path, tmp_path: Path):
     program = (
         f"import sys; sys.argv = ['retina', 'export', {str(tiny_run)!r}, '--to', 'onnx', '-o', 'x.onnx']\n"
-        "import retinanet.export.agreement\nretinanet.export.agreement.BOX_TOLERANCE = -1\n"
+        "import retinanet.export.agreement\nretinanet.export.agreement.MISMATCHES = -1\n"
         "from retinacli.app import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 3 and list(tmp_path.iterdir()) == []
     *_, last = done.stderr.splitlines()
-    assert last.startswith("retina: x.onnx: ") and last.endswith("in score; no file was written")
+    assert last.startswith("retina: x.onnx: ") and last.endswith("in logits; no file was written")
 
 
 @pytest.mark.slow
