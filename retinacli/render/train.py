@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from retinacli.console import err, message, print_json
 from retinacli.render.evaluate import ap_text, metrics_document, metrics_tables
 from retinacli.stop_signals import Stop
+from retinanet.dataset_analysis.findings import counted
 from retinanet.evaluation.evaluate import Evaluation
 from retinanet.training import events
 
@@ -65,11 +66,12 @@ def show_result(done: events.Done, best: Evaluation | None, as_json: bool) -> No
 
 def _plan_line(plan: events.Plan) -> str:
     processes = f", {plan.processes} processes" if plan.processes > 1 else ""
-    validation = f", {plan.val_images} validation images" if plan.val_images else ""
+    validation = f", {counted(plan.val_images, 'validation image')}" if plan.val_images else ""
     return (
-        f"{plan.train_images} training images of {len(plan.classes)} classes{validation}; "
+        f"{counted(plan.train_images, 'training image')} of {counted(len(plan.classes), 'class')}{validation}; "
         f"{plan.parameters / 1e6:.1f} million parameters; "
-        f"{plan.epochs} epochs, {plan.steps} steps of {plan.batch_size} images at learning rate {plan.lr:g}; "
+        f"{counted(plan.epochs, 'epoch')}, {counted(plan.steps, 'step')} of {counted(plan.batch_size, 'image')} "
+        f"at learning rate {plan.lr:g}; "
         f"loss {_loss_name(plan.loss, plan.loss_settings)}; {plan.device}{processes}; "
         f"about {_duration(plan.seconds)} without evaluations; writes to {plan.output}"
     )

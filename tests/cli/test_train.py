@@ -94,6 +94,7 @@ def test_fine_tuning_takes_what_fits_and_lists_the_rest(tiny: Path, tiny_run: Pa
     )
     result = retina("train", "tune.yaml", cwd=tiny)
     assert result.code == 0, result.err
+    assert "; 1 epoch, 2 steps of 4 images at learning rate " in result.err
     assert " tensors; newly initialised: cls_subnet.predict.weight, cls_subnet.predict.bias\n" in result.err
     metadata = read_metadata(tiny / "runs" / "tune")
     assert metadata.classes == ("blue circle", "red square")
