@@ -78,6 +78,9 @@ def _find(path: Path) -> tuple[Path, bool]:
     if path.name in shipped and path.parent == Path():
         return shipped[path.name], True
     data = path.with_suffix("")
+    other = path.with_suffix(".yml" if path.suffix == ".yaml" else ".yaml")
+    if other.is_file():
+        raise ConfigError(f"{path}: no such file; did you mean {other}?")
     hint = f"; {_init_command(data)} writes one for the data set there" if data.is_dir() else similar_file(path)
     raise ConfigError(f"{path}: no such file here or among the shipped examples ({', '.join(shipped)}){hint}")
 

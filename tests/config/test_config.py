@@ -257,6 +257,7 @@ def test_a_folder_and_a_name_nearly_right_give_the_next_step(tmp_path, monkeypat
         "is a folder, expected a YAML file; retina init 'my cells' writes one for its data set"
     )
     assert refusal("my cells.yaml").endswith("; retina init 'my cells' writes one for the data set there")
+    assert refusal("cells.yml") == refusal("cells") == "no such file; did you mean cells.yaml?"
     assert refusal("cell.yaml").endswith("shapes.yaml); did you mean cells.yaml?")
 
 
