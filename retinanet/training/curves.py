@@ -33,6 +33,7 @@ def training_curves(log: Path, output: Path) -> None:
     for axes in (losses, rate, precision):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     save_figure(figure, output, dpi=110)
 
 

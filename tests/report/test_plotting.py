@@ -26,6 +26,17 @@ def write_log(folder: Path, losses: list[float]) -> Path:
     return folder / "metrics.jsonl"
 
 
+@pytest.mark.parametrize("steps", [1, 4])
+def test_the_axis_of_a_short_run_counts_whole_steps(tmp_path: Path, monkeypatch, steps: int):
+    ticks: list[float] = []
+    monkeypatch.setattr(
+        "retinanet.training.curves.save_figure",
+        lambda figure, *_, **__: ticks.extend(tick for axes in figure.axes[:2] for tick in axes.get_xticks()),
+    )
+    training_curves(write_log(tmp_path, [1.0] * steps), tmp_path / "a.png")
+    assert ticks and all(tick == round(tick) for tick in ticks)
+
+
 def test_a_figure_is_the_same_under_any_settings(tmp_path: Path):
     import matplotlib
 
