@@ -62,9 +62,7 @@ def has_fast_bf16(device: "torch.device") -> bool:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # several wait for each other on a busy machine
     try:
-        seconds = [[_seconds_of_pass(layer, image) for layer, image in layers] for _ in range(6)][
-            1:
-        ]  # the first prepares
+        seconds = [[_seconds_of_pass(layer, image) for layer, image in layers] for _ in range(6)]
     finally:
         torch.set_num_threads(threads)
     fp32, bf16 = map(min, zip(*seconds[1:], strict=True))  # the first pass prepares the others
