@@ -3,7 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.support import TINY_MODEL, Result, installed, retina, write_coco
+from helpers.support import TINY_MODEL, Result, installed, retina, write_training
 
 
 @pytest.fixture(scope="session")
@@ -28,15 +28,14 @@ def _shared(name: str) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a data set of 8 and 4 images and `tiny.yaml`, which trains on it for two epochs in seconds."""
-    folder = tmp_path_factory.mktemp("tiny")
-    write_coco(folder / "shapes", "train", 8)
-    write_coco(folder / "shapes", "val", 4)
-    (folder / "tiny.yaml").write_text(
-        "data: {root: shapes, train: train, val: val, short_side: 64, workers: 0}\n"
-        f"model: {TINY_MODEL}\n"
-        "train: {epochs: 2, batch_size: 4, log_every: 1, optimizer: adamw, ema: 0.9}\n"
+    return write_training(
+        tmp_path_factory.mktemp("tiny") / "tiny.yaml",
+        train=8,
+        val=4,
+        workers=0,
+        sections=f"model: {TINY_MODEL}\n"
+        "train: {epochs: 2, batch_size: 4, log_every: 1, optimizer: adamw, ema: 0.9}\n",
     )
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,13 @@ from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 from unittest.mock import patch
 
 import pytest
+
+if TYPE_CHECKING:
+    import torch
 
 RETINA = str(Path(sys.executable).with_name("retina"))
 
@@ -114,6 +117,28 @@ def write_coco(folder: Path, split: str, images: int) -> None:
         ],
     }
     (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(document))
+
+
+def write_training(config: Path, train: int, val: int, workers: int, sections: str) -> Path:
+    """A data set of so many images beside the file `config`, which trains on it. Returns: their folder.
+
+    sections: the lines of the config after `data`.
+    """
+    write_coco(config.parent / "shapes", "train", train)
+    write_coco(config.parent / "shapes", "val", val)
+    data = f"data: {{root: shapes, train: train, val: val, short_side: 64, workers: {workers}}}\n"
+    config.write_text(data + sections)
+    return config.parent
+
+
+def model_weights(folder: Path) -> "torch.Tensor":
+    """All weights of the last checkpoint of a run, in one vector."""
+    import torch
+
+    from retinanet.checkpoints.checkpoint import LAST, MODEL, read_tensors
+
+    tensors = read_tensors(folder / LAST)
+    return torch.cat([tensors[name].flatten() for name in sorted(tensors) if name.startswith(MODEL)])
 
 
 def same_run(one: Path, other: Path) -> None:

@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.processes import finish, run, start
-from helpers.support import RETINA, same_run, write_coco
-
-from retinanet.checkpoints.checkpoint import read_tensors
+from helpers.support import RETINA, TINY_MODEL, model_weights, same_run, write_training
 
 pytestmark = [
     pytest.mark.slow,
@@ -26,16 +24,14 @@ TORCHRUN = str(Path(sys.executable).with_name("torchrun"))
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a data set of 24 and 8 images, and `killed.yaml`, which trains on it for 12 steps."""
-    folder = tmp_path_factory.mktemp("killed")
-    write_coco(folder / "shapes", "train", 24)
-    write_coco(folder / "shapes", "val", 8)
-    (folder / "killed.yaml").write_text(
-        "data: {root: shapes, train: train, val: val, short_side: 64, workers: 2}\n"
-        "model: {backbone: resnet18, pretrained: false, trunk_norm: gn, fpn_channels: 16, head_channels: 16,\n"
-        "        head_depth: 1}\n"
-        "train: {epochs: 3, batch_size: 6, log_every: 1, optimizer: adamw, lr: 0.0001, ema: 0.9, clip_norm: 1}\n"
+    return write_training(
+        tmp_path_factory.mktemp("killed") / "killed.yaml",
+        train=24,
+        val=8,
+        workers=2,
+        sections=f"model: {TINY_MODEL[:-1]}, trunk_norm: gn}}\n"
+        "train: {epochs: 3, batch_size: 6, log_every: 1, optimizer: adamw, lr: 0.0001, ema: 0.9, clip_norm: 1}\n",
     )
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +93,6 @@ def test_a_run_of_three_survives_kills_of_any_process(data: Path, whole: Path):
     assert made >= 5
 
 
-def weights(folder: Path) -> torch.Tensor:
-    tensors = read_tensors(folder / "last.safetensors")
-    return torch.cat([tensors[name].flatten() for name in sorted(tensors) if name.startswith("model.")])
-
-
 def test_a_killed_launcher_leaves_nothing_behind_and_any_number_continues(data: Path, whole: Path):
     rng, folder = random.Random(1), data / "launched"
     for count in (2, 3, 1, 2, 3):
@@ -118,7 +109,7 @@ def test_a_killed_launcher_leaves_nothing_behind_and_any_number_continues(data: 
         wait_until_gone(data)
     done = subprocess.run([*command, "--resume"], cwd=data, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    torch.testing.assert_close(weights(folder), weights(whole), rtol=0, atol=1e-4)
+    torch.testing.assert_close(model_weights(folder), model_weights(whole), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

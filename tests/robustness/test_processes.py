@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.processes import finish, run, start
-from helpers.support import Result, same_run, write_coco
-
-from retinanet.checkpoints.checkpoint import read_tensors
+from helpers.support import TINY_MODEL, Result, model_weights, same_run, write_training
 
 TRAIN = ["-m", "retinacli", "train", "many.yaml"]
 
@@ -18,16 +16,14 @@ TRAIN = ["-m", "retinacli", "train", "many.yaml"]
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a data set of 24 and 21 images, and `many.yaml`, which trains on it for 8 steps."""
-    folder = tmp_path_factory.mktemp("many")
-    write_coco(folder / "shapes", "train", 24)
-    write_coco(folder / "shapes", "val", 21)
-    (folder / "many.yaml").write_text(
-        "data: {root: shapes, train: train, val: val, short_side: 64, workers: 0}\n"
-        "model: {backbone: resnet18, pretrained: false, trunk_norm: gn, fpn_channels: 16, head_channels: 16,\n"
-        "        head_depth: 1}\n"
-        "train: {epochs: 2, batch_size: 6, log_every: 1, optimizer: sgd, lr: 0.001, eval_every: 2}\n"
+    return write_training(
+        tmp_path_factory.mktemp("many") / "many.yaml",
+        train=24,
+        val=21,
+        workers=0,
+        sections=f"model: {TINY_MODEL[:-1]}, trunk_norm: gn}}\n"
+        "train: {epochs: 2, batch_size: 6, log_every: 1, optimizer: sgd, lr: 0.001, eval_every: 2}\n",
     )
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +102,6 @@ def test_an_error_of_one_process_is_printed_once(many: Path):
     assert not (many / "refused").exists()
 
 
-def weights(folder: Path) -> torch.Tensor:
-    tensors = read_tensors(folder / "last.safetensors")
-    return torch.cat([tensors[name].flatten() for name in sorted(tensors) if name.startswith("model.")])
-
-
 @pytest.mark.slow
 def test_another_number_of_processes_continues_the_run(many: Path, two: Path):
     stopped(start(3, *TRAIN, "-o", "changed", cwd=many), signal.SIGTERM, victim=0)
@@ -121,7 +112,7 @@ def test_another_number_of_processes_continues_the_run(many: Path, two: Path):
         "without interruption"
     )
     assert note.removeprefix("retina: ") in alone.err
-    torch.testing.assert_close(weights(many / "changed"), weights(two), rtol=0, atol=1e-5)
+    torch.testing.assert_close(model_weights(many / "changed"), model_weights(two), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.slow)])
