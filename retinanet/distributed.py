@@ -272,8 +272,8 @@ def started_by_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def launch(arguments: Sequence[str], count: int) -> int:
-    """Run `python -m retinacli` with these arguments in `count` processes of this host.
+def launch(arguments: Sequence[str], count: int, cores: int) -> int:
+    """Run `python -m retinacli` with these arguments in `count` processes, which share the `cores` of this host.
 
     Returns: an exit code: 0, that of the process that failed first, or 130 or 143 after a signal.
     """
@@ -286,7 +286,7 @@ def launch(arguments: Sequence[str], count: int) -> int:
 
     # torchrun's own reports repeat what the processes have said
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // count)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")  # seconds to finish a step and save a checkpoint
     config = LaunchConfig(
         min_nodes=1,

@@ -12,6 +12,7 @@ from retinacli import options
 from retinacli.failure import fail
 from retinacli.processes import in_processes
 from retinacli.stop_signals import Stop, stoppable
+from retinanet.devices import usable_cores
 from retinanet.distributed import current_processes, launch, started_by_torchrun
 
 
@@ -57,7 +58,7 @@ def train_command(
     if devices is not None and devices > 1 and not started_by_torchrun():
         if resume:
             check_started(folder)
-        raise SystemExit(launch(sys.argv[1:], devices))
+        raise SystemExit(launch(sys.argv[1:], devices, usable_cores()))
     end = best = None
     with stoppable() as stop, suppress(KeyboardInterrupt):
         end, best = show_training(training_events(settings, folder, resume, force, stop), stop)
