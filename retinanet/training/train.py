@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 
 from retinanet.checkpoints.checkpoint import MODEL
@@ -62,25 +62,24 @@ def training_events(
     """
     if not isinstance(config, Config):
         config = load_config(config)
-    with joined(), ExitStack() as ends:
+    with joined():
         run = start_run(config, Path(output), resume, force)
-        ends.enter_context(closing(run.folder))
-        ends.enter_context(system_errors_in_one_line(run))
-        ends.enter_context(deterministic(config.train.deterministic))
-        yield from map(Note, run.notes)
-        yield make_plan(run)
-        started = time.perf_counter()
-        try:
-            while not run.finished():
-                yield from train_one_epoch(run, stop)
-                if run.evaluates_now():
-                    save_step(run)  # so that an evaluation that fails loses no step
-                    yield from validate(run, stop)
-                end_epoch(run)
-        except StopRequested:
-            save_step(run)
-            yield Stopped(run.folder.path, run.state.step)
-            return
+        same = deterministic(config.train.deterministic)
+        with closing(run.folder), system_errors_in_one_line(run), same:
+            yield from map(Note, run.notes)
+            yield make_plan(run)
+            started = time.perf_counter()
+            try:
+                while not run.finished():
+                    yield from train_one_epoch(run, stop)
+                    if run.evaluates_now():
+                        save_step(run)  # so that an evaluation that fails loses no step
+                        yield from validate(run, stop)
+                    end_epoch(run)
+            except StopRequested:
+                save_step(run)
+                yield Stopped(run.folder.path, run.state.step)
+                return
     s = run.state
     yield Done(run.folder.path, s.step, time.perf_counter() - started, s.best, s.best_epoch, s.replaced)
 
