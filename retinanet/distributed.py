@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TIMEOUT = timedelta(hours=12)  # of a collective: the processes wait for one another during an evaluation
+CONNECTION_TIMEOUT = timedelta(minutes=2)
+CONNECTION_ATTEMPTS = 3  # gloo now and then waits for a connection that never comes
 ASK_EVERY = 0.5  # seconds between two looks at what another process has announced
 LOST = re.compile(  # in the messages of gloo, NCCL and their store
     r"connection (closed|reset)|broken pipe|connection refused|timed out waiting|wait timeout|gloo/transport"
@@ -188,19 +190,49 @@ def is_lost(error: BaseException) -> bool:
 
 def _connect() -> Processes:
     """Raises: ProcessError if the other processes cannot be reached."""
+    import torch.distributed as dist
+
+    try:
+        store, rank, world = next(dist.rendezvous("env://"))
+        shared = dist.PrefixStore("retina", store)
+        for attempt in range(CONNECTION_ATTEMPTS):
+            failure = _start_group(dist.PrefixStore(f"group{attempt}", store), rank, world)
+            shared.set(f"failure{attempt}.{rank}", failure)
+            # each process reads what all have set, so that all go on or all try again
+            failures = [shared.get(f"failure{attempt}.{other}").decode() for other in range(world)]
+            if not any(failures):
+                _set_timeout(TIMEOUT)
+                return Processes(rank, world, shared)
+            if not failure:
+                dist.destroy_process_group()
+        raise RuntimeError(next(filter(None, failures)))
+    except (RuntimeError, ValueError) as error:
+        raise ProcessError(f"the processes of torchrun cannot reach one another: {one_line(error)}") from None
+
+
+def _start_group(store: Any, rank: int, world: int) -> str:
+    """Connect this process to the others. Returns: why that failed; empty where it did not."""
     import torch
     import torch.distributed as dist
 
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
+    backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     try:
-        store, rank, world = next(dist.rendezvous("env://"))
-        shared = dist.PrefixStore("retina", store)
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if on_gpus else "gloo", store=store, rank=rank, world_size=world, timeout=TIMEOUT
-        )
-    except (RuntimeError, ValueError) as error:
-        raise ProcessError(f"the processes of torchrun cannot reach one another: {one_line(error)}") from None
-    return Processes(rank, world, shared)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=CONNECTION_TIMEOUT)
+    except RuntimeError as error:
+        dist.distributed_c10d._world.group_count = 0  # it is part of the names by which all find one another
+        return one_line(error)
+    return ""
+
+
+def _set_timeout(timeout: timedelta) -> None:
+    """Let each collective from now on wait so long for the other processes."""
+    import torch.distributed as dist
+
+    if hasattr(dist, "set_timeout"):  # since torch 2.14
+        dist.set_timeout(timeout)
+    else:
+        dist.distributed_c10d._set_pg_timeout(timeout)
 
 
 def own_device(device: "torch.device") -> "torch.device":

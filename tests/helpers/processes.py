@@ -4,6 +4,8 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from helpers.support import Result
@@ -23,6 +25,18 @@ def start(count: int, *arguments: object, cwd: Path | None = None) -> list[subpr
     command = [sys.executable, *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True}
     return [subprocess.Popen(command, cwd=cwd, env=env, **pipes) for env in environments(count)]
+
+
+def lines_of(process: subprocess.Popen, seconds: float = 300) -> Iterator[str]:
+    """What a process writes to stderr; it is killed if the caller still reads after so many seconds."""
+    watchdog = threading.Timer(seconds, process.kill)
+    watchdog.start()
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:  # noqa: UP028 "yield from" would close the stream
+            yield line
+    finally:
+        watchdog.cancel()
 
 
 def finish(processes: list[subprocess.Popen], seconds: float = 600) -> list[Result]:

@@ -10,13 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.processes import finish, run, start
+from helpers.processes import finish, lines_of, run, start
 from helpers.support import RETINA, TINY_MODEL, model_weights, same_run, write_training
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif("KILL_TESTS" not in os.environ, reason="gloo may wait for ever while it connects; KILL_TESTS=1"),
-]
+pytestmark = pytest.mark.slow
 OPTIONS = ["train", "killed.yaml", "--set", "train.checkpoint_every=2", "-o"]
 TORCHRUN = str(Path(sys.executable).with_name("torchrun"))
 
@@ -70,9 +67,8 @@ def test_a_run_of_three_survives_kills_of_any_process(data: Path, whole: Path):
     rng, made, folder = random.Random(0), 0, data / "ranks"
     while made < 8:
         processes = start(3, "-m", "retinacli", *OPTIONS, "ranks", *resume(folder), cwd=data)
-        stderr, steps = processes[0].stderr, rng.randint(0, 2)
-        assert stderr is not None
-        for line in stderr:
+        steps = rng.randint(0, 2)
+        for line in lines_of(processes[0]):
             steps -= " step " in line and line.startswith("epoch ")
             if steps < 0 or "; writes to" in line and steps == 0:
                 break
@@ -100,8 +96,7 @@ def test_a_killed_launcher_leaves_nothing_behind_and_any_number_continues(data: 
         with subprocess.Popen(
             [*command, "--resume"], cwd=data, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         ) as launcher:
-            assert launcher.stderr is not None
-            for line in launcher.stderr:
+            for line in lines_of(launcher):
                 if line.startswith("epoch "):
                     break
             time.sleep(rng.uniform(0, 1))
@@ -117,8 +112,7 @@ def test_a_signal_to_retina_with_devices_stops_all_with_its_exit_code(data: Path
     folder = data / f"devices{code}"
     command = [RETINA, *OPTIONS, folder.name, "--devices", "2"]
     with subprocess.Popen(command, cwd=data, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as launcher:
-        assert launcher.stderr is not None
-        for line in launcher.stderr:
+        for line in lines_of(launcher):
             if line.startswith("epoch "):
                 break
         launcher.send_signal(number)
@@ -139,8 +133,7 @@ def test_a_signal_to_retina_with_devices_stops_all_with_its_exit_code(data: Path
 def test_torchrun_starts_a_failed_run_again(data: Path):
     arguments = ["--standalone", "--nproc-per-node=2", "--max-restarts=1", "-m", "retinacli", *OPTIONS, "again"]
     with subprocess.Popen([TORCHRUN, *arguments, "--resume"], cwd=data, stderr=subprocess.PIPE, text=True) as launcher:
-        assert launcher.stderr is not None
-        for line in launcher.stderr:
+        for line in lines_of(launcher):
             if " step 4/" in line:
                 break
         workers = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
