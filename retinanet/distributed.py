@@ -3,13 +3,15 @@
 The only file that uses torch.distributed. A single process needs none of it: each function then returns at once.
 """
 
+import itertools
 import os
 import pickle
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -142,6 +144,7 @@ class Processes:
 
 
 _current = Processes()
+_joined = itertools.count()  # how often the processes have joined
 
 
 def current_processes() -> Processes:
@@ -153,17 +156,23 @@ def current_processes() -> Processes:
 def joined() -> Iterator[Processes]:
     """Within the context, this process works together with the others that torchrun has started.
 
-    Without torchrun, and within another such context, nothing changes. Raises: ProcessError if another process ends
-    early; OtherProcessError if another process has already reported why it ends.
+    A process group that the program has made is used and kept. Without one and without torchrun, and within another
+    such context, nothing changes. Raises: ProcessError if another process ends early; OtherProcessError if another
+    process has already reported why it ends; ValueError for a group that does not work on CPUs.
     """
     global _current
-    if int(os.environ.get("WORLD_SIZE") or 1) == 1 or _current.world > 1:
+    given = _given_group() if _current.world == 1 else None
+    world = int(os.environ.get("WORLD_SIZE") or 1) if given is None else given.world
+    if world == 1 or _current.world > 1:
         yield _current
         return
     import torch.distributed as dist
 
-    end_with_parent()
-    _current = _connect()
+    if given is None:
+        end_with_parent()
+    group = given or _connect()
+    # the store may keep what an earlier context has announced
+    _current = replace(group, store=dist.PrefixStore(f"joined {next(_joined)}", group.store))
     try:
         yield _current
     except (RetinaNetError, RuntimeError, KeyboardInterrupt) as error:
@@ -177,7 +186,8 @@ def joined() -> Iterator[Processes]:
         raise
     finally:
         _current = Processes()
-        dist.destroy_process_group()
+        if given is None:
+            dist.destroy_process_group()
 
 
 LOST_MESSAGE = "another process ended unexpectedly; the system kills a process if memory runs out"
@@ -186,6 +196,17 @@ LOST_MESSAGE = "another process ended unexpectedly; the system kills a process i
 def is_lost(error: BaseException) -> bool:
     """Whether an error of torch says that another process has ended."""
     return isinstance(error, RuntimeError) and LOST.search(str(error)) is not None
+
+
+def _given_group() -> Processes | None:
+    """The processes of the group that the program has made, if there is one."""
+    dist: Any = sys.modules.get("torch.distributed")
+    if dist is None or not dist.is_initialized():
+        return None
+    backends = dist.get_backend_config()  # such as cpu:gloo,cuda:nccl
+    if dist.get_world_size() > 1 and "cpu:" not in backends:
+        raise ValueError(f"the process group is {backends}, expected one for CPUs too, such as cpu:gloo,cuda:nccl")
+    return Processes(dist.get_rank(), dist.get_world_size(), dist.distributed_c10d._get_default_store())
 
 
 def _connect() -> Processes:
@@ -236,7 +257,7 @@ def _set_timeout(timeout: timedelta) -> None:
 
 
 def own_device(device: "torch.device") -> "torch.device":
-    """The device of this process: for CUDA, the GPU of its host with the number LOCAL_RANK.
+    """The device of this process: for CUDA, the GPU of its host with the number LOCAL_RANK, else the current one.
 
     Raises: ConfigError if the host has fewer GPUs than processes.
     """
@@ -244,7 +265,7 @@ def own_device(device: "torch.device") -> "torch.device":
         return device
     import torch
 
-    index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    index, count = int(os.environ.get("LOCAL_RANK", torch.cuda.current_device())), torch.cuda.device_count()
     if index >= count:
         raise ConfigError(f"this host has {count} GPUs for more processes; start at most {count}, or use the CPU")
     torch.cuda.set_device(index)
@@ -310,7 +331,6 @@ def launch(arguments: Sequence[str], count: int, cores: int) -> int:
     Returns: an exit code: 0, that of the process that failed first, or 130 or 143 after a signal.
     """
     import logging
-    import sys
 
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

@@ -14,7 +14,7 @@ from retinanet.data.dataset import Dataset
 from retinanet.data.loader import eval_loader, workers_note
 from retinanet.data.transforms import Resizing
 from retinanet.data.views import EvalSamples
-from retinanet.distributed import current_processes
+from retinanet.distributed import current_processes, joined
 from retinanet.evaluation.coco_metrics import ClassResult, score
 from retinanet.evaluation.detector_and_data import DataSource, model_and_data
 from retinanet.evaluation.missed_objects import MissedObjects, MissedObjectsObserver
@@ -134,6 +134,7 @@ def in_turn(parts: Sequence[Part]) -> Part:
     return [batch for turn in turns for batch in turn if batch is not None]
 
 
+@joined()
 def evaluate(
     detector: Detector | str | Path,
     data: Config | Dataset | str | Path | None = None,
