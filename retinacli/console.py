@@ -133,6 +133,11 @@ def column_widths(least: Sequence[int], most: Sequence[int], room: int) -> list[
     return widths
 
 
+def in_precision(precision: str | None) -> str:
+    """The end of a title that names the precision, unless it is fp32 or the exported file's own."""
+    return "" if precision in (None, "fp32") else f" in {precision}"
+
+
 def headed(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Iterator[Sequence[object]]:
     """`rows` with more cells in front: those of `head` in the first row, empty ones in the others."""
     for cells in rows:

@@ -14,9 +14,13 @@ WEIGHTS = "Checkpoint, folder of a run, or coco or coco_v2 for torchvision's pub
 DETECTOR = "Checkpoint, folder of a run, exported model, or coco or coco_v2 for torchvision's published weights."
 
 Engine = Literal["torch", "onnx", "openvino"]
-Precision = Literal["fp32", "bf16"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
-PRECISION_HELP = "Numeric precision of the OpenVINO model (.xml).  [default: fp32]"
+Precision = Literal["fp32", "bf16", "fp16"]
+PRECISIONS: dict[Engine, tuple[Precision, ...]] = {
+    "torch": ("fp32", "bf16", "fp16"),
+    "onnx": ("fp32",),
+    "openvino": ("fp32", "bf16"),
+}
+PRECISION_HELP = "Numeric precision of the network; fp16 on a GPU, bf16 also of OpenVINO models.  [default: fp32]"
 
 Config = Annotated[
     str, Argument(metavar="CONFIG", help="YAML config file, or the name of a shipped example such as coco.yaml.")
@@ -32,7 +36,7 @@ Data = Annotated[str | None, Option(metavar="CONFIG", help="Config file whose da
 Split = Annotated[str, Option(metavar="NAME", help="Split: train, val or another of the data set, such as test.")]
 BatchSize = Annotated[int, Option(min=1, metavar="N", help="Number of images per batch.")]
 SaveCoco = Annotated[Path | None, Option(metavar="FILE", help="Save the detections in COCO's results format (JSON).")]
-OpenVinoPrecision = Annotated[Precision | None, Option(help=PRECISION_HELP)]
+NetworkPrecision = Annotated[Precision | None, Option(help=PRECISION_HELP)]
 Device = Annotated[str | None, Option(metavar="NAME", help="Device: auto (the default), cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, Option("--json", help="Print the result to stdout as one JSON document.")]
 
@@ -70,23 +74,21 @@ def engine_of(weights: str) -> Engine:
     return engines.get(Path(weights).suffix.lower(), "torch")
 
 
-def check_exported(weights: Sequence[str], precision: str | None, device: str | None) -> None:
-    """Fail if an option does not fit the exported models in `weights`. precision: name of its option, if given."""
-    engines = [engine_of(each) for each in weights]
-    if precision and "openvino" not in engines:
-        fail(f"{precision} works only with OpenVINO models (.xml), not with {' or '.join(weights)}", 2)
-    for each, engine in zip(weights, engines, strict=True):
+def check_exported(weights: Sequence[str], precision: Precision | None, device: str | None) -> None:
+    """Fail if an option does not fit the exported models in `weights`."""
+    for each in weights:
+        engine = engine_of(each)
+        if precision not in (None, *PRECISIONS[engine]):
+            fail(f"--precision {precision}: {each} runs only in {' or '.join(PRECISIONS[engine])}", 2)
         if engine != "torch" and device not in (None, "auto", "cpu"):
             fail(f"--device {device}: the exported model {each} runs only on the CPU", 2)
 
 
 def device_and_precision(weights: str, device: str | None, precision: Precision | None) -> tuple[Any, Precision]:
     """The device and the numeric precision to run `weights` with; imports torch only if needed."""
-    engine = engine_of(weights)
-    if engine == "openvino":
-        return "cpu", precision or "fp32"
-    if engine == "onnx":
-        return "cpu", "fp32"
+    precision = precision or "fp32"
+    if engine_of(weights) != "torch":
+        return "cpu", precision
     from retinanet.devices import pick_device
 
-    return pick_device(device or "auto"), "fp32"
+    return pick_device(device or "auto"), precision

@@ -5,7 +5,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from retinanet.distributed import own_device
@@ -74,6 +74,15 @@ def _seconds_of_pass(layer: "torch.nn.Module", image: "torch.Tensor") -> float:
     started = time.perf_counter()
     layer(image).sum().backward()
     return time.perf_counter() - started
+
+
+def computing_in(precision: str, device: "torch.device") -> AbstractContextManager:
+    """Within the context, convolutions and matrix products on `device` compute in `precision`: fp32, bf16 or fp16."""
+    if precision == "fp32":
+        return nullcontext()
+    import torch
+
+    return torch.autocast(device.type, {"bf16": torch.bfloat16, "fp16": torch.float16}[precision])
 
 
 def highest_precision_dtype(device: "torch.device") -> "torch.dtype":

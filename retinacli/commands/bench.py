@@ -51,7 +51,7 @@ def bench_command(
         options.Engine | None,
         Option(help="Library that runs the model.  [default: torch, or that of the exported model]"),
     ] = None,
-    precision: options.OpenVinoPrecision = None,
+    precision: options.NetworkPrecision = None,
     repeats: Annotated[int | None, Option(min=1, metavar="N", help=REPEATS_HELP)] = None,
     image: Annotated[Path | None, Option(metavar="FILE", help="Image to use.  [default: a synthetic one]")] = None,
     against: Annotated[Baseline | None, Option(help="Compare with this detector of torchvision, in turns.")] = None,
@@ -107,8 +107,8 @@ def make_request(
     if own != "torch" and engine not in (None, own):
         fail(f"--engine {engine}: {weights} is a model for {own}", 2)
     chosen = engine or own
-    if precision is not None and chosen != "openvino":
-        fail(f"--precision works only with --engine openvino, not with {chosen}", 2)
+    if precision not in (None, *options.PRECISIONS[chosen]):
+        fail(f"--precision {precision}: {chosen} runs only in {' or '.join(options.PRECISIONS[chosen])}", 2)
     if chosen != "torch" and device not in (None, "auto", "cpu"):
         fail(f"--device {device}: {chosen} runs only on the CPU", 2)
     place: Any = "cpu"

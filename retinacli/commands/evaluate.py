@@ -52,13 +52,13 @@ class EvalOutputs:
 
 def precision_or_number(text: str) -> options.Precision | float:
     """The value of --precision, or a number, which was that of --target-precision before. Raises: BadParameter."""
-    for name in options.PRECISIONS:
+    for name in options.PRECISIONS["torch"]:
         if text == name:
             return name
     with suppress(ValueError):
         float(text)
         return options.number(0.01, 1)(text)
-    raise BadParameter(f"{text!r} is not {' or '.join(options.PRECISIONS)}")
+    raise BadParameter(f"{text!r} is not {' or '.join(options.PRECISIONS['torch'])}")
 
 
 @in_processes
@@ -85,7 +85,7 @@ def eval_command(
     reference: Annotated[bool, Option("--reference", help=REFERENCE_HELP)] = False,
     compare: Annotated[bool, Option("--compare", help="Compare two WEIGHTS, with 95 % intervals.")] = False,
     precision: Annotated[
-        str | None, Option(parser=precision_or_number, metavar="<fp32|bf16>", help=options.PRECISION_HELP)
+        str | None, Option(parser=precision_or_number, metavar="<fp32|bf16|fp16>", help=options.PRECISION_HELP)
     ] = None,
     engine_precision: Annotated[options.Precision | None, Option(hidden=True)] = None,
     device: options.Device = None,
@@ -111,7 +111,7 @@ def renamed_options(
     """
     from retinacli.console import message
 
-    arithmetic = next((name for name in options.PRECISIONS if name == precision), None)
+    arithmetic = next((name for name in options.PRECISIONS["torch"] if name == precision), None)
     if former is not None:
         if arithmetic is not None:
             fail("--engine-precision is the former name of --precision; use only --precision", 2)
@@ -140,7 +140,7 @@ def check_options(weights: list[str], compare: bool, inputs: EvalInput, outputs:
     if outputs.target_precision is not None and not (outputs.diagnose or outputs.thresholds or outputs.report):
         needed = "--thresholds FILE, --diagnose or --report DIR"
         fail(f"--target-precision sets what the thresholds must reach; add {needed}", 2)
-    options.check_exported(weights, "--precision" if inputs.precision else None, inputs.device)
+    options.check_exported(weights, inputs.precision, inputs.device)
     if outputs.funnel and options.engine_of(weights[0]) != "torch":
         fail(f"--funnel needs every score, but {weights[0]} gives only the best; name its checkpoint", 2)
 
@@ -187,6 +187,8 @@ def evaluate_one(weights: str, inputs: EvalInput, outputs: EvalOutputs, json_: b
         from retinanet.report.report import write_report
 
         about = {"weights": weights, "data": inputs.data or "the checkpoint's own", "split": inputs.split}
+        if evaluation.precision not in (None, "fp32"):
+            about["precision"] = evaluation.precision
         with counter("report"):
             page = write_report(outputs.report, evaluation, diagnosis, thresholds, about)
         message(f"wrote {page}")
@@ -209,7 +211,7 @@ def compare_two(weights: list[str], inputs: EvalInput, json_: bool) -> None:
         message(note)
     with counter("resamples") as progress:
         comparison = compare(first.dataset, first.results, second.results, progress=progress)
-    show_comparison(weights, comparison, json_)
+    show_comparison(weights, [first.precision, second.precision], comparison, json_)
 
 
 def evaluate_weights(

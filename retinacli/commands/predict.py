@@ -53,7 +53,7 @@ def predict_command(
         Option(metavar="I/N", help="Detect only part I (from 0) of N, or of `env`, and write JSON lines to -o."),
     ] = None,
     merge: Annotated[bool, Option("--merge", help="Merge the parts of all shards into the file -o.")] = False,
-    precision: options.OpenVinoPrecision = None,
+    precision: options.NetworkPrecision = None,
     device: options.Device = None,
     json_: options.Json = False,
 ) -> None:
@@ -65,7 +65,7 @@ def predict_command(
     check_options(sources or [], list_, shard, vis, output, save_coco, image_ids, json_)
     if save_coco is not None:
         check_writable(save_coco)
-    options.check_exported([weights], "--precision" if precision else None, device)
+    options.check_exported([weights], precision, device)
     from retinacli.console import message
     from retinacli.render.predict import collect_predictions, show_predictions
     from retinanet.data.formats.coco import read_image_ids

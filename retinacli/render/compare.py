@@ -1,17 +1,22 @@
 """Shows a comparison of two detectors."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from retinacli.console import DASH, print_json, print_table
+from retinacli.console import DASH, in_precision, print_json, print_table
 from retinanet.evaluation.comparison import Comparison, Difference
 
 
-def show_comparison(weights: list[str], comparison: Comparison, as_json: bool) -> None:
+def show_comparison(
+    weights: list[str], precisions: Sequence[str | None], comparison: Comparison, as_json: bool
+) -> None:
+    """precisions: of each detector's arithmetic; None: as an exported file says."""
     if as_json:
         document = {
             "first": weights[0],
             "second": weights[1],
+            "precisions": precisions,
             "images": comparison.images,
             "resamples": comparison.resamples,
             "metrics": {each.name: _fields(each) for each in comparison.metrics},
@@ -23,7 +28,8 @@ def show_comparison(weights: list[str], comparison: Comparison, as_json: bool) -
     columns = ("metric", "first", "second", "change", "95 % interval", "second better", "verdict")
     metrics = (_cells(each.name, each) for each in comparison.metrics)
     classes = (_cells(f"AP of {each.name}", each) for each in comparison.per_class)
-    print_table(f"{weights[1]} compared with {weights[0]}: {counts}", columns, metrics, classes)
+    first, second = (each + in_precision(name) for each, name in zip(weights, precisions, strict=True))
+    print_table(f"{second} compared with {first}: {counts}", columns, metrics, classes)
 
 
 def _fields(each: Difference) -> dict[str, Any]:

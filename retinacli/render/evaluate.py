@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from retinacli.console import DASH, print_json, print_table
+from retinacli.console import DASH, in_precision, print_json, print_table
 from retinacli.render.error_analysis import analysis_document, analysis_tables
 from retinanet.evaluation.coco_metrics import METRICS, measured
 from retinanet.evaluation.error_analysis import Diagnosis
@@ -40,7 +40,7 @@ def metrics_tables(evaluation: Evaluation) -> None:
     classes = ((item.label, ap_text(item.AP), ap_text(item.AP50), item.objects) for item in evaluation.per_class)
     print_table("Per class", ("class", "AP", "AP50", "objects"), classes)
     metrics = ((name, METRICS[name], ap_text(value)) for name, value in evaluation.metrics.items())
-    print_table("COCO metrics", ("metric", "", "value"), metrics, text_columns=2)
+    print_table(f"COCO metrics{in_precision(evaluation.precision)}", ("metric", "", "value"), metrics, text_columns=2)
 
 
 def differing_metrics(evaluation: Evaluation) -> list[str]:
@@ -50,7 +50,7 @@ def differing_metrics(evaluation: Evaluation) -> list[str]:
 
 
 def _document(evaluation: Evaluation) -> dict[str, Any]:
-    document = metrics_document(evaluation)
+    document = metrics_document(evaluation) | {"precision": evaluation.precision}
     if evaluation.missed_objects is not None:
         missed = evaluation.missed_objects
         document["funnel"] = {

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from retinacli.console import counter, headed, message, print_json, print_table
+from retinacli.console import counter, headed, in_precision, message, print_json, print_table
 from retinanet.inference.detector import Detector
 from retinanet.inference.predict import Prediction
 from retinanet.inference.results import to_json
@@ -35,8 +35,9 @@ def show_predictions(predictions: list[Prediction], detector: Detector, seconds:
     seconds: that the images took.
     """
     if as_json:
-        print_json(to_json(predictions, detector))
+        print_json(to_json(predictions, detector) | {"precision": detector.model.precision})
         return
+    arithmetic = in_precision(detector.model.precision)
     if len(predictions) > MOST_SHOWN:
         labels = np.concatenate([item.detections.labels for item in predictions])
         images = np.concatenate([np.unique(item.detections.labels) for item in predictions])
@@ -46,11 +47,13 @@ def show_predictions(predictions: list[Prediction], detector: Detector, seconds:
             if label in labels
         )
         per_image = f"{1000 * seconds / len(predictions):.0f} ms per image"
-        print_table(f"{len(predictions):,} images, {per_image}", ("class", "detections", "images with it"), rows)
+        print_table(
+            f"{len(predictions):,} images{arithmetic}, {per_image}", ("class", "detections", "images with it"), rows
+        )
         return
     columns = ("file", "class", "score", "x1", "y1", "x2", "y2")
     groups = (headed([item.file], _rows(item, detector)) for item in predictions if item.fault is None)
-    print_table("Detections", columns, *groups, text_columns=2)
+    print_table(f"Detections{arithmetic}", columns, *groups, text_columns=2)
 
 
 def _rows(item: Prediction, detector: Detector) -> list[tuple[str, ...]]:

@@ -20,7 +20,7 @@ from retinanet.evaluation.detector_and_data import DataSource, model_and_data
 from retinanet.evaluation.missed_objects import MissedObjects, MissedObjectsObserver
 from retinanet.evaluation.pycocotools_metrics import reference_metrics
 from retinanet.inference.detector import Detector, load
-from retinanet.inference.exported_model import ExportedModel
+from retinanet.inference.exported_model import ExportedModel, Precision
 from retinanet.inference.results import coco_rows
 from retinanet.inference.torch_model import TorchModel
 
@@ -33,6 +33,7 @@ class Evaluation:
     notes: messages, one line each, such as an unreadable image.
     missed_objects: None unless requested. reference: the metrics by pycocotools; None unless requested.
     category_ids: the detector's id of each class, which differs from the data's where names alone decide.
+    precision: of the network's arithmetic; None: as an exported file says.
     """
 
     dataset: Dataset
@@ -44,6 +45,7 @@ class Evaluation:
     missed_objects: MissedObjects | None = None
     reference: dict[str, float] | None = None
     category_ids: tuple[int, ...] = ()
+    precision: Precision | None = "fp32"
 
     @property
     def ap(self) -> float:
@@ -92,7 +94,8 @@ def evaluate_model(
     missed = processes.first(lambda: observer.summary(results) if observer else None)
     notes = tuple(note for _, notes in batches for note in notes)
     numbers = scores.metrics, scores.per_class
-    return Evaluation(dataset, settings, results, *numbers, notes, missed, category_ids=dataset.category_ids)
+    ids, precision = dataset.category_ids, model.precision
+    return Evaluation(dataset, settings, results, *numbers, notes, missed, category_ids=ids, precision=precision)
 
 
 Part = list[tuple[np.ndarray, list[str]]]  # of each batch: rows of `Evaluation.results`, and notes

@@ -131,7 +131,7 @@ def load(
         device: cpu, cuda, cuda:N, mps, or auto, the best there is.
         score_threshold: the score that detections must exceed. max_detections: None: the checkpoint's own.
         thresholds: a file that `save_thresholds` wrote; its threshold of each class replaces score_threshold.
-        precision: as `open_exported` takes it.
+        precision: of the network: fp32, bf16 or, on a GPU, fp16; of exported files, only those of OpenVINO have bf16.
     Raises: CheckpointError; ConfigError if `thresholds` is invalid, or the model lacks the device or the precision;
         ValueError if `score_threshold` is outside 0..1 or `max_detections` below 1.
     """
@@ -146,7 +146,7 @@ def load(
     else:
         from retinanet.inference.torch_model import open_for_inference
 
-        model, metadata = open_for_inference(path, pick_device(str(device)))
+        model, metadata = open_for_inference(path, pick_device(str(device)), precision)
     detector = Detector(model, metadata)
     detector.settings = replace(detector.settings, **given)
     if thresholds is not None:

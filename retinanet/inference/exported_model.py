@@ -32,20 +32,28 @@ MAX_BYTES = 2**31  # of an ONNX file, and of each of OpenVINO's files; protobuf'
 
 CORE_LOCK = Lock()
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
+OPENVINO_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
 
 class ExportedModel:
     """An exported file with decoding and NMS inside, run on the CPU, with the methods of `TorchModel`.
 
     run: runs the graph on the arrays of INPUTS, by name, and returns those of OUTPUTS.
+    precision: of the arithmetic; None: as the file says.
     """
 
     STAGES = ("network, decode + NMS",)  # the file is one graph
     on_gpu = False
 
-    def __init__(self, metadata: Metadata, file: Path, run: Callable[[dict[str, np.ndarray]], list[np.ndarray]]):
-        self.file, self.run = file, run
+    def __init__(
+        self,
+        metadata: Metadata,
+        file: Path,
+        run: Callable[[dict[str, np.ndarray]], list[np.ndarray]],
+        precision: Precision | None = None,
+    ):
+        self.file, self.run, self.precision = file, run, precision
         self.dtype = np.float32 if metadata.config.data.resize == "float" else np.uint8  # of `images`
         self.classes = len(metadata.classes)
         self.kept = np.arange(self.classes)  # label in the file of each class to detect
@@ -185,8 +193,9 @@ def check_engine(path: str | Path, device: Any, precision: Precision) -> None:
     """Raises: ConfigError if the detector of `path` cannot run on `device` in `precision`."""
     if is_exported(path) and str(device) not in ("cpu", "auto"):
         raise ConfigError(f"{path}: an exported model runs on the cpu, not on {device}")
-    if precision != "fp32" and Path(path).suffix.lower() != OPENVINO:
-        raise ConfigError(f"precision {precision} is for models of OpenVINO (.xml), not for {path}")
+    allowed = OPENVINO_PRECISIONS if Path(path).suffix.lower() == OPENVINO else ("fp32",)
+    if is_exported(path) and precision not in allowed:
+        raise ConfigError(f"precision {precision}: {path} runs only in {' or '.join(allowed)}")
 
 
 def open_exported(path: str | Path, precision: Precision = "fp32") -> tuple[ExportedModel, Metadata]:
@@ -305,7 +314,7 @@ def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Met
             results = request.infer(inputs, share_inputs=True)
             return [np.array(results[name]) for name in OUTPUTS]
 
-    return ExportedModel(metadata, file, run), metadata
+    return ExportedModel(metadata, file, run, None if precision == "fp32" else precision), metadata
 
 
 def _reason(file: Path, suffix: str, error: Exception) -> str:

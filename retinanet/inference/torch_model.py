@@ -15,7 +15,8 @@ from retinanet.checkpoints.pretrained import open_model
 from retinanet.config.schema import DetectConfig
 from retinanet.data.transforms import Resizing
 from retinanet.detections import Detections
-from retinanet.errors import CheckpointError
+from retinanet.errors import CheckpointError, ConfigError
+from retinanet.inference.exported_model import Precision
 from retinanet.model.batchnorm_folding import fold_for_inference
 from retinanet.model.postprocess import Stages, detect_stages
 from retinanet.model.retinanet import Predictions, RetinaNet
@@ -28,12 +29,13 @@ class TorchModel:
     """A RetinaNet in evaluation mode on its device, with the methods of `ExportedModel`.
 
     file: where the weights are from; None: they are being trained, and training judges by itself whether it diverges.
+    precision: of the network's arithmetic; boxes, scores and the suppression are computed in float32.
     """
 
     STAGES = ("trunk", "FPN", "subnets", "decode + NMS")  # marked by `at_stages`
 
-    def __init__(self, network: RetinaNet, file: str | Path | None = None):
-        self.network, self.file = network, file
+    def __init__(self, network: RetinaNet, file: str | Path | None = None, precision: Precision = "fp32"):
+        self.network, self.file, self.precision = network, file, precision
 
     @property
     def device(self) -> torch.device:
@@ -50,13 +52,13 @@ class TorchModel:
 
     def copy_for_evaluation(self) -> "TorchModel":
         """A copy with batch normalisation folded; the model itself can be trained further."""
-        return TorchModel(fold_for_inference(copy.deepcopy(self.network)), self.file)
+        return TorchModel(fold_for_inference(copy.deepcopy(self.network)), self.file, self.precision)
 
     def with_classes(self, labels: Sequence[int]) -> "TorchModel":
         """A copy that detects only these classes, in this order; their scores do not change."""
         network = copy.deepcopy(self.network)
         network.keep_classes(labels)
-        return TorchModel(network, self.file)
+        return TorchModel(network, self.file, self.precision)
 
     @torch.inference_mode()
     def detect(
@@ -79,10 +81,11 @@ class TorchModel:
         Raises: CheckpointError if a prediction of the weights in `file` is NaN or infinite.
         """
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device, non_blocking=True)  # (B, 3, H, W)
-        predictions = self.network(pixels, torch.from_numpy(sizes).to(self.device, non_blocking=True))
+        predictions = self._predictions(pixels, torch.from_numpy(sizes).to(self.device, non_blocking=True))
         parts = [*predictions.logits, *predictions.deltas]
         if self.file is not None and not torch.stack([part.isfinite().all() for part in parts]).all():
-            raise CheckpointError(f"{self.file}: its logits or boxes are not finite; its weights may hold NaN")
+            cause = "they may be too large for fp16" if self.precision == "fp16" else "its weights may hold NaN"
+            raise CheckpointError(f"{self.file}: its logits or boxes are not finite; {cause}")
         resized_sizes = [(height, width) for height, width in sizes.tolist()]
         score_threshold: float | Tensor = settings.score_threshold
         if thresholds is not None:
@@ -100,6 +103,12 @@ class TorchModel:
         if observer is not None:
             observer(predictions, resized_sizes, stages)
         return [stage.detections for stage in stages]
+
+    def _predictions(self, images: Tensor, sizes: Tensor) -> Predictions:
+        """What `network` predicts in `precision`, as float32."""
+        with devices.computing_in(self.precision, self.device):
+            raw = self.network(images, sizes)
+        return Predictions([x.float() for x in raw.logits], [x.float() for x in raw.deltas], raw.anchors)
 
     def detect_and_count(
         self,
@@ -149,8 +158,15 @@ class TorchModel:
         return devices.describe_device(self.device)
 
 
-def open_for_inference(path: str | Path, device: torch.device | str) -> tuple[TorchModel, Metadata]:
-    """`open_model` with batch normalisation folded, on `device`. Raises: CheckpointError."""
+def open_for_inference(
+    path: str | Path, device: torch.device, precision: Precision = "fp32"
+) -> tuple[TorchModel, Metadata]:
+    """`open_model` with batch normalisation folded, on `device`.
+
+    Raises: CheckpointError; ConfigError if `device` does not compute in `precision`.
+    """
+    if precision == "fp16" and device.type == "cpu":
+        raise ConfigError("precision fp16 is for GPUs; on a CPU, expected fp32 or bf16")
     network, metadata = open_model(path)
     network = fold_for_inference(network.to(device)).to(memory_format=torch.channels_last)
-    return TorchModel(network, path), metadata
+    return TorchModel(network, path, precision), metadata

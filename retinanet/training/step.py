@@ -3,14 +3,13 @@
 import copy
 import math
 from collections.abc import Iterator
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from retinanet.config.schema import TrainConfig
 from retinanet.data.loader import Batch
-from retinanet.devices import peak_memory
+from retinanet.devices import computing_in, peak_memory
 from retinanet.distributed import reduces
 from retinanet.errors import DivergenceError
 from retinanet.losses.criterion import Criterion, Targets
@@ -21,15 +20,12 @@ from retinanet.training.optimizer import lr_factor
 from retinanet.training.run import Run
 from retinanet.training.step_metrics import BOX, CLS, EXPECTED, FOREGROUND, BatchMetrics, StepMetrics
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 IN_LOG = ("epoch", "step", "cls", "box", "lr", "images_per_second", "memory", "foreground")  # of `Progress`
 
 
 def forward(network: nn.Module, batch: Batch, train: TrainConfig) -> Predictions:
     """The forward pass, in the configured precision."""
-    device = batch.images.device.type
-    precision = nullcontext() if train.precision == "fp32" else torch.autocast(device, DTYPES[train.precision])
-    with precision, compiling(train.compile):
+    with computing_in(train.precision, batch.images.device), compiling(train.compile):
         return network(batch.images, batch.sizes)
 
 

@@ -169,8 +169,8 @@ def test_table_1e_without_data(here, tiny: Path, tmp_path: Path):
     [
         (["m.xml", "--engine", "onnx"], "--engine onnx: m.xml is a model for openvino"),
         (["m.onnx", "--engine", "torch"], "--engine torch: m.onnx is a model for onnx"),
-        (["--precision", "bf16"], "--precision works only with --engine openvino, not with torch"),
-        (["m.onnx", "--precision", "bf16"], "--precision works only with --engine openvino, not with onnx"),
+        (["--engine", "openvino", "--precision", "fp16"], "--precision fp16: openvino runs only in fp32 or bf16"),
+        (["m.onnx", "--precision", "bf16"], "--precision bf16: onnx runs only in fp32"),
         (["--engine", "onnx", "--device", "cuda"], "--device cuda: onnx runs only on the CPU"),
         (["--depth", "51"], "--depth 51: there is no such ResNet; expected 18, 34, 50, 101, 152"),
         (["run", "--depth", "50"], "--depth is for random weights; it cannot be combined with run"),

@@ -16,7 +16,7 @@ def test_saved_results_give_pycocotools_the_same_numbers(tiny: Path, tiny_run: P
     )
     assert result.code == 0, result.err
     document = json.loads(result.out)
-    assert set(document) == {"metrics", "per_class"}
+    assert set(document) == {"metrics", "per_class", "precision"} and document["precision"] == "fp32"
     annotations = tiny / "shapes" / "annotations" / "instances_val.json"
     assert len(json.loads((tiny / "results.json").read_text())) > 20
     assert [document["metrics"][name] for name in METRICS] == pycocotools_stats(annotations, tiny / "results.json")

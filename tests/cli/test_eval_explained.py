@@ -16,7 +16,8 @@ def test_diagnosis_as_json(tiny: Path, tiny_run: Path):
     result = retina("eval", "run", "--diagnose", "--json", *LOW, cwd=tiny)
     assert result.code == 0, result.err
     document = json.loads(result.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert set(document) == {"metrics", "per_class", "thresholds", "tide", "confusion", "calibration", "curves"}
+    analysis = {"thresholds", "tide", "confusion", "calibration", "curves"}
+    assert set(document) == {"metrics", "per_class", "precision", *analysis}
     known = {item["label"]: item["AP50"] for item in document["per_class"] if item["objects"]}
     curves = document["curves"]["precision"]["0.5"]
     assert len(curves) == CLASSES
@@ -127,7 +128,7 @@ def test_options_that_do_not_go_together(arguments, message):
 @pytest.mark.parametrize("value", ["2", "0", "much"])
 def test_a_precision_out_of_range(option, value):
     result = retina("eval", "a", option, value, "--diagnose")
-    expected = "fp32 or bf16" if (option, value) == ("--precision", "much") else "a number from 0.01 to 1"
+    expected = "fp32 or bf16 or fp16" if (option, value) == ("--precision", "much") else "a number from 0.01 to 1"
     assert result.code == 2 and f"{value!r} is not {expected}" in result.err
 
 
@@ -141,9 +142,9 @@ def test_a_precision_out_of_range(option, value):
             "add --thresholds FILE, --diagnose or --report DIR\n",
         ),
         (
-            ("--engine-precision", "bf16"),
-            "warning: --engine-precision bf16 is now --precision bf16; the old name will be removed\n"
-            "retina: --precision works only with OpenVINO models (.xml), not with a\n",
+            ("--engine-precision", "fp16"),
+            "warning: --engine-precision fp16 is now --precision fp16; the old name will be removed\n"
+            "retina: --precision fp16: a.xml runs only in fp32 or bf16\n",
         ),
         (
             ("--precision", "0.9", "--target-precision", "0.8"),
@@ -156,7 +157,7 @@ def test_a_precision_out_of_range(option, value):
     ],
 )
 def test_the_former_names_of_the_precisions(arguments, messages):
-    result = retina("eval", "a", *arguments)
+    result = retina("eval", "a.xml", *arguments)
     assert (result.code, result.out, result.err) == (2, "", messages)
 
 

@@ -61,11 +61,13 @@ def test_predict_does_without_torch(exported: Path, images: Path, tmp_path: Path
 def test_precision_and_device(exported: Path, images: Path):
     result = retina("predict", images, "-w", exported, "--precision", "bf16", "--json", *SCORE)
     if exported.suffix == ".onnx":
-        message = f"retina: --precision works only with OpenVINO models (.xml), not with {exported}\n"
+        message = f"retina: --precision bf16: {exported} runs only in fp32\n"
         assert (result.code, result.out, result.err) == (2, "", message)
     else:
         assert (result.code, result.err) == (0, "")
-        assert all(len(image["detections"]) == 3 for image in json.loads(result.out)["images"])
+        document = json.loads(result.out)
+        assert document["precision"] == "bf16"
+        assert all(len(image["detections"]) == 3 for image in document["images"])
     result = retina("predict", images, "-w", exported, "--device", "cuda")
     assert (result.code, result.err) == (
         2,
@@ -168,10 +170,11 @@ def test_eval_compares_an_exported_model_with_its_checkpoint(exported: Path, tin
 def test_eval_in_bf16(exported: Path, tiny: Path):
     result = retina("eval", exported, "--precision", "bf16", "--json", cwd=tiny)
     if exported.suffix == ".onnx":
-        message = f"retina: --precision works only with OpenVINO models (.xml), not with {exported}\n"
+        message = f"retina: --precision bf16: {exported} runs only in fp32\n"
         assert (result.code, result.out, result.err) == (2, "", message)
     else:
         assert (result.code, result.err) == (0, "")
+        assert json.loads(result.out)["precision"] == "bf16"
 
 
 def test_what_eval_refuses(exported: Path, tiny: Path, tiny_run: Path):

@@ -40,6 +40,22 @@ def test_json_shape(images: Path, tiny_run: Path):
 CLASSES = ["red circle", "blue circle", "red square", "green square", "green triangle", "blue triangle"]
 
 
+def test_bf16_finds_nearly_the_same_and_says_so(images: Path, tiny_run: Path):
+    found = {}
+    for precision in ("fp32", "bf16"):
+        result = retina("predict", images, "-w", tiny_run, "--precision", precision, "--json", *SCORE)
+        assert (result.code, result.err) == (0, "")
+        document = json.loads(result.out)
+        assert document["precision"] == precision
+        found[precision] = [each["score"] for image in document["images"] for each in image["detections"]]
+    assert found["fp32"] != found["bf16"]
+    assert found["bf16"] == pytest.approx(found["fp32"], rel=4 * 2**-8 * 5)  # the logits are about -5
+    table = retina("predict", images, "-w", tiny_run, "--precision", "bf16", *SCORE).out
+    assert table.startswith("Detections in bf16\n")
+    table = retina("eval", tiny_run, "--precision", "bf16", "--funnel", cwd=tiny_run.parent)
+    assert table.code == 0 and "COCO metrics in bf16\n" in table.out
+
+
 def test_vis_writes_copies_and_leaves_the_input_alone(images: Path, tiny_run: Path):
     before = [(images / name).read_bytes() for name in ("0.png", "1.png")]
     result = retina("predict", images / "*.png", "-w", tiny_run, "--vis", "-o", images, *SCORE)

@@ -9,7 +9,8 @@ import torch
 
 from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.parsing import config_from_dict
-from retinanet.inference.detector import Detector
+from retinanet.errors import ConfigError
+from retinanet.inference.detector import Detector, load
 from retinanet.inference.exported_model import ExportedModel
 from retinanet.inference.torch_model import TorchModel
 from retinanet.model.retinanet import make_model
@@ -77,3 +78,27 @@ def test_counts_of_a_batch(model: TorchModel, images):
     detections, anchors, candidates = model.detect_and_count(images_, sizes, original_sizes, CONFIG.detect)
     assert anchors == 9 * (8 * 12 + 4 * 6 + 2 * 3 + 1 * 2 + 1 * 1)  # of 64 x 96 pixels
     assert (len(detections), candidates) == (1, 0)  # all scores are about the prior, 0.01
+
+
+def test_bf16_predicts_what_fp32_does_within_its_eight_bits(images):
+    torch.manual_seed(0)
+    network = make_model(CONFIG.model, CONFIG.anchors, 2, pretrained=False).eval()
+    with torch.no_grad():  # logits and deltas as far apart as in a trained network
+        network.cls_subnet.predict.weight *= 100
+        network.box_subnet.predict.weight *= 100
+    outputs = []
+    inputs = Detector(TorchModel(network), METADATA).prepare(images)
+    for precision in ("fp32", "bf16"):
+        model = TorchModel(network, None, precision).copy_for_evaluation()
+        found = model.detect(*inputs, CONFIG.detect, observer=lambda predictions, *_: outputs.append(predictions))
+        assert all(len(each) and (each.boxes.dtype, each.scores.dtype) == (np.float32, np.float32) for each in found)
+    for name in ("logits", "deltas"):
+        single, half = (torch.cat(getattr(predictions, name), dim=1) for predictions in outputs)
+        error = float((single - half).abs().max())
+        assert single.dtype == half.dtype == torch.float32
+        assert 0 < error <= 4 * 2**-8 * float(single.abs().max()), (name, error)
+
+
+def test_fp16_is_refused_on_a_cpu(tiny_run: Path):
+    with pytest.raises(ConfigError, match="^precision fp16 is for GPUs; on a CPU, expected fp32 or bf16$"):
+        load(tiny_run, "cpu", precision="fp16")
