@@ -17,6 +17,7 @@ from retinanet.data.transforms import Resizing
 from retinanet.detections import Detections
 from retinanet.errors import CheckpointError, ConfigError
 from retinanet.inference.exported_model import Precision
+from retinanet.model.batched_postprocess import detect_batch
 from retinanet.model.batchnorm_folding import fold_for_inference
 from retinanet.model.postprocess import Stages, detect_stages
 from retinanet.model.retinanet import Predictions, RetinaNet
@@ -82,27 +83,27 @@ class TorchModel:
         """
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device, non_blocking=True)  # (B, 3, H, W)
         predictions = self._predictions(pixels, torch.from_numpy(sizes).to(self.device, non_blocking=True))
-        parts = [*predictions.logits, *predictions.deltas]
-        if self.file is not None and not torch.stack([part.isfinite().all() for part in parts]).all():
-            cause = "they may be too large for fp16" if self.precision == "fp16" else "its weights may hold NaN"
-            raise CheckpointError(f"{self.file}: its logits or boxes are not finite; {cause}")
         resized_sizes = [(height, width) for height, width in sizes.tolist()]
         score_threshold: float | Tensor = settings.score_threshold
         if thresholds is not None:
-            score_threshold = torch.as_tensor(thresholds, dtype=torch.float32, device=self.device)
-        stages = detect_stages(
-            predictions,
-            resized_sizes,
-            original_sizes,
-            score_threshold,
-            settings.top_k,
-            settings.nms_iou,
-            settings.max_detections,
-            settings.clip_first,
-        )
+            score_threshold = torch.tensor(thresholds, dtype=torch.float32).to(self.device, non_blocking=True)
+        limits = settings.top_k, settings.nms_iou, settings.max_detections, settings.clip_first
+        arguments = predictions, resized_sizes, original_sizes, score_threshold, *limits
+        if self.on_gpu and observer is None:
+            detections, finite = detect_batch(*arguments)
+            self._check(finite)
+            return detections
+        self._check(predictions.finite())
+        stages = detect_stages(*arguments)
         if observer is not None:
             observer(predictions, resized_sizes, stages)
         return [stage.detections for stage in stages]
+
+    def _check(self, finite: bool | Tensor) -> None:
+        """Raises: CheckpointError if the predictions of the weights in `file` are not finite."""
+        if self.file is not None and not finite:
+            cause = "they may be too large for fp16" if self.precision == "fp16" else "its weights may hold NaN"
+            raise CheckpointError(f"{self.file}: its logits or boxes are not finite; {cause}")
 
     def _predictions(self, images: Tensor, sizes: Tensor) -> Predictions:
         """What `network` predicts in `precision`, as float32."""

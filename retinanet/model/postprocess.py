@@ -9,6 +9,7 @@ from torch import Tensor
 from retinanet.config.schema import DetectConfig
 from retinanet.config.validation import require_detect_settings
 from retinanet.detections import Detections
+from retinanet.model.batched_postprocess import detect_batch
 from retinanet.model.boxes import area, clip, decode
 from retinanet.model.retinanet import Predictions
 from retinanet.model.suppression import suppress
@@ -55,6 +56,8 @@ def detect(
     threshold = DetectConfig.score_threshold if isinstance(score_threshold, Tensor) else score_threshold
     require_detect_settings(DetectConfig(threshold, top_k, nms_iou, clip_first, max_detections))
     settings = (score_threshold, top_k, nms_iou, max_detections, clip_first)
+    if predictions.logits[0].device.type == "cuda":
+        return detect_batch(predictions, sizes, original_sizes, *settings)[0]
     return [stages.detections for stages in detect_stages(predictions, sizes, original_sizes, *settings)]
 
 

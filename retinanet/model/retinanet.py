@@ -22,6 +22,10 @@ class Predictions:
     deltas: list[Tensor]
     anchors: list[Tensor]
 
+    def finite(self) -> Tensor:
+        """Whether all logits and deltas are finite, a bool on their device."""
+        return torch.stack([part.isfinite().all() for part in (*self.logits, *self.deltas)]).all()
+
 
 class FPN(nn.Module):
     """Feature pyramid P3..P7 from C3..C5 (Lin et al. 2017a; P6 and P7: paper, section 4, footnote 2)."""

@@ -6,29 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.support import write_coco
-from torch.utils._python_dispatch import TorchDispatchMode
+from helpers.waits import Waits
 
 from retinanet.config.parsing import config_from_dict
 from retinanet.losses import matching
 from retinanet.training.events import Progress
 from retinanet.training.setup import start_run
 from retinanet.training.train import train_one_epoch
-
-WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "unique")
-
-
-class Waits(TorchDispatchMode):
-    """Collects the operators whose result the host must know."""
-
-    def __init__(self):
-        super().__init__()
-        self.names: list[str] = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function.__name__.split(".")[0]
-        if name in WAITS:
-            self.names.append(name)
-        return function(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("normalizer", ["image", "exponential"])
