@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss as torchvision_focal_loss
 
 from retinanet.losses.criterion import Targets, detection_loss
-from retinanet.losses.focal import sigmoid_focal_loss
+from retinanet.losses.focal import anchor_focal_loss
 from retinanet.losses.matching import BACKGROUND, IGNORE
 from retinanet.model.retinanet import Predictions
 
@@ -32,7 +32,7 @@ def inputs() -> tuple[Tensor, Tensor]:
 
 
 def ours(logits: Tensor, labels: Tensor) -> Tensor:
-    return sigmoid_focal_loss(logits, labels, 0.25, 2.0)
+    return anchor_focal_loss(logits, labels, 0.25, 2.0)
 
 
 def theirs(logits: Tensor, labels: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from retinanet import sigmoid_focal_loss
-from retinanet.losses.focal import sigmoid_cross_entropy
+from retinanet import anchor_focal_loss
+from retinanet.losses.focal import anchor_cross_entropy
 from retinanet.losses.matching import BACKGROUND
 
 NEGATIVES = 1000  # for each positive
@@ -30,9 +30,9 @@ BATCH = 4096
 
 # (N, 1) logits and (N,) labels, 0 for a positive, -> summed loss
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "cross entropy": sigmoid_cross_entropy,
-    "balanced, alpha 0.75": lambda logits, labels: sigmoid_cross_entropy(logits, labels, alpha=0.75),
-    "focal, gamma 2, alpha 0.25": lambda logits, labels: sigmoid_focal_loss(logits, labels, alpha=0.25, gamma=2),
+    "cross entropy": anchor_cross_entropy,
+    "balanced, alpha 0.75": lambda logits, labels: anchor_cross_entropy(logits, labels, alpha=0.75),
+    "focal, gamma 2, alpha 0.25": lambda logits, labels: anchor_focal_loss(logits, labels, alpha=0.25, gamma=2),
 }
 
 

@@ -14,7 +14,7 @@ from torchvision.ops import generalized_box_iou_loss
 from retinanet.config.schema import AnchorConfig, LossConfig, loss_settings
 from retinanet.devices import highest_precision_dtype
 from retinanet.distributed import current_processes
-from retinanet.losses.focal import sigmoid_cross_entropy, sigmoid_focal_loss, sigmoid_focal_star_loss
+from retinanet.losses.focal import anchor_cross_entropy, anchor_focal_loss, anchor_focal_star_loss
 from retinanet.losses.matching import BACKGROUND, IGNORE, match, require_labels
 from retinanet.losses.ohem import hard_examples, hard_examples_1_3
 from retinanet.model.boxes import decode, encode
@@ -45,7 +45,7 @@ class Criterion:
         "exponential" divides the loss of the batch by `running_normalizer`, the only state of a criterion.
     """
 
-    classification: Classification = sigmoid_focal_loss
+    classification: Classification = anchor_focal_loss
     mining: Mining | None = None
     box: BoxLoss = "smooth_l1"
     beta: float = 0.11
@@ -98,13 +98,13 @@ def make_criterion(loss: LossConfig, anchors: AnchorConfig) -> Criterion:
     match loss.classification:
         case "ohem" | "ohem_1_3" as name:
             mining = partial(hard_examples if name == "ohem" else hard_examples_1_3, check_labels=False, **settings)
-            classification: Classification = partial(sigmoid_cross_entropy, check_labels=False)
+            classification: Classification = partial(anchor_cross_entropy, check_labels=False)
         case "ce" | "balanced_ce":
-            classification = partial(sigmoid_cross_entropy, check_labels=False, **settings)
+            classification = partial(anchor_cross_entropy, check_labels=False, **settings)
         case "focal":
-            classification = partial(sigmoid_focal_loss, check_labels=False, **settings)
+            classification = partial(anchor_focal_loss, check_labels=False, **settings)
         case "focal_star":
-            classification = partial(sigmoid_focal_star_loss, check_labels=False, **settings)
+            classification = partial(anchor_focal_star_loss, check_labels=False, **settings)
     return Criterion(
         classification=classification,
         mining=mining,
@@ -121,7 +121,7 @@ def detection_loss(
     predictions: Predictions,
     matched: Tensor,
     targets: Targets,
-    classification: Classification = sigmoid_focal_loss,
+    classification: Classification = anchor_focal_loss,
     mining: Mining | None = None,
     box: BoxLoss = "smooth_l1",
     beta: float = 0.11,

@@ -26,10 +26,10 @@ def cross_entropy(x_t: Tensor) -> Tensor:
     return cross_entropy_and_slope(-x_t)[0]
 
 
-def sigmoid_cross_entropy(logits: Tensor, labels: Tensor, alpha: Alpha = None, check_labels: bool = True) -> Tensor:
+def anchor_cross_entropy(logits: Tensor, labels: Tensor, alpha: Alpha = None, check_labels: bool = True) -> Tensor:
     """Cross entropy of independent sigmoids, summed and weighted by `alpha` (paper, equations 1 and 3).
 
-    Arguments and result are those of `sigmoid_focal_loss`, but alpha None means no weights.
+    Arguments and result are those of `anchor_focal_loss`, but alpha None means no weights.
     """
     return weighted_sum(logits, labels, alpha, cross_entropy_and_slope, check_labels)
 
@@ -47,7 +47,7 @@ def focal(x_t: Tensor, gamma: float) -> Tensor:
     return focal_and_slope(-x_t, gamma)[0]
 
 
-def sigmoid_focal_loss(
+def anchor_focal_loss(
     logits: Tensor, labels: Tensor, alpha: Alpha = None, gamma: float = 2.0, check_labels: bool = True
 ) -> Tensor:
     """Focal loss FL(p_t) = -alpha_t (1 - p_t)^gamma log(p_t) of independent sigmoids, summed (paper, equation 5).
@@ -77,7 +77,7 @@ def focal_star(x_t: Tensor, gamma: float, shift: float) -> Tensor:
     return focal_star_and_slope(-x_t, gamma, shift)[0]
 
 
-def sigmoid_focal_star_loss(
+def anchor_focal_star_loss(
     logits: Tensor,
     labels: Tensor,
     alpha: Alpha = 0.25,
@@ -85,5 +85,5 @@ def sigmoid_focal_star_loss(
     shift: float = 1.0,
     check_labels: bool = True,
 ) -> Tensor:
-    """FL*, a variant of the focal loss, summed like `sigmoid_focal_loss` (paper, appendix A)."""
+    """FL*, a variant of the focal loss, summed like `anchor_focal_loss` (paper, appendix A)."""
     return weighted_sum(logits, labels, alpha, partial(focal_star_and_slope, gamma=gamma, shift=shift), check_labels)

@@ -22,7 +22,7 @@ LABEL_CHUNKS = 16  # chunks whose label columns are evaluated together; all at o
 
 
 def weighted_sum(logits: Tensor, labels: Tensor, alpha: Alpha, formula: Formula, check_labels: bool = True) -> Tensor:
-    """The sum of alpha_t times the loss, as `retinanet.losses.focal.sigmoid_focal_loss`; alpha None: no weights."""
+    """The sum of alpha_t times the loss, as `retinanet.losses.focal.anchor_focal_loss`; alpha None: no weights."""
     if check_labels:
         require_labels(labels, logits.shape[-1])
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32

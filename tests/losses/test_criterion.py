@@ -8,7 +8,7 @@ import torch
 
 from retinanet.config.schema import AnchorConfig, LossConfig
 from retinanet.losses.criterion import Criterion, Targets, box_loss, detection_loss, make_criterion
-from retinanet.losses.focal import sigmoid_cross_entropy, sigmoid_focal_loss, sigmoid_focal_star_loss
+from retinanet.losses.focal import anchor_cross_entropy, anchor_focal_loss, anchor_focal_star_loss
 from retinanet.losses.matching import BACKGROUND, IGNORE, match
 from retinanet.losses.ohem import hard_examples, hard_examples_1_3
 from retinanet.model.retinanet import Predictions
@@ -173,7 +173,7 @@ def test_the_exponential_normaliser_is_the_state_of_its_criterion_alone():
 
 
 @pytest.mark.parametrize("wrong", [-100, -3, 3, 80])
-@pytest.mark.parametrize("loss", [sigmoid_focal_loss, sigmoid_cross_entropy, sigmoid_focal_star_loss])
+@pytest.mark.parametrize("loss", [anchor_focal_loss, anchor_cross_entropy, anchor_focal_star_loss])
 def test_a_label_without_a_meaning_is_refused_by_a_loss(loss, wrong):
     logits, labels = torch.zeros(4, 3, requires_grad=True), torch.tensor([0, BACKGROUND, IGNORE, wrong])
     message = rf"a label is {wrong}, expected 0 to 2, -1 \(background\) or -2 \(ignored\)"
