@@ -1,5 +1,7 @@
 """`sigmoid_focal_loss` in torchvision's place: what torchvision asks of its own, and where the two are compared."""
 
+import inspect
+import itertools
 import math
 
 import pytest
@@ -35,23 +37,21 @@ def value_and_gradient(loss, inputs, *arguments, **settings):
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-6), (torch.float64, 1e-12)])
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 @pytest.mark.parametrize("kind", TARGETS)
-@pytest.mark.parametrize("gamma", [0, 0.5, 1, 2, 5])
-@pytest.mark.parametrize("alpha", [-1, 0, 0.25, 1])
-def test_value_and_gradient_are_torchvisions(alpha, gamma, kind, reduction, dtype, tolerance):
-    arguments = *problem(kind, dtype=dtype), alpha, gamma, reduction
-    expected, expected_gradient = value_and_gradient(torchvision_focal_loss, *arguments)
-    value, gradient = value_and_gradient(sigmoid_focal_loss, *arguments)
-    assert value.shape == expected.shape and value.dtype == dtype
-    torch.testing.assert_close(value, expected, rtol=tolerance, atol=tolerance)
-    # autograd's own rounding in float32: its gradient differs from that in float64 by up to 1.2e-6
-    torch.testing.assert_close(gradient, expected_gradient, rtol=2 * tolerance, atol=2 * tolerance)
-    with torch.no_grad():
-        assert torch.equal(sigmoid_focal_loss(*arguments), value)
+def test_value_and_gradient_are_torchvisions(kind, reduction, dtype, tolerance):
+    inputs, targets = problem(kind, dtype=dtype)
+    for alpha, gamma in itertools.product([-1, 0, 0.25, 1], [0, 0.5, 1, 2, 5]):
+        arguments = inputs, targets, alpha, gamma, reduction
+        expected, expected_gradient = value_and_gradient(torchvision_focal_loss, *arguments)
+        value, gradient = value_and_gradient(sigmoid_focal_loss, *arguments)
+        assert value.shape == expected.shape and value.dtype == dtype
+        torch.testing.assert_close(value, expected, rtol=tolerance, atol=tolerance)
+        # autograd rounds more often in float32
+        torch.testing.assert_close(gradient, expected_gradient, rtol=2 * tolerance, atol=2 * tolerance)
+        with torch.no_grad():
+            assert torch.equal(sigmoid_focal_loss(*arguments), value)
 
 
 def test_signature_and_defaults_are_torchvisions():
-    import inspect
-
     def parameters(loss):
         return [(each.name, each.default, each.kind) for each in inspect.signature(loss).parameters.values()]
 
@@ -220,9 +220,35 @@ def test_chunks_change_neither_loss_nor_gradient(monkeypatch, kind):
             monkeypatch.undo()
 
 
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_threads_change_nothing(two_threads, mode, reduction):
+    inputs, targets = problem(shape=(1000, 90), dtype=torch.float32)
+    with mode():
+        loss = sigmoid_focal_loss(inputs, targets, reduction=reduction)
+        leaf = inputs.clone().requires_grad_()
+        both = sigmoid_focal_loss(leaf, targets, reduction=reduction)
+    assert len(inputs.view(-1)) > 2 * elementwise.CPU_CHUNK
+    assert both.requires_grad == (mode is torch.enable_grad) and not loss.requires_grad
+    torch.set_num_threads(1)
+    expected, slope = value_and_gradient(sigmoid_focal_loss, inputs, targets, reduction=reduction)
+    assert torch.equal(loss, expected) and torch.equal(both.detach(), expected)
+    if mode is torch.enable_grad:
+        (both * torch.linspace(0.5, 2, both.numel()).view(both.shape)).sum().backward()
+        assert torch.equal(leaf.grad, slope)
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("kind", ["one hot", "soft"])
-def test_the_memory_is_one_gradient_and_a_few_chunks(kind, reduction):
+def test_the_memory_is_one_gradient_and_a_few_chunks(monkeypatch, kind, reduction):
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Large(TorchDispatchMode):
@@ -237,6 +263,7 @@ def test_the_memory_is_one_gradient_and_a_few_chunks(kind, reduction):
                 self.made += result.numel() if result.numel() >= inputs.numel() / 4 else 0
             return result
 
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # a dispatch mode sees its own thread
     inputs, targets = problem(kind, shape=(20_000, 80), dtype=torch.float32)
     inputs.requires_grad_()
     with Large() as ours:
