@@ -222,7 +222,10 @@ def _connect() -> Processes:
             # each process reads what all have set, so that all go on or all try again
             failures = [shared.get(f"failure{attempt}.{other}").decode() for other in range(world)]
             if not any(failures):
-                _set_timeout(TIMEOUT)
+                set_timeout = (
+                    getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout
+                )  # torch < 2.14
+                set_timeout(TIMEOUT)
                 return Processes(rank, world, shared)
             if not failure:
                 dist.destroy_process_group()
@@ -244,16 +247,6 @@ def _start_group(store: Any, rank: int, world: int) -> str:
         dist.distributed_c10d._world.group_count = 0  # it is part of the names by which all find one another
         return one_line(error)
     return ""
-
-
-def _set_timeout(timeout: timedelta) -> None:
-    """Let each collective from now on wait so long for the other processes."""
-    import torch.distributed as dist
-
-    if hasattr(dist, "set_timeout"):  # since torch 2.14
-        dist.set_timeout(timeout)
-    else:
-        dist.distributed_c10d._set_pg_timeout(timeout)
 
 
 def own_device(device: "torch.device") -> "torch.device":

@@ -291,6 +291,7 @@ def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Met
         raise CheckpointError(f"{file}: its weights, {weights.name}, are not in the same folder")
     # explicit, since OpenVINO defaults to bf16 on a CPU that supports it
     hint = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY"}
+    metadata = None
     try:
         for part in (file, weights):
             check_size(part, MAX_BYTES, CheckpointError)
@@ -305,7 +306,8 @@ def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Met
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
-        raise CheckpointError(f"{file}: is not a readable OpenVINO model: {_reason(file, OPENVINO, error)}") from None
+        kind = "is not a readable OpenVINO model" if metadata is None else f"OpenVINO cannot compute it in {precision}"
+        raise CheckpointError(f"{file}: {kind}: {_reason(file, OPENVINO, error)}") from None
 
     turn = Lock()  # a request serves one thread at a time, and its results are overwritten by the next
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.support import retina
+from helpers.support import retina, skip_if_kernels_are_limited
 
 pytestmark = pytest.mark.xdist_group("export")  # one process makes the exported files
 
@@ -59,6 +59,8 @@ def test_predict_does_without_torch(exported: Path, images: Path, tmp_path: Path
 
 
 def test_precision_and_device(exported: Path, images: Path):
+    if exported.suffix == ".xml":
+        skip_if_kernels_are_limited()
     result = retina("predict", images, "-w", exported, "--precision", "bf16", "--json", *SCORE)
     if exported.suffix == ".onnx":
         message = f"retina: --precision bf16: {exported} runs only in fp32\n"
@@ -168,6 +170,8 @@ def test_eval_compares_an_exported_model_with_its_checkpoint(exported: Path, tin
 
 
 def test_eval_in_bf16(exported: Path, tiny: Path):
+    if exported.suffix == ".xml":
+        skip_if_kernels_are_limited()
     result = retina("eval", exported, "--precision", "bf16", "--json", cwd=tiny)
     if exported.suffix == ".onnx":
         message = f"retina: --precision bf16: {exported} runs only in fp32\n"

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 RETINA = str(Path(sys.executable).with_name("retina"))
 
 
+def skip_if_kernels_are_limited() -> None:
+    """Skip a test of bf16 in OpenVINO, which asks the processor for bf16 but not its own kernels."""
+    if limit := os.environ.get("ONEDNN_MAX_CPU_ISA"):
+        pytest.skip(f"ONEDNN_MAX_CPU_ISA={limit} may leave OpenVINO no kernels for the bf16 that the processor has")
+
+
 @dataclass(frozen=True)
 class Result:
     code: int
