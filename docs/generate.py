@@ -40,7 +40,8 @@ one.
 
 A WEIGHTS argument accepts a checkpoint (`.safetensors`), the folder of a run (its best checkpoint is used), or the
 name of published weights: `coco` or `coco_v2`. `eval`, `predict` and `bench` also accept an exported model (`.onnx` or
-`.xml`). A CONFIG argument accepts a YAML file, described in [config.md](config.md), or the name of a shipped example.
+`.xml`); `eval` accepts a results file (`.json`), too, described in [evaluation.md](evaluation.md). A CONFIG argument
+accepts a YAML file, described in [config.md](config.md), or the name of a shipped example.
 
 {sections}
 """
@@ -68,7 +69,8 @@ retina train cells.yaml -o runs/lower --set train.lr=0.0005""",
     "eval": """\
 retina eval runs/cells                                 # AP on the validation split
 retina eval runs/cells --split test --report report    # a page with the errors: report/index.html
-retina eval runs/cells runs/lower --compare            # what the second run gains""",
+retina eval runs/cells runs/lower --compare            # what the second run gains
+retina eval predictions.json --data cells.yaml         # the COCO results file of any other program""",
     "predict": """\
 retina predict photos/ -w runs/cells --vis             # annotated copies in predictions/
 retina predict 'photos/*.jpg' -w runs/cells --json""",

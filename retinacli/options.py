@@ -12,6 +12,7 @@ from retinacli.failure import fail
 
 WEIGHTS = "Checkpoint, folder of a run, or coco or coco_v2 for torchvision's published weights."
 DETECTOR = "Checkpoint, folder of a run, exported model, or coco or coco_v2 for torchvision's published weights."
+RESULTS = f"{DETECTOR[:-1]}; or a COCO results file (.json) of any program."
 
 Engine = Literal["torch", "onnx", "openvino"]
 Precision = Literal["fp32", "bf16", "fp16"]

@@ -5,18 +5,28 @@ from collections.abc import Sequence
 from typing import Any
 
 from retinacli.console import DASH, in_precision, print_json, print_table
+from retinacli.render.detector_facts import facts_document, facts_table
 from retinanet.evaluation.comparison import Comparison, Difference
+from retinanet.evaluation.detector_facts import DetectorFacts
 
 
 def show_comparison(
-    weights: list[str], precisions: Sequence[str | None], comparison: Comparison, as_json: bool
+    weights: list[str],
+    precisions: Sequence[str | None],
+    facts: Sequence[DetectorFacts],
+    comparison: Comparison,
+    as_json: bool,
 ) -> None:
-    """precisions: of each detector's arithmetic; None: as an exported file says."""
+    """Show how the second detector differs from the first.
+
+    precisions: of each detector's arithmetic; None: as an exported file says, or unknown. facts: of each detector.
+    """
     if as_json:
         document = {
             "first": weights[0],
             "second": weights[1],
             "precisions": precisions,
+            **facts_document(weights, facts),
             "images": comparison.images,
             "resamples": comparison.resamples,
             "metrics": {each.name: _fields(each) for each in comparison.metrics},
@@ -30,6 +40,7 @@ def show_comparison(
     classes = (_cells(f"AP of {each.name}", each) for each in comparison.per_class)
     first, second = (each + in_precision(name) for each, name in zip(weights, precisions, strict=True))
     print_table(f"{second} compared with {first}: {counts}", columns, metrics, classes)
+    facts_table("Both detectors", [(name,) for name in weights], facts, "detector")
 
 
 def _fields(each: Difference) -> dict[str, Any]:

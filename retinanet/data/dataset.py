@@ -69,6 +69,7 @@ class Dataset:
     boxes: (M, 4) float64 xywh pixels as annotated, 0-based. areas: (M,) float64 square pixels, in COCO of the mask.
     labels: (M,) int32. crowd: (M,) bool. annotation_ids: (M,) int64. max_pixels: as in `read_image`.
     label_files: N paths, of each image's own annotations, which may not exist; None if images share a file.
+    image_ids_annotated: whether `image_ids` are from the annotations; else they number the images of this split.
     notes: messages about the data, one line each. skipped: one entry per kind of fault.
     """
 
@@ -86,6 +87,7 @@ class Dataset:
     crowd: np.ndarray
     annotation_ids: np.ndarray
     label_files: Strings | None = None
+    image_ids_annotated: bool = True
     notes: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     max_pixels: int = DataConfig.max_pixels

@@ -1,7 +1,7 @@
 """The 12 COCO metrics and AP per class, computed by hotcoco."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from hotcoco import COCO, COCOeval
@@ -169,3 +169,14 @@ def matched_objects(evaluation: COCOeval, detections: int) -> np.ndarray:
     pairs = np.array(list(diagnostics["dt_match"].items()), np.int64).reshape(-1, 2)
     matched[pairs[:, 0] - 1] = pairs[:, 1] - 1
     return matched
+
+
+def matched_ignoring_classes(dataset: Dataset, results: np.ndarray) -> np.ndarray:
+    """`matched_objects` of `results` (D, 7) as if all objects and detections were of one class and no object ignored
+    for its area."""
+    objects, rows = len(dataset.boxes), results.copy()
+    rows[:, 6] = 0
+    one_class = replace(
+        dataset, classes=("any",), category_ids=(1,), labels=np.zeros(objects, np.int32), areas=np.ones(objects)
+    )
+    return matched_objects(coco_eval(one_class, rows), len(rows))

@@ -13,6 +13,7 @@ from retinanet.config_file import load_config, override
 from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
 from retinanet.errors import ConfigError, DataError
+from retinanet.evaluation.results_file import ResultsFile
 from retinanet.inference.detector import Detector
 from retinanet.inference.exported_model import ExportedModel
 from retinanet.inference.torch_model import TorchModel
@@ -21,7 +22,7 @@ from retinanet.model.retinanet import RetinaNet
 
 @dataclass(frozen=True)
 class DataSource:
-    """The data to evaluate a detector on.
+    """The data to evaluate on.
 
     data: None: the detector's training data; a config or its file; or an open data set, which ignores `split`.
     overrides: changes such as "detect.nms_iou=0.6" to the configs of the detector and of `data`.
@@ -67,6 +68,19 @@ def model_and_data(
     dataset, labels = _data_and_labels(metadata, model.file or "the detector", source)
     category_ids = tuple(metadata.category_ids[label] for label in labels)
     return model if _are_all(labels, metadata) else model.with_classes(labels), config, dataset, category_ids
+
+
+def data_of_results(file: ResultsFile, source: DataSource) -> Dataset:
+    """The data of a results file, which holds only detections. Raises: ConfigError without data; DataError."""
+    if isinstance(source.data, Dataset):
+        return source.data
+    if source.data is None:
+        raise ConfigError(f"{file.path}: holds only detections; name the data set that they are of, as --data CONFIG")
+    if isinstance(source.data, Config):
+        config = override(source.data, source.overrides)
+    else:
+        config = load_config(source.data, source.overrides)
+    return open_dataset(config.data, source.split)
 
 
 def _data_and_labels(metadata: Metadata, path: str | Path, source: DataSource) -> tuple[Dataset, list[int]]:

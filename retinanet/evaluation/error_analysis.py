@@ -1,7 +1,7 @@
 """Analysis of a detector's errors: TIDE, confused classes, calibration, precision-recall curves."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from hotcoco import COCOeval, metrics
@@ -17,6 +17,7 @@ from retinanet.evaluation.coco_metrics import (
     hotcoco_index,
     images_of,
     labels_of,
+    matched_ignoring_classes,
     matched_objects,
 )
 
@@ -126,12 +127,7 @@ def _confusion(dataset: Dataset, results: np.ndarray) -> np.ndarray:
     order = np.lexsort((hotcoco_index(dataset)[labels_of(results)], -results[:, 5], images_of(results)))
     images = images_of(results)[order]
     order = order[np.arange(len(images)) - np.searchsorted(images, images) < DETECTIONS]
-    labels, rows = labels_of(results)[order], results[order]
-    rows[:, 6] = 0
-    one_class = replace(
-        dataset, classes=("any",), category_ids=(1,), labels=np.zeros(objects, np.int32), areas=np.ones(objects)
-    )
-    matched = matched_objects(coco_eval(one_class, rows), len(rows))
+    labels, matched = labels_of(results)[order], matched_ignoring_classes(dataset, results[order])
     missed = ~dataset.crowd
     missed[matched[matched >= 0]] = False
     of_objects = np.append(dataset.labels, classes).astype(np.int64)  # the last for no object

@@ -1,10 +1,13 @@
-"""Runs a detector on a data set and computes the 12 COCO metrics and AP per class."""
+"""Computes the 12 COCO metrics and AP per class of a detector, or of the detections in a results file."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
+from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -16,10 +19,13 @@ from retinanet.data.transforms import Resizing
 from retinanet.data.views import EvalSamples
 from retinanet.distributed import current_processes, joined
 from retinanet.evaluation.coco_metrics import ClassResult, score
-from retinanet.evaluation.detector_and_data import DataSource, model_and_data
+from retinanet.evaluation.detector_and_data import DataSource, data_of_results, model_and_data
+from retinanet.evaluation.detector_facts import DetectorFacts
+from retinanet.evaluation.eval_input import EvalInput, open_input
 from retinanet.evaluation.missed_objects import MissedObjects, MissedObjectsObserver
 from retinanet.evaluation.pycocotools_metrics import reference_metrics
-from retinanet.inference.detector import Detector, load
+from retinanet.evaluation.results_file import ResultsFile, read_results
+from retinanet.inference.detector import Detector
 from retinanet.inference.exported_model import ExportedModel, Precision
 from retinanet.inference.results import coco_rows
 from retinanet.inference.torch_model import TorchModel
@@ -29,15 +35,16 @@ from retinanet.inference.torch_model import TorchModel
 class Evaluation:
     """The detections in `dataset` with `settings`, and their COCO metrics.
 
+    settings: None for those of a results file, which do not tell.
     results: (D, 7) float64, columns image index, x, y, w, h, score, label. metrics, per_class: see `Scores`.
     notes: messages, one line each, such as an unreadable image.
     missed_objects: None unless requested. reference: the metrics by pycocotools; None unless requested.
     category_ids: the detector's id of each class, which differs from the data's where names alone decide.
-    precision: of the network's arithmetic; None: as an exported file says.
+    precision: of the network's arithmetic; None: as an exported file says, or unknown. facts: for comparisons.
     """
 
     dataset: Dataset
-    settings: DetectConfig
+    settings: DetectConfig | None
     results: np.ndarray
     metrics: dict[str, float]
     per_class: list[ClassResult]
@@ -46,6 +53,12 @@ class Evaluation:
     reference: dict[str, float] | None = None
     category_ids: tuple[int, ...] = ()
     precision: Precision | None = "fp32"
+    facts: DetectorFacts = DetectorFacts()
+
+    @property
+    def score_threshold(self) -> float:
+        """The score that the detections exceed; 0 for those of a results file."""
+        return 0.0 if self.settings is None else self.settings.score_threshold
 
     @property
     def ap(self) -> float:
@@ -87,18 +100,40 @@ def evaluate_model(
     loader = eval_loader(EvalSamples(dataset, resizing), batch_size, workers, pin_memory=model.on_gpu)
     part = processes.together(lambda: detect_part(model, dataset, loader, settings, progress, observer))
     batches = in_turn(processes.gather(part))
-    results = np.concatenate([np.zeros((0, 7)), *(rows for rows, _ in batches)])
+    results = np.concatenate([np.zeros((0, 7)), *(batch.rows for batch in batches)])
     if observer is not None:
         observer.merge(processes.gather((observer.stages, observer.scores)))
     scores = processes.first(lambda: score(dataset, results))
     missed = processes.first(lambda: observer.summary(results) if observer else None)
-    notes = tuple(note for _, notes in batches for note in notes)
-    numbers = scores.metrics, scores.per_class
-    ids, precision = dataset.category_ids, model.precision
-    return Evaluation(dataset, settings, results, *numbers, notes, missed, category_ids=ids, precision=precision)
+    return Evaluation(
+        dataset=dataset,
+        settings=settings,
+        results=results,
+        metrics=scores.metrics,
+        per_class=scores.per_class,
+        notes=tuple(note for batch in batches for note in batch.notes),
+        missed_objects=missed,
+        category_ids=dataset.category_ids,
+        precision=model.precision,
+        facts=DetectorFacts(
+            detections_per_image=len(results) / max(1, len(dataset)),
+            resolution=(resizing.short_side, resizing.long_side),
+            max_detections=settings.max_detections,
+            weights=model.weights,
+            ms_per_image=1000 * median(batch.seconds for batch in batches) if batches else None,
+        ),
+    )
 
 
-Part = list[tuple[np.ndarray, list[str]]]  # of each batch: rows of `Evaluation.results`, and notes
+class DetectedBatch(NamedTuple):
+    """rows: of `Evaluation.results`. seconds: per image."""
+
+    rows: np.ndarray
+    notes: list[str]
+    seconds: float
+
+
+Part = list[DetectedBatch]
 
 
 def detect_part(
@@ -114,6 +149,7 @@ def detect_part(
     index_of_id, done = dataset.index_of_id, 0
     found: Part = []
     for batch in loader:
+        start = time.perf_counter()
         detections = model.detect(
             batch.images.permute(0, 2, 3, 1).numpy(),
             batch.sizes.numpy(),
@@ -121,13 +157,15 @@ def detect_part(
             settings,
             observer=partial(observer.observe, batch.samples) if observer else None,
         )
+        seconds = (time.perf_counter() - start) / len(batch.samples)
         rows = [np.zeros((0, 7))]
         for sample, detected in zip(batch.samples, detections, strict=True):
             if sample.original_size != (0, 0):  # readable
                 rows.append(coco_rows(detected, index_of_id[sample.image_id]))
             done += 1
             progress(min(done * world, len(dataset)), len(dataset))
-        found.append((np.concatenate(rows), [f"{fault}; its objects count as missed" for fault in batch.faults]))
+        notes = [f"{fault}; its objects count as missed" for fault in batch.faults]
+        found.append(DetectedBatch(np.concatenate(rows), notes, seconds))
     return found
 
 
@@ -139,7 +177,7 @@ def in_turn(parts: Sequence[Part]) -> Part:
 
 @joined()
 def evaluate(
-    detector: Detector | str | Path,
+    detector: EvalInput | str | Path,
     data: Config | Dataset | str | Path | None = None,
     split: str = "val",
     overrides: Sequence[str] = (),
@@ -148,25 +186,65 @@ def evaluate(
     missed_objects: bool = False,
     reference: bool = False,
 ) -> Evaluation:
-    """Evaluate a detector with the settings of its config, which has a low score threshold.
+    """Evaluate a detector with the settings of its config, which has a low score threshold; or a results file.
 
     Args:
-        detector: what `retinanet.load` returns, or a path, which is loaded on the best device.
-        data, split, overrides: see `DataSource`.
-        reference: whether pycocotools computes the metrics, too. Others: see `evaluate_model`.
-    Raises: CheckpointError, ConfigError; DataError, also if the detector lacks a category of the data.
+        detector: what `retinanet.load` returns; or a path as `open_input` takes it, loaded on the best device.
+        data, split, overrides: see `DataSource`. A results file needs `data`.
+        reference: whether pycocotools computes the metrics, too.
+        batch_size, progress, missed_objects: see `evaluate_model`; not for a results file.
+    Raises: CheckpointError, ConfigError; DataError, also if the detector lacks a category of the data, or no detection
+        of a results file fits the data; ValueError if `missed_objects` is asked of a results file.
     """
     processes = current_processes()
-    if not isinstance(detector, Detector):
+    if isinstance(detector, (str, Path)):
         path = detector
-        detector = processes.together(lambda: load(path, "auto"))
-    opened = processes.together(lambda: model_and_data(detector, DataSource(data, split, overrides)))
+        detector = processes.together(lambda: open_input(path, "auto"))
+    source = DataSource(data, split, overrides)
+    if isinstance(detector, ResultsFile):
+        if missed_objects:
+            raise ValueError(f"{detector.path} holds no scores of missed objects; expected a detector")
+        result = evaluate_results(detector, source)
+    else:
+        result = evaluate_detector(detector, source, batch_size, progress, missed_objects)
+    pycocotools = processes.first(lambda: reference_metrics(result.dataset, result.results) if reference else None)
+    notes = [*result.notes]
+    if not any(each.objects for each in result.per_class):
+        notes.append(f"warning: the data has no objects in {len(result.dataset)} images, so that no metric has a value")
+    return replace(result, notes=tuple(notes), reference=pycocotools)
+
+
+def evaluate_detector(
+    detector: Detector,
+    source: DataSource,
+    batch_size: int,
+    progress: Callable[[int, int], object],
+    missed_objects: bool,
+) -> Evaluation:
+    """`evaluate` for a detector, which runs."""
+    opened = current_processes().together(lambda: model_and_data(detector, source))
     model, config, dataset, category_ids = opened
     resizing = model.resizing(Resizing.from_config(config.data))
     settings = config.detect, batch_size, config.data.workers
     result = evaluate_model(model, dataset, resizing, *settings, progress, missed_objects)
-    pycocotools = processes.first(lambda: reference_metrics(dataset, result.results) if reference else None)
-    notes = [*workers_note(config.data.workers), *dataset.notes, *result.notes]
-    if not any(each.objects for each in result.per_class):
-        notes.append(f"warning: the data has no objects in {len(dataset)} images, so that no metric has a value")
-    return replace(result, notes=tuple(notes), reference=pycocotools, category_ids=category_ids)
+    notes = (*workers_note(config.data.workers), *dataset.notes, *result.notes)
+    return replace(result, notes=notes, category_ids=category_ids)
+
+
+def evaluate_results(file: ResultsFile, source: DataSource) -> Evaluation:
+    """`evaluate` for a results file, whose detections only need to be read."""
+    processes = current_processes()
+    dataset = processes.together(lambda: data_of_results(file, source))
+    results, notes = processes.together(lambda: read_results(file, dataset))
+    scores = processes.first(lambda: score(dataset, results))
+    return Evaluation(
+        dataset=dataset,
+        settings=None,
+        results=results,
+        metrics=scores.metrics,
+        per_class=scores.per_class,
+        notes=(*dataset.notes, *notes),
+        category_ids=dataset.category_ids,
+        precision=None,
+        facts=DetectorFacts(detections_per_image=len(results) / max(1, len(dataset))),
+    )

@@ -45,6 +45,7 @@ class ExportedModel:
 
     STAGES = ("network, decode + NMS",)  # the file is one graph
     on_gpu = False
+    weights = None  # their number, which the file does not tell
 
     def __init__(
         self,

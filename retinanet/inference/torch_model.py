@@ -47,6 +47,11 @@ class TorchModel:
         """Whether pinned memory speeds up the transfer to the device."""
         return self.device.type == "cuda"
 
+    @property
+    def weights(self) -> int:
+        """The number of weights and biases of the network."""
+        return sum(each.numel() for each in self.network.parameters())
+
     def resizing(self, configured: Resizing) -> Resizing:
         """`configured`: torch supports all methods."""
         return configured

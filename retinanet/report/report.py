@@ -44,7 +44,7 @@ def write_report(
 
     Args:
         diagnosis, thresholds: of `evaluation`; the diagnosis is made at these thresholds.
-        about: facts for the top of the page, such as the weights and the data.
+        about: facts for the top of the page, such as the weights or the results file, and the data.
     Returns: the path of the page.
     Raises: OSError.
     """
@@ -56,19 +56,19 @@ def write_report(
         "images": f"{len(dataset):,}",
         "classes": f"{len(names):,}",
         "objects": f"{sum(each.objects for each in evaluation.per_class):,}",
-        "detections": f"{len(evaluation.results):,} with a score above {evaluation.settings.score_threshold:g}",
+        "detections": f"{len(evaluation.results):,} with a score above {evaluation.score_threshold:g}",
     }
     template = _environment().get_template("report.html.jinja")
     page = template.render(
         colours={"blue": BLUE, "vermillion": VERMILLION, "green": GREEN},
-        title=f"Evaluation of {about.get('weights', 'a detector')}",
+        title=f"Evaluation of {about.get('weights') or about.get('results') or 'a detector'}",
         facts=facts,
         metrics=evaluation.metrics,
         metric_meanings=METRICS,
         classes=list(zip(evaluation.per_class, thresholds, diagnosis.calibration.per_class.tolist(), strict=True)),
         missed_objects=missed_objects,
         stage_meanings=STAGES,
-        score_threshold=evaluation.settings.score_threshold,
+        score_threshold=evaluation.score_threshold,
         tide=diagnosis.tide,
         error_meanings=ERROR_MEANINGS,
         worst_error=max(diagnosis.tide[:-2], key=lambda each: each.AP50_lost),  # the last two are sums

@@ -249,6 +249,36 @@ PICTURES = [
 ]
 
 
-@pytest.mark.parametrize("case", [*CONFIGS, *COCO_FILES, *VOC_FILES, *YOLO_FILES, *PICTURES], ids=repr)
+def results(what: str, content: str | bytes, words: str) -> Case:
+    return Case(f"results: {what}", text("r.json", content), EVAL, words)
+
+
+EVAL = "eval r.json --data coco.yaml --split train"
+RESULTS = [
+    results("empty", "", "r.json: is not JSON: Expecting value"),
+    results("an object", "{}", "r.json: is a mapping; expected a list of detections"),
+    results("deep", "[" * 500_000, "r.json: is nested too deeply"),
+    results(
+        "a deep value", f'[{{"image_id": {"[" * 80}{"]" * 80}}}]', "1 of 1 detections have no bbox of four numbers"
+    ),
+    results("huge integer", "[1" + "0" * 5000 + "]", "r.json: is not JSON: Exceeds the limit"),
+    results("no text", b"\xff\xff\xff", "r.json: is not JSON: "),
+    results("numbers", "[1, 2]", "2 of 2 detections are no objects, such as 1 in [0]"),
+    results(
+        "escapes in a name",
+        '[{"image_id": "\\u001b[2J", "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]',
+        r"are of no image of the data, such as image_id '\x1b[2J' in [0]",
+    ),
+    results(
+        "half a letter",
+        '[{"image_id": "\\ud800", "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]',
+        r"such as image_id '\ud800' in [0]",
+    ),
+    Case("results: too large", sparse("r.json", 2**32 + 1), EVAL, "has 4,294,967,297 bytes, expected at most 4,294,"),
+    Case("results: a pipe", pipe("r.json"), EVAL, "r.json: is a device or a pipe, expected a file"),
+]
+
+
+@pytest.mark.parametrize("case", [*CONFIGS, *COCO_FILES, *VOC_FILES, *YOLO_FILES, *PICTURES, *RESULTS], ids=repr)
 def test_one_line(case: Case, place: Path, in_process):
     judge(case, place, in_process)

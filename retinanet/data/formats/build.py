@@ -38,6 +38,7 @@ class RawColumns:
     crowd: np.ndarray
     annotation_ids: np.ndarray
     label_files: Sequence[str] | None = None
+    image_ids_annotated: bool = True
 
 
 def build_dataset(raw: RawColumns, classes: Sequence[str] | None) -> Dataset:
@@ -85,6 +86,7 @@ def build_dataset(raw: RawColumns, classes: Sequence[str] | None) -> Dataset:
         crowd=raw.crowd[order].astype(bool),
         annotation_ids=raw.annotation_ids[order].astype(np.int64),
         label_files=None if raw.label_files is None else Strings(raw.label_files),
+        image_ids_annotated=raw.image_ids_annotated,
         notes=notes,
         skipped=skipped,
     )

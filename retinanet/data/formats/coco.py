@@ -112,12 +112,12 @@ class _Table(NamedTuple):
 
     def integers(self, field: str) -> np.ndarray:
         """(N,) int64, one field of each entry. Raises: as `column`."""
-        return np.array([_whole(value) for value in self.column(field, _is_whole, "an integer")], np.int64)
+        return np.array([whole_number(value) for value in self.column(field, _is_whole, "an integer")], np.int64)
 
     def number_nameless(self) -> None:
         """Give the entries without id the numbers after the largest."""
         if nameless := [entry for entry in self.entries if entry.get("id") is None]:
-            largest = max((_whole(entry["id"]) or 0 for entry in self.entries if "id" in entry), default=0)
+            largest = max((whole_number(entry["id"]) or 0 for entry in self.entries if "id" in entry), default=0)
             for number, entry in enumerate(nameless, max(largest, 0) + 1):
                 entry["id"] = number
 
@@ -142,7 +142,7 @@ class _Table(NamedTuple):
         positions = order[np.searchsorted(ids, named, sorter=order).clip(max=len(ids) - 1)]
         wrong = np.flatnonzero(ids[positions] != named)
         if len(wrong):
-            annotations = [_whole(self.entries[index].get("id")) or index for index in wrong.tolist()]
+            annotations = [whole_number(self.entries[index].get("id")) or index for index in wrong.tolist()]
             raise DataError(
                 f'{self.file}: annotation {annotations[0]} has {field} {named[wrong[0]]}; "{table}" has no such id',
                 f"unknown-{field.removesuffix('_id')}",
@@ -235,7 +235,7 @@ def _abridged(value: Any) -> str:
         return "lists in lists"
 
 
-def _whole(value: Any) -> int | None:
+def whole_number(value: Any) -> int | None:
     """The integer that `value` is, as in 7, 7.0, "7" and "7.0"; None if it is none."""
     if type(value) is int:
         return value
@@ -245,7 +245,7 @@ def _whole(value: Any) -> int | None:
 
 
 def _is_whole(value: Any) -> bool:
-    return _is_integer(_whole(value))
+    return _is_integer(whole_number(value))
 
 
 def _is_integer(value: Any) -> bool:
@@ -257,7 +257,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_side(value: Any) -> bool:
-    number = _whole(value) if type(value) is str else value
+    number = whole_number(value) if type(value) is str else value
     return number is not None and _is_number(number) and 1 <= number < 2**31
 
 

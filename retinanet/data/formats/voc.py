@@ -58,6 +58,7 @@ def read_voc(
         folder=images,
         files=files,
         image_ids=np.arange(1, len(split) + 1),
+        image_ids_annotated=False,
         sizes=written if annotated else header_sizes(images, files),
         sizes_annotated=annotated,
         image_index=np.repeat(np.arange(len(split)), [len(page.objects) for page in split]),

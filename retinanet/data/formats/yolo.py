@@ -59,6 +59,7 @@ def read_yolo(
         folder=folder,
         files=files,
         image_ids=np.arange(1, len(images) + 1),
+        image_ids_annotated=False,
         sizes=sizes,
         sizes_annotated=False,
         image_index=image_index,
