@@ -140,6 +140,7 @@ def measure_pair(request: BenchRequest, against: Baseline, depth: int, size: int
     from retinacli.console import counter
     from retinacli.render.bench import measurement, show_pair
     from retinanet.benchmark.random_detector import CANDIDATES
+    from retinanet.benchmark.subject import facts_of
     from retinanet.benchmark.timing import time_pairs, workload
     from retinanet.benchmark.torchvision_detectors import make_baseline
 
@@ -151,7 +152,7 @@ def measure_pair(request: BenchRequest, against: Baseline, depth: int, size: int
         other = make_baseline(against, len(detector.classes), subject.image, *sides, candidates, request.device)
         timing = time_pairs(detector, other.predict, subject.image, request.repeats, progress)
         measured = measurement(subject, **vars(request))
-    show_pair(measured, work, other, timing, json_)
+    show_pair(measured, work, facts_of(detector, work.detections), other, timing, json_)
 
 
 def measure_table(

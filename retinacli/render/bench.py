@@ -1,16 +1,19 @@
 """Shows speed measurements: the stages of a detector, two detectors in turns, the paper's table 1e."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retinacli.console import DASH, print_json, print_table
+from retinacli.render.detector_facts import facts_document, facts_table, millions
 
 if TYPE_CHECKING:
     from retinanet.benchmark.subject import Subject
     from retinanet.benchmark.timing import PairedTiming, Speed, Workload
     from retinanet.benchmark.torchvision_detectors import BaselineDetector
+    from retinanet.evaluation.detector_facts import DetectorFacts
     from retinanet.paper.speed_table import Row
 
 PACKAGES = {"torch": ("torch", "torchvision"), "onnx": ("onnxruntime",), "openvino": ("openvino",)}
@@ -82,9 +85,16 @@ def show_stages(measured: dict[str, Any], workload: "Workload", speed: "Speed", 
 
 
 def show_pair(
-    measured: dict[str, Any], workload: "Workload", other: "BaselineDetector", timing: "PairedTiming", as_json: bool
+    measured: dict[str, Any],
+    workload: "Workload",
+    own: "DetectorFacts",
+    other: "BaselineDetector",
+    timing: "PairedTiming",
+    as_json: bool,
 ) -> None:
-    """Show the times of a detector and a torchvision detector."""
+    """Show the times of a detector and a torchvision detector. own: facts of the former, without a time."""
+    facts = replace(own, ms_per_image=timing.ours), replace(other.facts, ms_per_image=timing.theirs)
+    names = _detector(measured), f"torchvision's {other.name}"
     if as_json:
         height, width = other.padded
         against = {
@@ -94,13 +104,12 @@ def show_pair(
             "detections": other.detections,
         }
         times = {"ms": timing.ours, "against_ms": timing.theirs, "ratio": timing.ratio}
-        print_json(measured | {"work": _work(workload), "against": against} | times)
+        print_json(measured | {"work": _work(workload), "against": against} | times | facts_document(names, facts))
         return
     title = f"From pixels to detections, in turns: {_medians(measured)}"
-    ours = (measured["classes"], _size(workload.padded), workload.detections, f"{timing.ours:.1f}")
-    theirs = (other.classes, _size(other.padded), other.detections, f"{timing.theirs:.1f}")
-    rows = [(_detector(measured), *ours), (f"torchvision's {other.name}", *theirs)]
-    print_table(title, ("detector", "classes", "input size", "detections", "ms"), rows)
+    ours = (names[0], measured["classes"], _size(workload.padded))
+    theirs = (names[1], other.classes, _size(other.padded))
+    facts_table(title, (ours, theirs), facts, "detector", "classes", "input size")
     print(f"torchvision's takes {timing.ratio:.2f} times as long (median of the pairs)")
     for note in (*_notes(measured, workload, other), _machine(measured)):
         print(note)
@@ -115,21 +124,23 @@ def show_table(measured: dict[str, Any], rows: "Sequence[Row]", as_json: bool) -
     with_ap = any(each.ap is not None for each in rows)
     with_scores = any(each.work.candidates is not None for each in rows)
     scores, ap = [f"scores\nabove {measured['score_threshold']:g}"] * with_scores, ["AP"] * with_ap
-    columns = ("backbone", "scale", "input\nsize", *scores, "ms", *ap, "paper's\nms", "paper's\nAP")
+    columns = ("backbone", "scale", "input\nsize", "weights", *scores, "detec-\ntions", "ms", *ap)
     cells = []
     for each in rows:
         scores = [f"{each.work.candidates:,}"] if each.work.candidates is not None else []
         ap = [f"{100 * each.ap:.1f}"] if each.ap is not None else []
-        speed = (*scores, f"{each.ms:.1f}", *ap)
-        cells.append((each.trunk, each.scale, _size(each.work.padded), *speed, *(each.paper or (DASH, DASH))))
-    print_table(f"Table 1e of the paper, from pixels to detections: {_medians(measured)}", columns, cells)
+        size, weights = _size(each.work.padded), millions(each.weights)
+        speed = (*scores, each.work.detections, f"{each.ms:.1f}", *ap, *(each.paper or (DASH, DASH)))
+        cells.append((each.trunk, each.scale, size, weights, *speed))
+    title = f"Table 1e of the paper, from pixels to detections: {_medians(measured)}"
+    print_table(title, (*columns, "paper's\nms", "paper's\nAP"), cells)
     print("the paper's times are from an Nvidia M40, its AP is from COCO test-dev")
     print(f"{_weights(measured)}; {_engine(measured)}; {_machine(measured)}")
 
 
 def _row_document(each: "Row") -> dict[str, Any]:
     paper = each.paper and {"ms": each.paper[0], "AP": each.paper[1]}
-    times = {"ms": each.ms, "AP": each.ap, "paper": paper}
+    times = {"weights": each.weights, "ms": each.ms, "AP": each.ap, "paper": paper}
     return {"trunk": each.trunk, "scale": each.scale, "work": _work(each.work)} | times
 
 

@@ -13,6 +13,7 @@ from retinanet.config.schema import DataConfig
 from retinanet.data.images import read_image
 from retinanet.data.synthetic_image import random_picture
 from retinanet.data.transforms import memory_warning
+from retinanet.evaluation.detector_facts import DetectorFacts
 from retinanet.inference.detector import Detector, load
 from retinanet.inference.exported_model import Precision, is_exported
 from retinanet.io.pictures import write_picture
@@ -80,6 +81,12 @@ def open_subject(
         if warning := memory_warning(detector.data, weights or "random weights"):
             progress(warning)
         yield Subject(path, detector, file, image)
+
+
+def facts_of(detector: Detector, detections: float) -> DetectorFacts:
+    """What a comparison of `detector` depends on, without a time. detections: their mean number per image."""
+    sides, limit = (detector.data.short_side, detector.data.long_side), detector.settings.max_detections
+    return DetectorFacts(detections, sides, limit, detector.model.weights)
 
 
 def with_short_side(data: DataConfig, short_side: int | None) -> DataConfig:

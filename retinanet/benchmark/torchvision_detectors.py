@@ -9,6 +9,7 @@ from torch import nn
 from torchvision.models import detection
 
 from retinanet.benchmark.random_detector import spread_scores
+from retinanet.evaluation.detector_facts import DetectorFacts
 
 Baseline = Literal["torchvision", "faster-rcnn", "ssd"]
 THRESHOLD = 0.05  # of RetinaNet's scores, torchvision's default
@@ -20,7 +21,7 @@ class BaselineDetector:
 
     name: the function of torchvision that makes it. padded: (height, width) of the network's input.
     detections: their number. classes: their number, without the background.
-    candidates: the number of scores above THRESHOLD; None for detectors other than RetinaNet.
+    candidates: the number of scores above THRESHOLD; None for detectors other than RetinaNet. facts: without a time.
     """
 
     name: str
@@ -29,6 +30,7 @@ class BaselineDetector:
     detections: int
     classes: int
     candidates: int | None
+    facts: DetectorFacts
 
     def predict(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Boxes, scores and labels of the detections in one image, (H, W, 3) uint8 RGB."""
@@ -70,7 +72,13 @@ def make_baseline(
     height, width = images.tensors.shape[-2:]
     detections = len(_run(model, image)["boxes"])
     above_threshold = candidates if is_retinanet else None
-    return BaselineDetector(make.__name__, model, (height, width), detections, classes, above_threshold)
+    facts = DetectorFacts(
+        detections_per_image=detections,
+        resolution=(max(model.transform.min_size), model.transform.max_size),
+        max_detections=getattr(model, "roi_heads", model).detections_per_img,
+        weights=sum(each.numel() for each in model.parameters()),
+    )
+    return BaselineDetector(make.__name__, model, (height, width), detections, classes, above_threshold, facts)
 
 
 @torch.inference_mode()

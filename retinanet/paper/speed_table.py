@@ -35,7 +35,8 @@ class Row:
     """The speed of a detector at one scale.
 
     trunk: name of the backbone, as in a config. scale: short side of the image in pixels, less if the long side would
-    exceed `long_side`. ms: median time from the RGB image to its detections. ap: in 0..1; None without data or objects.
+    exceed `long_side`. ms: median time from the RGB image to its detections. weights: their number; None for an
+    exported model. ap: in 0..1; None without data or objects.
     """
 
     trunk: str
@@ -43,6 +44,7 @@ class Row:
     long_side: int
     work: Workload
     ms: float
+    weights: int | None
     ap: float | None = None
 
     @property
@@ -63,7 +65,7 @@ def rows(detector: Detector, image: np.ndarray, scales: Sequence[int], repeats: 
         changed = copy(detector)
         changed.data = with_short_side(detector.data, scale)
         work, ms = workload(changed, image), time_predict(changed, image, repeats, step)
-        made.append(Row(detector.backbone, scale, changed.data.long_side, work, ms))
+        made.append(Row(detector.backbone, scale, changed.data.long_side, work, ms, detector.model.weights))
     return made
 
 

@@ -175,8 +175,8 @@ def test_rows_of_table_1e(subject: Subject):
     assert all(row.ap is None and row.paper is None for row in made)
     assert subject.detector.data.short_side == 64
     asks = made[0].work
-    assert Row("resnet101", 600, 1000, asks, 1.0).paper == (122, 36.0)
-    assert Row("efficientnet_lite0", 600, 1000, asks, 1.0).paper is None
+    assert Row("resnet101", 600, 1000, asks, 1.0, None).paper == (122, 36.0)
+    assert Row("efficientnet_lite0", 600, 1000, asks, 1.0, None).paper is None
 
 
 def test_table_1e_gains_accuracy_and_takes_longer_with_scale_and_depth():

@@ -80,7 +80,7 @@ def test_table_1e_of_an_exported_model(here, onnx_file: Path):
     assert (result.code, result.err) == (0, "")
     rows = cells(result.out)
     assert [row[:3] for row in rows] == [["resnet18", "64", "96 x 64"], ["resnet18", "32", "64 x 32"]]
-    assert all(len(row) == 7 and float(row[4]) >= 0 and row[5:] == ["\u2013", "\u2013"] for row in rows)
+    assert all(row[3] == "\u2013" and float(row[6]) >= 0 and row[7:] == ["\u2013", "\u2013"] for row in rows)
 
 
 @pytest.mark.slow
@@ -108,6 +108,7 @@ def test_against_the_same_architecture(here, tiny_run: Path):
     result = here(tiny_run, "--repeats", 1, "--against", "torchvision")
     assert (result.code, result.err) == (0, "")
     assert "the backbones differ: resnet18 and resnet50" in result.out and "172 ms" not in result.out
+    assert result.out.count("64 x 1333") == 2 and "resolutions differ" not in result.out
     document = json.loads(here(tiny_run, "--repeats", 1, "--against", "ssd", "--json").out)
     assert document["against"]["name"] == "ssd300_vgg16" and document["against"]["padded"] == {
         "width": 300,
@@ -115,6 +116,10 @@ def test_against_the_same_architecture(here, tiny_run: Path):
     }
     assert document["ratio"] == pytest.approx(document["against_ms"] / document["ms"])  # of one pair
     assert document["trunk"] == "resnet18" and document["classes"] == 6
+    ours, theirs = document["detectors"]
+    assert (ours["max_detections"], theirs["max_detections"], document["resolutions_differ"]) == (100, 200, True)
+    assert theirs["resolution"] == {"short_side": 300, "long_side": 300} and theirs["weights"] > 20e6
+    assert (ours["ms_per_image"], theirs["ms_per_image"]) == (document["ms"], document["against_ms"])
 
 
 @pytest.mark.slow
@@ -133,7 +138,7 @@ def test_one_depth_is_a_table_with_the_papers_numbers(here):
     result = here("--depth", 50, "--scale", 400, "--repeats", 1)
     assert (result.code, result.err) == (0, RANDOM)
     [row] = cells(result.out)
-    assert row[:4] == ["resnet50", "400", "544 x 416", "3,000"] and row[5:] == ["64", "30.5"]
+    assert row[:6] == ["resnet50", "400", "544 x 416", "38.0 M", "3,000", "100"] and row[7:] == ["64", "30.5"]
 
 
 @pytest.mark.slow
@@ -159,7 +164,7 @@ def test_table_1e_without_data(here, tiny: Path, tmp_path: Path):
     result = here("r.safetensors", "--scale", 64, "--repeats", 1)
     assert result.code == 0
     assert result.err.startswith("AP is not measured without data; --data CONFIG names a data set: data.val is not set")
-    assert result.err.count("\n") == 1 and len(cells(result.out)[0]) == 7
+    assert result.err.count("\n") == 1 and len(cells(result.out)[0]) == 9
     result = here("r.safetensors", "--scale", 64, "--repeats", 1, "--data", tiny / "tiny.yaml")
     assert result.code == 1 and result.err.startswith("retina: r.safetensors does not know the classes ")
 
