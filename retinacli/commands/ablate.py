@@ -38,6 +38,7 @@ def ablate_command(
     """
     from retinacli.render.ablate import show_ablation, show_run
     from retinanet.config_file import load_config
+    from retinanet.evaluation.detector_facts import DetectorFacts
     from retinanet.paper.ablation import ablate, merge
     from retinanet.paper.figures import ablation_chart
     from retinanet.paper.tables import TABLES, make_rows
@@ -57,4 +58,7 @@ def ablate_command(
     if stop():
         fail(f"{stop.name}; repeat the same command to continue", stop.code)
     ablation_chart(merge(outcomes, folder / "ablation.json"), folder / "ablation.png")
-    show_ablation(outcomes, folder, json_)
+    common = DetectorFacts(
+        resolution=(settings.data.short_side, settings.data.long_side), max_detections=settings.detect.max_detections
+    )
+    show_ablation(outcomes, folder, common, json_)

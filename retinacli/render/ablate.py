@@ -5,8 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from retinacli.console import DASH, message, print_json, print_table
+from retinacli.render.detector_facts import resolution, resolution_document
 from retinacli.render.train import show_training
 from retinacli.stop_signals import Stop
+from retinanet.evaluation.detector_facts import DetectorFacts
 from retinanet.paper.ablation import Outcome
 from retinanet.paper.tables import METRICS, TABLES, Row
 from retinanet.training.events import Event
@@ -19,17 +21,18 @@ def show_run(rows: Sequence[Row], seeds: int, stop: Stop, current: Row, seed: in
     show_training(events, stop)
 
 
-def show_ablation(outcomes: Sequence[Outcome], folder: Path, as_json: bool) -> None:
-    """Show the results of all rows and the paths of the files."""
+def show_ablation(outcomes: Sequence[Outcome], folder: Path, facts: DetectorFacts, as_json: bool) -> None:
+    """Show the results of all rows and the paths of the files. facts: what the detectors of all rows have in common."""
     if as_json:
-        print_json({"rows": [asdict(outcome) for outcome in outcomes]})
+        common = {"resolution": resolution_document(facts), "max_detections": facts.max_detections}
+        print_json({"rows": [asdict(outcome) for outcome in outcomes]} | common)
     else:
         for name in dict.fromkeys(outcome.table for outcome in outcomes):
-            _print_table(name, [outcome for outcome in outcomes if outcome.table == name])
+            _print_table(name, [outcome for outcome in outcomes if outcome.table == name], facts)
     message(f"wrote {folder / 'ablation.json'} and {folder / 'ablation.png'}; the runs are in {folder}")
 
 
-def _print_table(name: str, outcomes: Sequence[Outcome]) -> None:
+def _print_table(name: str, outcomes: Sequence[Outcome], facts: DetectorFacts) -> None:
     columns = ("value", "data", "steps", "seeds", *METRICS, *(f"paper's\n{metric}" for metric in METRICS))
     rows = []
     for outcome in outcomes:
@@ -37,6 +40,7 @@ def _print_table(name: str, outcomes: Sequence[Outcome]) -> None:
         seeds = ", ".join(str(run["seed"]) for run in outcome.runs)
         rows.append((outcome.value, outcome.data, steps, seeds, *_metrics(outcome), *_paper_metrics(outcome)))
     print_table(f"Table {name}: {TABLES[name]}", columns, rows, text_columns=2)
+    print(f"all rows: images of {resolution(facts)} pixels, at most {facts.max_detections} detections per image")
     ours = {outcome.value: outcome.mean["AP"] for outcome in outcomes if outcome.mean["AP"] is not None}
     papers = {outcome.value: outcome.paper["AP"] for outcome in outcomes if outcome.paper["AP"] is not None}
     if len(ours) > 1 and papers:

@@ -20,12 +20,15 @@ def test_a_table_beside_the_papers(tiny: Path):
     zero, two = (next(line for line in lines if line.startswith(f"\u2502 {value} ")) for value in "02")
     assert "shapes" in zero and "31.1" in zero and "49.4" in zero and "33.0" in zero
     assert "34.0" in two and "52.5" in two and "36.5" in two
+    assert lines[-2] == "all rows: images of 64 x 1333 pixels, at most 100 detections per image"
     assert lines[-1].startswith("best here (seeds a row: 1): ") and lines[-1].endswith("; best in the paper: 2")
     assert (tiny / "ab" / "ablation.png").read_bytes().startswith(b"\x89PNG")
 
     again = retina("ablate", "tiny.yaml", "--table=1b", "--values", 2, "--epochs", 1, "-o", "ab", "--json", cwd=tiny)
     assert "run 1" not in again.err  # it is done
-    (row,) = json.loads(again.out)["rows"]
+    document = json.loads(again.out)
+    assert document["resolution"] == {"short_side": 64, "long_side": 1333} and document["max_detections"] == 100
+    (row,) = document["rows"]
     assert (row["table"], row["value"], row["paper"]["AP"]) == ("1b", "2", 34.0)
     held = json.loads((tiny / "ab" / "ablation.json").read_text())["rows"]
     assert [item["value"] for item in held] == ["0", "2"]
