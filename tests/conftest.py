@@ -40,8 +40,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_run(tiny: Path) -> Path:
-    """The folder of a finished run of `tiny.yaml`."""
-    result = retina("train", "tiny.yaml", "-o", "run", cwd=tiny)
+    """The folder of a finished run of `tiny.yaml` with a ResNet."""
+    result = retina("train", "tiny.yaml", "-o", "run", "--set", "model.backbone=resnet18", cwd=tiny)
     assert result.code == 0, result.err
     return tiny / "run"
 

@@ -40,7 +40,7 @@ def test_messages_and_table(tiny: Path):
     result = installed("train", "tiny.yaml", "-o", "a run", cwd=tiny)
     assert result.code == 0
     lines = result.err.splitlines()
-    assert lines[0].startswith("8 training images of 6 classes, 4 validation images; 11.")
+    assert lines[0].startswith("8 training images of 6 classes, 4 validation images; 0.2 million parameters; ")
     assert "2 epochs, 4 steps of 4 images at learning rate 0.0005" in lines[0]
     assert lines[1].startswith("step 1: classification loss ")
     assert ", expected " in lines[1] and " from fresh subnets; foreground anchors on P3..P7: " in lines[1]
@@ -78,7 +78,7 @@ def test_force_is_for_resumed_runs(tiny: Path):
 
 def test_another_run_is_refused_by_name_of_its_keys(tiny: Path, tiny_run: Path):
     shutil.copytree(tiny_run, tiny / "changed")
-    command = ("train", "tiny.yaml", "-o", "changed", "--resume", "--lr", 0.5, "--epochs", 3)
+    command = ("train", "run/config.yaml", "-o", "changed", "--resume", "--lr", 0.5, "--epochs", 3)
     result = retina(*command, cwd=tiny)
     assert (result.code, result.err) == (
         1,

@@ -13,7 +13,6 @@ import numpy as np
 from retinanet import load, load_config, training_events
 from retinanet.training.events import Validation
 
-SMALL = "model.backbone=timm:lcnet_035"
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -43,7 +42,7 @@ def soak():
             detector.predict(where)
             yield
     else:
-        for event in training_events(load_config(what, [f"train.epochs={times}", "data.workers=2", SMALL]), where):
+        for event in training_events(load_config(what, [f"train.epochs={times}", "data.workers=2"]), where):
             if isinstance(event, Validation):
                 yield
 

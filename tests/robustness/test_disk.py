@@ -19,7 +19,7 @@ from retinanet.errors import DataError, TrainingError
 from retinanet.training.events import Progress
 from retinanet.training.train import training_events
 
-SMALL = ("--set", "model.backbone=timm:lcnet_035", "--set", "train.batch_size=2")  # checkpoints of two megabytes
+SMALL = ("--set", "train.batch_size=2")
 
 
 def mount(folder: Path, options: str) -> None:

@@ -15,7 +15,7 @@ from helpers.support import RETINA, Result, installed
 from retinanet.checkpoints.checkpoint import LAST, read_metadata
 
 ASKED = "retina: {}: finishing the step and saving a checkpoint; a second signal ends the run at once"
-COMMAND = ["train", "tiny.yaml", "--epochs", "1000", "--set", "model.backbone=timm:lcnet_035"]
+COMMAND = ["train", "tiny.yaml", "--epochs", "1000"]
 
 
 @contextmanager
@@ -67,11 +67,11 @@ def test_the_step_ends_and_is_saved(tiny: Path, number, code, word):
     assert [line for line in rest if not line.startswith("epoch ")] == [
         ASKED.format(word),
         f"retina: {word} and saved after step {step}; continue with: retina train tiny.yaml --epochs 1000 "
-        f"--set model.backbone=timm:lcnet_035 -o {word} --set data.workers=2 --resume",
+        f"-o {word} --set data.workers=2 --resume",
     ]
     records = [json.loads(line) for line in (tiny / word / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records if record["kind"] == "step"] == list(range(1, step + 1))
-    command = [*COMMAND[:2], *COMMAND[4:], "-o", word, "--resume", "--set", f"train.steps={step + 1}"]
+    command = [*COMMAND[:2], "-o", word, "--resume", "--set", f"train.steps={step + 1}"]
     result = installed(*command, cwd=tiny)
     assert result.code == 0, result.err
 

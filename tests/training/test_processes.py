@@ -21,7 +21,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_coco(folder / "shapes", "train", 20)
     resize_pictures(folder / "shapes")
     (folder / "config.yaml").write_text(
-        "data: {root: shapes, train: train, short_side: 64, long_side: 160}\n"
+        "data: {root: shapes, train: train, short_side: 64, long_side: 160, workers: 0}\n"
         f"model: {TINY_MODEL[:-1]}, trunk_norm: gn}}\n"
         "train: {batch_size: 8, optimizer: sgd, lr: 0.001, warmup_steps: 0, log_every: 1,\n"
         "        augment: {short_sides: [48, 64], jitter: 0.5, crop: 0.5}}\n"
