@@ -31,8 +31,9 @@ def test_a_pipe_that_ends_early_ends_the_command_in_silence(command):
     [
         ("retina --version > /dev/full", 1, "retina: standard output: No space left on device\n"),
         ("retina config --json > /dev/full", 1, "retina: No space left on device\n"),
-        ("retina eval nope 2> /dev/full", 1, ""),
-        ("retina eval nope 2>&-", 1, ""),
+        ("retina train nope 2> /dev/full", 1, ""),
+        ("retina train nope 2> >(exec <&-; true)", 1, ""),
+        ("retina train nope 2>&-", 1, ""),
         ("retina config >&-", 0, ""),
     ],
 )
@@ -43,31 +44,31 @@ def test_a_stream_that_takes_nothing(line, code, error):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is absent")
-@pytest.mark.parametrize("end", ["2> /dev/full", "2> >(head -n 1 > /dev/null)", "2> >(exec <&-; true)", "2>&-"])
+@pytest.mark.parametrize("end", ["2> /dev/full", "2> >(head -n 1 > /dev/null)", "2>&-"])
 def test_a_run_goes_on_without_a_reader_of_its_messages(tiny: Path, tmp_path: Path, end):
-    done = shell(f"cd {tiny}; retina train tiny.yaml -o {tmp_path}/run --json {end}")
+    done = shell(f"cd {tiny}; retina train tiny.yaml --epochs 1 -o {tmp_path}/run --json {end}")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert json.loads(done.stdout)["steps"] == 4
-    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 6
-    assert read_metadata(tmp_path / "run" / LAST).progress["step"] == 4
+    assert json.loads(done.stdout)["steps"] == 2
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
+    assert read_metadata(tmp_path / "run" / LAST).progress["step"] == 2
 
 
 def test_a_terminal_that_is_gone_ends_no_run(tiny: Path, tmp_path: Path):
     main, terminal = os.openpty()
-    command = [RETINA, "train", "tiny.yaml", "-o", tmp_path / "run", "--json"]
+    command = [RETINA, "train", "tiny.yaml", "--epochs", "1", "-o", tmp_path / "run", "--json"]
     with subprocess.Popen(command, cwd=tiny, env=PLAIN, stderr=terminal, stdout=subprocess.PIPE) as process:
         os.close(terminal)
         os.read(main, 1)
         os.close(main)
         assert process.stdout is not None
-        assert json.loads(process.stdout.read())["steps"] == 4
+        assert json.loads(process.stdout.read())["steps"] == 2
         assert process.wait(timeout=60) == 0
 
 
 def test_an_encoding_without_a_character_gets_an_escape():
-    done = shell("retina eval $'\\xc3\\xa9'; retina init $'\\xff'", PYTHONIOENCODING="ascii")
+    done = shell("retina train $'\\xc3\\xa9'; retina train $'\\xff'", PYTHONIOENCODING="ascii")
     first, second = done.stderr.splitlines()
-    assert first.startswith("retina: \\xe9: no such file") and second == "retina: \\udcff: no such folder"
+    assert first.startswith("retina: \\xe9: no such file") and second.startswith("retina: \\udcff: no such file")
 
 
 def test_a_closed_stream_is_not_taken_by_a_file(tmp_path: Path):
