@@ -142,15 +142,15 @@ def test_the_command_detects_in_shards_what_it_detects_at_once(tiny_run: Path, t
     pictures = sorted((tiny_run.parent / "shapes" / "train").glob("*.png"))
     (tmp_path / "names").write_text("".join(f"{picture}\n" for picture in [*pictures, "missing.png", pictures[0]]))
     options = ["-w", tiny_run, "--score", "0.0001"]
-    for index in range(3):
-        done = installed("predict", "--list", "names", "--shard", f"{index}/3", "-o", "parts", *options, cwd=tmp_path)
+    for index, command in enumerate((installed, retina, retina)):
+        done = command("predict", "--list", "names", "--shard", f"{index}/3", "-o", "parts", *options, cwd=tmp_path)
         assert done.code == 0, done.err
         assert f"shard {index}/3 is whole after" in done.err
-    done = installed("predict", "parts", "--merge", "-o", "all.jsonl", cwd=tmp_path)
+    done = retina("predict", "parts", "--merge", "-o", "all.jsonl", cwd=tmp_path)
     assert (done.code, done.out) == (1, "")
     assert done.err == "wrote all.jsonl: 10 images, each once; 1 cannot be read\n"
     lines = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
-    at_once = json.loads(installed("predict", *pictures, "--json", *options, cwd=tmp_path).out)["images"]
+    at_once = json.loads(retina("predict", *pictures, "--json", *options, cwd=tmp_path).out)["images"]
     assert [{k: v for k, v in line.items() if k != "position"} for line in lines[:8]] == at_once
     assert lines[8]["file"] == "missing.png" and "fault" in lines[8]
     assert any(line["detections"] for line in lines[:8])
