@@ -222,10 +222,8 @@ def _connect() -> Processes:
             # each process reads what all have set, so that all go on or all try again
             failures = [shared.get(f"failure{attempt}.{other}").decode() for other in range(world)]
             if not any(failures):
-                set_timeout = (
-                    getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout
-                )  # torch < 2.14
-                set_timeout(TIMEOUT)
+                set_timeout = getattr(dist, "set_timeout", None)  # since torch 2.14
+                (set_timeout or dist.distributed_c10d._set_pg_timeout)(TIMEOUT)
                 return Processes(rank, world, shared)
             if not failure:
                 dist.destroy_process_group()
