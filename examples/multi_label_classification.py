@@ -18,6 +18,7 @@ import torch
 from loss_comparison import Repeat, Samples, compare
 from torch import nn
 
+from retinanet import RetinaNetError
 from retinanet.config.schema import SplitConfig
 from retinanet.data.formats.recognise import open_split
 
@@ -35,8 +36,8 @@ def make_network() -> nn.Sequential:
 def read_parts(folder: Path, split: str) -> Samples:
     """The parts of all pictures: (N, 3, SIDE, SIDE) in -1..1 and (N, K)."""
     dataset = open_split(folder, SplitConfig(split), classes=CLASSES)
-    images = np.stack([cv2.resize(dataset.image(i), (COLUMNS * SIDE, ROWS * SIDE), interpolation=cv2.INTER_AREA)
-                       for i in range(len(dataset))])  # fmt: skip
+    size = COLUMNS * SIDE, ROWS * SIDE
+    images = np.stack([cv2.resize(dataset.image(i), size, interpolation=cv2.INTER_AREA) for i in range(len(dataset))])
     targets = np.zeros((len(dataset), ROWS, COLUMNS, len(CLASSES)), np.float32)
     x, y, w, h = dataset.boxes.T
     height, width = dataset.sizes[dataset.image_index].T
@@ -60,7 +61,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--repeats", type=int, default=5, help="trainings of each loss, with other seeds")
     parser.add_argument("--steps", type=int, default=300)
     given = parser.parse_args(arguments)
-    compare(repeats(given.folder, given.repeats), CLASSES, given.steps, 64, given.output)
+    try:
+        compare(repeats(given.folder, given.repeats), CLASSES, given.steps, 64, given.output)
+    except RetinaNetError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from retinanet.losses.fused import GPU_CHUNK, LossAndSlope
 # logits in a chunk on a CPU: torch computes these in one thread. Larger chunks would be divided among threads that wait
 # for one another at each operation, which takes ten times as long where other programs use the cores, too
 CPU_CHUNK = 1 << 15
+MOST_THREADS = 5  # a fifth of a chunk's time (21 of 108 us) is Python's, which runs in one thread at a time
 
 
 def sigmoid_focal_loss(
@@ -114,7 +115,8 @@ def _reduced(loss: Tensor, reduction: str) -> Tensor:
 def _sigmoid_focal_loss(inputs: Tensor, targets: Tensor, alpha: float, gamma: float, reduction: str) -> Tensor:
     """`sigmoid_focal_loss` of checked arguments, outside TorchScript."""
     dtype = torch.promote_types(inputs.dtype, targets.dtype)
-    if torch.is_autocast_enabled(inputs.device.type):
+    device = inputs.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         dtype = torch.promote_types(dtype, torch.float32)
     settings = alpha, gamma, reduction
     if targets.requires_grad or torch.jit.is_tracing() or torch.compiler.is_compiling():
@@ -187,7 +189,7 @@ def _in_chunks(inputs: Tensor, targets: Tensor, settings: tuple, dtype: torch.dt
         else:
             sums[i] = loss.sum()
 
-    threads = min(torch.get_num_threads(), count) if on_cpu else 1
+    threads = min(torch.get_num_threads(), MOST_THREADS, count) if on_cpu else 1
     if threads > 1:
         with ThreadPoolExecutor(threads) as pool:
             deque(pool.map(write_chunk, range(count)), maxlen=0)  # raises what a thread raised

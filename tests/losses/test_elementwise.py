@@ -156,6 +156,12 @@ def test_no_targets_cost_nothing(shape):
     assert sigmoid_focal_loss(inputs, targets, reduction="mean").isnan()  # as torch's mean of nothing
 
 
+def test_a_device_without_autocast():
+    inputs = torch.zeros(3, 2, device="meta")
+    assert sigmoid_focal_loss(inputs, inputs).shape == (3, 2)
+    assert sigmoid_focal_loss(inputs, inputs, reduction="sum").shape == ()
+
+
 @pytest.mark.parametrize("shape", [(), (1,), (2, 3, 4, 5)])
 def test_any_shape(shape):
     inputs, targets = torch.full(shape, 0.7), torch.full(shape, 0.9)

@@ -90,6 +90,14 @@ def test_ignored_targets_get_no_gradient_and_none_at_all_give_no_number():
     assert softmax_focal_loss(inputs, torch.full_like(targets, -100)).isnan()  # as torch's cross entropy
 
 
+def test_one_tensor_like_the_inputs_waits_for_the_backward_pass():
+    inputs, targets = problem()
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda each: kept.append(each) or each, lambda each: each):
+        softmax_focal_loss(inputs.requires_grad_(), targets, weight=WEIGHT)
+    assert len({each.data_ptr() for each in kept if each.numel() == inputs.numel()}) == 1
+
+
 def test_wrong_arguments_are_refused():
     inputs, targets = problem()
     with pytest.raises(ValueError, match="reduction"):
