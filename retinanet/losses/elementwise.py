@@ -32,9 +32,8 @@ def sigmoid_focal_loss(
         alpha: weight of target 1, 0..1; target 0 has 1 - alpha. -1: no weights.
         gamma: focusing parameter, >= 0; 0 gives cross entropy.
         reduction: "none", "mean" or "sum".
-    Returns: the shape of `inputs`, or a scalar; in the dtype that `inputs` and `targets` promote to, at
-        least float32 in autocast.
-        The arithmetic of half precision is float32.
+    Returns: the shape of `inputs`, or a scalar; in the dtype that `inputs` and `targets` promote to, at least float32
+        in autocast. Half precision is computed in float32.
     Raises: ValueError for another alpha or reduction, or targets of another shape.
     """
     if not 0 <= alpha <= 1 and alpha != -1:
