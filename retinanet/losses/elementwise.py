@@ -1,7 +1,5 @@
 """The focal loss of targets in the shape of the logits: the same call and results as torchvision's."""
 
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -9,12 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retinanet.losses.focal import LINEAR_FROM, focal_and_slope
-from retinanet.losses.fused import GPU_CHUNK, LossAndSlope
-
-# logits in a chunk on a CPU: torch computes these in one thread. Larger chunks would be divided among threads that wait
-# for one another at each operation, which takes ten times as long where other programs use the cores, too
-CPU_CHUNK = 1 << 15
-MOST_THREADS = 5  # a fifth of a chunk's time (21 of 108 us) is Python's, which runs in one thread at a time
+from retinanet.losses.fused import CPU_CHUNK, GPU_CHUNK, LossAndSlope, run_in_threads
 
 
 def sigmoid_focal_loss(
@@ -169,13 +162,11 @@ def _in_chunks(inputs: Tensor, targets: Tensor, settings: tuple, dtype: torch.dt
     """Returns the loss and writes the derivative of its sum into `gradient`. Never waits for a GPU."""
     alpha, gamma, reduction = settings
     on_cpu, exact = inputs.device.type == "cpu", _arithmetic(inputs, targets)
-    x, target, size = inputs.detach().reshape(-1), targets.reshape(-1), CPU_CHUNK if on_cpu else GPU_CHUNK
+    x, target, size = inputs.reshape(-1), targets.reshape(-1), CPU_CHUNK if on_cpu else GPU_CHUNK
     count = -(-len(x) // size)
     losses = torch.empty(len(x) if reduction == "none" else 0, dtype=dtype, device=x.device)
     sums = torch.empty(count, dtype=exact, device=x.device)
-    inference = torch.is_inference_mode_enabled()  # each thread has its own mode
 
-    @torch.inference_mode(inference)
     def write_chunk(i: int) -> None:
         part = slice(i * size, (i + 1) * size)
         logits, answers = x[part].to(exact), target[part].to(exact)
@@ -188,12 +179,7 @@ def _in_chunks(inputs: Tensor, targets: Tensor, settings: tuple, dtype: torch.dt
         else:
             sums[i] = loss.sum()
 
-    threads = min(torch.get_num_threads(), MOST_THREADS, count) if on_cpu else 1
-    if threads > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            deque(pool.map(write_chunk, range(count)), maxlen=0)  # raises what a thread raised
-    else:
-        deque(map(write_chunk, range(count)), maxlen=0)
+    run_in_threads(write_chunk, count, x.device)
     if reduction == "none":
         return losses.view(inputs.shape)
     return (sums.sum() / (inputs.numel() if reduction == "mean" else 1)).to(dtype)

@@ -4,7 +4,9 @@ Loss and gradient share their exponentials, so both are computed in the forward 
 all classes are wrong, so the formula is first evaluated as if all were, then corrected at each row's label.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -16,9 +18,11 @@ Alpha = float | Sequence[float] | None
 LossAndSlope = tuple[Tensor, Callable[[], Tensor]]  # loss, and a function that returns its derivative by z
 Formula = Callable[[Tensor], LossAndSlope]  # z -> its loss and slope, elementwise
 
-# logits in a chunk; on a CPU, temporaries of 512 KiB stay in the L2 cache (2^15 to 2^18 are equally fast)
-CPU_CHUNK, GPU_CHUNK = 1 << 17, 1 << 24
+# logits in a chunk. On a CPU, torch computes 2^15 in one thread; it would divide more among threads that wait for one
+# another at each operation, which takes 4 to 10 times as long where other programs use the cores, too
+CPU_CHUNK, GPU_CHUNK = 1 << 15, 1 << 24
 LABEL_CHUNKS = 16  # chunks whose label columns are evaluated together; all at once need 14 MB more for 240,174 rows
+MOST_THREADS = 5  # a fifth of a chunk's time (21 of 108 us) is Python's, which runs in one thread at a time
 
 
 def weighted_sum(logits: Tensor, labels: Tensor, alpha: Alpha, formula: Formula, check_labels: bool = True) -> Tensor:
@@ -63,11 +67,31 @@ def _sum_chunks(
     rows, label = logits.flatten(0, -2), labels.reshape(-1, 1)  # (N, K) and (N, 1) from here on
     sums = torch.empty(len(rows), dtype=right.dtype, device=rows.device)
     step = max(1, (CPU_CHUNK if rows.device.type == "cpu" else GPU_CHUNK) // max(1, rows.shape[1]))
-    for start in range(0, len(rows), LABEL_CHUNKS * step):
-        part = slice(start, start + LABEL_CHUNKS * step)
+    size = LABEL_CHUNKS * step
+
+    def write_sums(i: int) -> None:
+        part = slice(i * size, (i + 1) * size)
         into = None if gradient is None else gradient.flatten(0, -2)[part]
         sums[part] = _sum_rows(rows[part], label[part], right, wrong, formula, step, into)
+
+    run_in_threads(write_sums, -(-len(rows) // size), rows.device)
     return sums.view(labels.shape).sum(dim=-1)
+
+
+def run_in_threads(work: Callable[[int], None], count: int, device: torch.device) -> None:
+    """Call `work` with 0..`count` - 1, on a CPU in as many threads as torch may use. No thread records a graph."""
+    inference = torch.is_inference_mode_enabled()  # each thread has its own mode
+
+    def one(i: int) -> None:
+        with torch.inference_mode() if inference else torch.no_grad():
+            work(i)
+
+    threads = min(torch.get_num_threads(), MOST_THREADS, count) if device.type == "cpu" else 1
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            deque(pool.map(one, range(count)), maxlen=0)  # raises what a thread raised
+    else:
+        deque(map(one, range(count)), maxlen=0)
 
 
 def _sum_rows(

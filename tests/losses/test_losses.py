@@ -217,6 +217,18 @@ def test_chunks_change_neither_loss_nor_gradient(monkeypatch, loss, chunk):
     torch.testing.assert_close(gradient_in_chunks, gradient, rtol=1e-12, atol=0)
 
 
+def test_the_number_of_threads_changes_no_bit(monkeypatch):
+    logits, labels = rows(count=20_000, classes=80)
+    results = []
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        results.append(value_and_gradient(anchor_focal_loss, logits.float(), labels))
+        with torch.inference_mode():
+            assert anchor_focal_loss(logits.float(), labels) == results[0][0]
+    assert logits.numel() > 2 * fused.LABEL_CHUNKS * fused.CPU_CHUNK
+    assert all(map(torch.equal, *results))
+
+
 @pytest.mark.parametrize("loss", losses_of_every_kind())
 def test_the_gradient_passes_gradcheck_by_image_and_a_second_derivative_is_refused(loss):
     logits, labels = rows(count=12)
