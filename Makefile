@@ -15,7 +15,7 @@ demo: .venv/installed
 test test-slow: export OMP_NUM_THREADS ?= 1
 
 test: .venv/installed
-	$(BIN)/pytest -m "not slow" -n auto --maxprocesses 8 --dist loadgroup
+	$(BIN)/pytest -m "not slow" -n auto --maxprocesses 8 --dist worksteal
 
 test-slow: .venv/installed
 	$(BIN)/pytest -m slow -n 2

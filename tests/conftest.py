@@ -1,3 +1,5 @@
+import fcntl
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -49,13 +51,28 @@ def tiny_run(tiny: Path) -> Path:
 @pytest.fixture(scope="session")
 def onnx_file(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run in ONNX, which the installed command writes."""
-    return export(tiny_run, "onnx", tmp_path_factory.mktemp("exported") / "run.onnx", installed)
+    return exported_once(tiny_run, "onnx", "run.onnx", tmp_path_factory, installed)
 
 
 @pytest.fixture(scope="session")
 def openvino_file(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run in OpenVINO's format."""
-    return export(tiny_run, "openvino", tmp_path_factory.mktemp("exported") / "run.xml", retina)
+    return exported_once(tiny_run, "openvino", "run.xml", tmp_path_factory, retina)
+
+
+def exported_once(
+    run: Path, to: str, name: str, factory: pytest.TempPathFactory, command: Callable[..., Result]
+) -> Path:
+    """The exported run, which all the processes of pytest-xdist share: their runs are the same to the last bit."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return export(run, to, factory.mktemp(to) / name, command)
+    folder = factory.getbasetemp().parent / to
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first makes it, the others wait
+        if not folder.exists():
+            folder.mkdir()
+            export(run, to, folder / name, command)
+    return folder / name
 
 
 def export(run: Path, to: str, file: Path, command: Callable[..., Result]) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.support import Result, installed, retina
+from helpers.support import Result, retina
 
 STAGES = ("decode", "resize", "trunk", "FPN", "subnets", "decode + NMS")
 EXPORTED_STAGES = ("decode", "resize", "network, decode + NMS")
@@ -46,7 +46,7 @@ def test_stages_of_random_weights(here):
 
 def test_stages_of_a_run_on_a_picture(tiny: Path, tiny_run: Path):
     picture = next((tiny / "shapes" / "val").iterdir())
-    result = installed("bench", "run", "--repeats", 1, "--image", picture, cwd=tiny)
+    result = retina("bench", "run", "--repeats", 1, "--image", picture, cwd=tiny)
     assert (result.code, result.err) == (0, "")
     rows = cells(result.out)
     assert [row[0] for row in rows] == [*STAGES, "total"]
@@ -57,7 +57,6 @@ def test_stages_of_a_run_on_a_picture(tiny: Path, tiny_run: Path):
     assert "peak memory of the process: " in result.out
 
 
-@pytest.mark.xdist_group("export")
 def test_an_exported_model_is_measured_without_torch(onnx_file: Path, tmp_path: Path):
     arguments = ["retina", "bench", str(onnx_file), "--size", "96", "--repeats", "1", "--json"]
     program = (
@@ -74,7 +73,6 @@ def test_an_exported_model_is_measured_without_torch(onnx_file: Path, tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("export")
 def test_table_1e_of_an_exported_model(here, onnx_file: Path):
     result = here(onnx_file, "--scale", 64, 32, "--repeats", 1)
     assert (result.code, result.err) == (0, "")

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from helpers.support import retina, skip_if_kernels_are_limited
 
-pytestmark = pytest.mark.xdist_group("export")  # one process makes the exported files
-
 SCORE = ("--score", "0.0001", "--max-detections", "3")
 
 
