@@ -91,7 +91,7 @@ def publish(file: Path) -> SimpleNamespace:
     return SimpleNamespace(url=f"https://download.pytorch.org/models/{name}", file=file.with_name(name))
 
 
-# a checkpoint of 2 MB; with an average and the state of AdamW, one of resnet18 has 180
+# a checkpoint of 3 MB; with an average and the state of AdamW, one of resnet18 has 180
 TINY_MODEL = "{backbone: timm:lcnet_035, pretrained: false, fpn_channels: 16, head_channels: 16, head_depth: 1}"
 
 
