@@ -89,6 +89,8 @@ def test_an_engine_gets_what_it_runs(tiny_run: Path, tmp_path: Path):
     assert [row[0] for row in cells(result.out)] == [*EXPORTED_STAGES, "total"]
     assert "openvino bf16" in result.out and "peak memory of the process, including the export: " in result.out
     assert not list(tmp_path.iterdir())
+    result = retina("bench", tiny_run, "--device", "cpu", "--precision", "bf16", "--repeats", 1, cwd=tmp_path)
+    assert (result.code, result.err) == (0, "") and ", torch bf16" in result.out
 
 
 @pytest.mark.slow
