@@ -170,9 +170,9 @@ def joined() -> Iterator[Processes]:
 
     if given is None:
         end_with_parent()
-    group = given or _connect()
-    # the store may keep what an earlier context has announced
-    _current = replace(group, store=dist.PrefixStore(f"joined {next(_joined)}", group.store))
+    name = f"joined {next(_joined)}"  # the store may keep what the processes of an earlier context have set
+    group = given or _connect(name)
+    _current = replace(group, store=dist.PrefixStore(name, group.store))
     try:
         yield _current
     except (RetinaNetError, RuntimeError, KeyboardInterrupt) as error:
@@ -209,22 +209,22 @@ def _given_group() -> Processes | None:
     return Processes(dist.get_rank(), dist.get_world_size(), dist.distributed_c10d._get_default_store())
 
 
-def _connect() -> Processes:
-    """Raises: ProcessError if the other processes cannot be reached."""
+def _connect(name: str) -> Processes:
+    """name: the same in all processes, and new. Raises: ProcessError if the other processes cannot be reached."""
     import torch.distributed as dist
 
     try:
         store, rank, world = next(dist.rendezvous("env://"))
-        shared = dist.PrefixStore("retina", store)
         for attempt in range(CONNECTION_ATTEMPTS):
-            failure = _start_group(dist.PrefixStore(f"group{attempt}", store), rank, world)
-            shared.set(f"failure{attempt}.{rank}", failure)
+            shared = dist.PrefixStore(f"{name}, attempt {attempt}", store)
+            failure = _start_group(dist.PrefixStore("group", shared), rank, world)
+            shared.set(f"failure {rank}", failure)
             # each process reads what all have set, so that all go on or all try again
-            failures = [shared.get(f"failure{attempt}.{other}").decode() for other in range(world)]
+            failures = [shared.get(f"failure {other}").decode() for other in range(world)]
             if not any(failures):
                 set_timeout = getattr(dist, "set_timeout", None)  # since torch 2.14
                 (set_timeout or dist.distributed_c10d._set_pg_timeout)(TIMEOUT)
-                return Processes(rank, world, shared)
+                return Processes(rank, world, store)
             if not failure:
                 dist.destroy_process_group()
         raise RuntimeError(next(filter(None, failures)))
