@@ -3,6 +3,7 @@
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -38,9 +39,11 @@ class Prediction:
 def predict(
     detector: Detector, files: Iterable[str | Path], batch_size: int = 1, labels: Sequence[int] | None = None
 ) -> Iterator[Prediction]:
-    """Detect objects in each of `files`, in order. labels: the only classes to report; None: all."""
-    remaining = map(Path, files)
-    while group := [_read(detector, file) for file in islice(remaining, batch_size)]:
+    """Detect objects in each of `files`, in order. labels: the only classes to report; None: all.
+
+    A thread reads the files of the next batch while the detector computes.
+    """
+    for group in _read_ahead(detector, map(Path, files), batch_size):
         images = [item.image for item in group if item.image is not None]
         detections = iter(detector.predict_batch(images, labels) if images else [])
         for item in group:
@@ -116,6 +119,19 @@ def output_names(files: Sequence[Path], output: Path) -> list[Path]:
         used.add(os.path.realpath(name))
         names.append(name)
     return names
+
+
+def _read_ahead(detector: Detector, files: Iterator[Path], batch_size: int) -> Iterator[list[Prediction]]:
+    """The images of `files` in batches; the next batch is read while the caller uses the last one."""
+
+    def read_batch() -> list[Prediction]:
+        return [_read(detector, file) for file in islice(files, batch_size)]
+
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(read_batch)
+        while group := coming.result():
+            coming = reader.submit(read_batch)
+            yield group
 
 
 def _read(detector: Detector, file: Path) -> Prediction:
