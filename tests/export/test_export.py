@@ -112,6 +112,8 @@ def test_onnx_inputs_have_the_checkpoints_defaults(exported: Path, tiny_run: Pat
 def test_every_setting_can_be_exported(monkeypatch, tmp_path: Path, values: dict, to):
     import torch
 
+    if to == "openvino":
+        skip_if_kernels_are_limited()
     small = {"backbone": "resnet18", "pretrained": False, "fpn_channels": 16, "head_channels": 16, "head_depth": 0}
     sides = {"short_side": 96, "long_side": 160}
     values = values | {"model": small | values.get("model", {}), "data": sides | values.get("data", {})}
@@ -202,6 +204,7 @@ def test_a_precision_that_openvino_cannot_compute(openvino_file: Path, monkeypat
 
 @pytest.mark.slow
 def test_int8_keeps_ap(tiny: Path, tiny_run: Path, tmp_path: Path):
+    skip_if_kernels_are_limited()
     for to, name in (("openvino", "int8.xml"), ("onnx", "x.onnx")):  # no name may be that of a file between
         done = export(tiny_run, to, tmp_path / name, "int8", str(tiny / "tiny.yaml"))
         assert done.ap is not None and done.images == 4

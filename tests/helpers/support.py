@@ -25,9 +25,9 @@ RETINA = str(Path(sys.executable).with_name("retina"))
 
 
 def skip_if_kernels_are_limited() -> None:
-    """Skip a test of bf16 in OpenVINO, which asks the processor for bf16 but not its own kernels."""
+    """Skip a test of OpenVINO, which asks the processor, not its own kernels, what they can do."""
     if limit := os.environ.get("ONEDNN_MAX_CPU_ISA"):
-        pytest.skip(f"ONEDNN_MAX_CPU_ISA={limit} may leave OpenVINO no kernels for the bf16 that the processor has")
+        pytest.skip(f"under ONEDNN_MAX_CPU_ISA={limit} OpenVINO may choose instructions that its kernels lack, and end")
 
 
 @dataclass(frozen=True)
