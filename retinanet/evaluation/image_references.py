@@ -65,7 +65,7 @@ def _common_folders(one: PurePosixPath, other: PurePosixPath) -> int:
 def image_indices(entries: Sequence[Mapping[str, Any]], dataset: Dataset) -> tuple[np.ndarray, list[str]]:
     """(D,) int64 index of the image of each detection, UNKNOWN or SEVERAL; and notes, one line each.
 
-    The name in `file_name` decides if an image has it, then `image_id`: a file name, or a number. Whether numbers are
+    `file_name` decides where an entry has one, else `image_id`: a file name, or a number. Whether numbers are
     ids or file names is decided for all alike, by which of the two fits more of them. Of two that fit as many, ids
     decide, but in data without ids (Pascal VOC, YOLO) file names do.
     """
@@ -75,7 +75,6 @@ def image_indices(entries: Sequence[Mapping[str, Any]], dataset: Dataset) -> tup
     for place, entry in enumerate(entries):
         if isinstance(name := entry.get("file_name"), str):
             indices[place] = names.find(name)
-        if indices[place] >= 0:
             continue
         image_id = entry.get("image_id")
         if (number := whole_number(image_id)) is not None:

@@ -88,6 +88,13 @@ def test_a_file_name_decides_before_an_id(tmp_path: Path):
     assert np.array_equal(read(tmp_path, entries, truth)[0], rows)
 
 
+def test_the_id_of_a_file_that_the_data_lacks_means_nothing(tmp_path: Path):
+    truth = cats()
+    entries = [entry | {"file_name": "other.jpg"} for entry in as_entries(truth, exact(truth))]
+    told = refused(tmp_path, entries, truth)
+    assert "36 of 36 detections are of no image of the data, such as file_name 'other.jpg' in [0]" in told
+
+
 def test_numbers_that_are_no_ids_are_file_names(tmp_path: Path):
     truth = cats(files=("0001.jpg", "0002.jpg", "0003.jpg"))
     rows = exact(truth)
