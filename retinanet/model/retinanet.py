@@ -154,13 +154,7 @@ class RetinaNet(nn.Module):
 
     def normalize(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
         """(B, 3, H, W) pixels -> zero mean, unit standard deviation, zero padding. sizes: as in `forward`."""
-        images = (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
-        if sizes is None:
-            return images
-        height, width = images.shape[-2:]
-        rows = torch.arange(height, device=images.device)[None, :] < sizes[:, :1]  # (B, H)
-        columns = torch.arange(width, device=images.device)[None, :] < sizes[:, 1:]  # (B, W)
-        return images * (rows[:, None, :, None] & columns[:, None, None, :])
+        return normalize(images, self.pixel_mean, self.pixel_std, sizes)
 
     def anchors(self, size: tuple[int, int], device: torch.device | str = "cpu") -> list[Tensor]:
         """Anchors of P3..P7 for images of `size` (height, width), multiples of 32; cached for the last size."""
@@ -178,12 +172,8 @@ def make_model(model: ModelConfig, anchors: AnchorConfig, classes: int, pretrain
 
     pretrained: whether to load ImageNet weights, if not as `model.pretrained` says. Raises: as `make_backbone`.
     """
-    norm = model.trunk_norm or ("frozen_bn" if model.pretrained else "bn")
-    frozen = model.freeze_stages if model.freeze_stages is not None else 2 * model.pretrained
-    from_imagenet = model.pretrained if pretrained is None else pretrained
-    backbone = make_backbone(model.backbone, from_imagenet, norm, frozen, model.stride_in_1x1)
     return RetinaNet(
-        backbone,
+        configured_backbone(model, model.pretrained if pretrained is None else pretrained),
         classes,
         fpn_channels=model.fpn_channels,
         head_channels=model.head_channels,
@@ -195,6 +185,27 @@ def make_model(model: ModelConfig, anchors: AnchorConfig, classes: int, pretrain
         pixel_std=model.pixel_std,
         anchor_shapes=AnchorShapes.from_config(anchors),
     )
+
+
+def configured_backbone(model: ModelConfig, pretrained: bool, c2: bool = False) -> Backbone:
+    """The backbone of a config. pretrained: whether to load ImageNet weights. c2, errors: as in `make_backbone`."""
+    norm = model.trunk_norm or ("frozen_bn" if model.pretrained else "bn")
+    frozen = model.freeze_stages if model.freeze_stages is not None else 2 * model.pretrained
+    return make_backbone(model.backbone, pretrained, norm, frozen, model.stride_in_1x1, c2)
+
+
+def normalize(images: Tensor, mean: Tensor, std: Tensor, sizes: Tensor | None = None) -> Tensor:
+    """(B, 3, H, W) pixels -> zero mean, unit standard deviation, zero padding. mean, std: (1, 3, 1, 1), RGB in 0..255.
+
+    sizes: (B, 2) int, height and width of each image without padding; None: no image is padded.
+    """
+    images = (images.to(mean.dtype) - mean) / std
+    if sizes is None:
+        return images
+    height, width = images.shape[-2:]
+    rows = torch.arange(height, device=images.device)[None, :] < sizes[:, :1]  # (B, H)
+    columns = torch.arange(width, device=images.device)[None, :] < sizes[:, 1:]  # (B, W)
+    return images * (rows[:, None, :, None] & columns[:, None, None, :])
 
 
 def _halved(conv: nn.Conv2d, x: Tensor) -> Tensor:
