@@ -7,7 +7,7 @@ from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -17,6 +17,7 @@ from retinanet.data.dataset import Dataset
 from retinanet.data.loader import eval_loader, workers_note
 from retinanet.data.transforms import Resizing
 from retinanet.data.views import EvalSamples
+from retinanet.detections import Detections
 from retinanet.distributed import current_processes, joined
 from retinanet.evaluation.coco_metrics import ClassResult, score
 from retinanet.evaluation.detector_and_data import DataSource, data_of_results, model_and_data
@@ -26,9 +27,9 @@ from retinanet.evaluation.missed_objects import MissedObjects, MissedObjectsObse
 from retinanet.evaluation.pycocotools_metrics import reference_metrics
 from retinanet.evaluation.results_file import ResultsFile, read_results
 from retinanet.inference.detector import Detector
-from retinanet.inference.exported_model import ExportedModel, Precision
+from retinanet.inference.exported_model import Precision
 from retinanet.inference.results import coco_rows
-from retinanet.inference.torch_model import TorchModel
+from retinanet.inference.torch_model import StageObserver
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,33 @@ class Evaluation:
         return self.metrics["AP75"]
 
 
+class EvaluatedModel(Protocol):
+    """What `evaluate_model` asks of a detector; `TorchModel` and `ExportedModel` answer. Members: see `TorchModel`."""
+
+    @property
+    def precision(self) -> Precision | None: ...
+
+    @property
+    def on_gpu(self) -> bool: ...
+
+    @property
+    def weights(self) -> int | None: ...
+
+    def copy_for_evaluation(self) -> "EvaluatedModel": ...
+
+    def detect(
+        self,
+        images: np.ndarray,
+        sizes: np.ndarray,
+        original_sizes: Sequence[tuple[int, int]],
+        settings: DetectConfig,
+        *,
+        observer: StageObserver | None = None,
+    ) -> list[Detections]: ...
+
+
 def evaluate_model(
-    model: TorchModel | ExportedModel,
+    model: EvaluatedModel,
     dataset: Dataset,
     resizing: Resizing,
     settings: DetectConfig,
@@ -137,7 +163,7 @@ Part = list[DetectedBatch]
 
 
 def detect_part(
-    model: TorchModel | ExportedModel,
+    model: EvaluatedModel,
     dataset: Dataset,
     loader: DataLoader,
     settings: DetectConfig,

@@ -49,8 +49,8 @@ class FPN(nn.Module):
             size = merged[level].shape[-2:]
             merged[level] = merged[level] + F.interpolate(merged[level + 1], size=size, mode="nearest")
         pyramid = [output(p) for output, p in zip(self.output, merged, strict=True)]
-        p6 = _halved(self.p6, features[-1] if self.p6_from == "c5" else pyramid[-1])
-        return [*pyramid, p6, _halved(self.p7, F.relu(p6))]
+        p6 = halved(self.p6, features[-1] if self.p6_from == "c5" else pyramid[-1])
+        return [*pyramid, p6, halved(self.p7, F.relu(p6))]
 
 
 class Subnet(nn.Module):
@@ -208,7 +208,7 @@ def normalize(images: Tensor, mean: Tensor, std: Tensor, sizes: Tensor | None = 
     return images * (rows[:, None, :, None] & columns[:, None, None, :])
 
 
-def _halved(conv: nn.Conv2d, x: Tensor) -> Tensor:
+def halved(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """`conv`, of stride 2, in float32 where x (B, C, H, W) is a single cell wide or high on a CPU.
 
     There oneDNN's weight gradient in bf16 contains memory that it never wrote.

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from retinanet.config.schema import Config, DetectConfig
 from retinanet.data.transforms import padded
 from retinanet.losses.criterion import Targets
 from retinanet.model.backbone import Backbone
-from retinanet.model.retinanet import configured_backbone, normalize
+from retinanet.model.retinanet import configured_backbone, halved, normalize
 
 # SSD300 (Liu et al. 2016, section 2.2): sides of the default boxes relative to the image, the last only for the
 # additional box of the level before; and aspect ratios beside 1, with their inverses
@@ -139,21 +140,19 @@ class _SSDFeatures(nn.Module):
     def __init__(self, backbone: Backbone):
         super().__init__()
         self.trunk = backbone
-        self.extra = nn.ModuleList()
-        before = backbone.channels[-1]
-        for channels in SSD_EXTRA_CHANNELS:
-            squeeze, halve = nn.Conv2d(before, channels // 2, 1), nn.Conv2d(channels // 2, channels, 3, 2, padding=1)
-            for conv in (squeeze, halve):
-                nn.init.xavier_uniform_(conv.weight)  # SSD, section 3
-                assert conv.bias is not None
-                nn.init.zeros_(conv.bias)
-            self.extra.append(nn.Sequential(squeeze, nn.ReLU(), halve, nn.ReLU()))
-            before = channels
+        self.squeeze, self.halve = nn.ModuleList(), nn.ModuleList()
+        for before, channels in pairwise((backbone.channels[-1], *SSD_EXTRA_CHANNELS)):
+            self.squeeze.append(nn.Conv2d(before, channels // 2, 1))
+            self.halve.append(nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1))
+        for conv in (*self.squeeze, *self.halve):
+            nn.init.xavier_uniform_(conv.weight)  # SSD, section 3
+            nn.init.zeros_(conv.bias)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         features = self.trunk(images)
-        for layers in self.extra:
-            features.append(layers(features[-1]))
+        for squeeze, halve in zip(self.squeeze, self.halve, strict=True):
+            assert isinstance(halve, nn.Conv2d)
+            features.append(F.relu(halved(halve, F.relu(squeeze(features[-1])))))
         return OrderedDict((str(level), feature) for level, feature in enumerate(features))
 
 

@@ -5,14 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from retinanet.errors import ConfigError
 from retinanet.messages import one_line
 from retinanet.model.retinanet import RetinaNet
 
 
-def compile_network(model: RetinaNet) -> None:
-    """Compile the network in place. Copies of the model are not compiled."""
+def compile_network(model: nn.Module) -> None:
+    """Compile a RetinaNet in place. Copies of the model are not compiled."""
+    assert isinstance(model, RetinaNet)
     # without the anchors, which depend on the image size: each new size would trigger a recompilation
     model.anchors = torch.compiler.disable(model.anchors)  # type: ignore[method-assign]
     model.compile()

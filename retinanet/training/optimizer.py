@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from retinanet.config.schema import TrainConfig
-from retinanet.model.retinanet import RetinaNet
 
 REFERENCE_BATCH = 16  # images; paper, 4.1
 BASE_LR = {"sgd": 0.01, "adamw": 0.001}  # at REFERENCE_BATCH; SGD: paper, 4.1
@@ -67,13 +66,13 @@ class WeightAverage:
     model: a copy with the averages. tensors: the averages, which `model` shares.
     """
 
-    def __init__(self, model: RetinaNet, decay: float):
+    def __init__(self, model: nn.Module, decay: float):
         self.decay, self.updates = decay, 0
         self.model = copy.deepcopy(model).requires_grad_(False)
         self.tensors = self.model.state_dict()
 
     @torch.no_grad()
-    def update(self, model: RetinaNet) -> None:
+    def update(self, model: nn.Module) -> None:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         current = model.state_dict()

@@ -2,13 +2,12 @@
 
 import copy
 import time
+from functools import partial
 
 import torch
 
-from retinanet.config.schema import loss_settings
 from retinanet.data.loader import batch_loader
 from retinanet.devices import describe_device
-from retinanet.losses.criterion import Targets
 from retinanet.training.batches import load_batches
 from retinanet.training.events import Plan
 from retinanet.training.run import Run
@@ -33,8 +32,8 @@ def make_plan(run: Run) -> Plan:
         epochs=run.epochs,
         steps=run.steps,
         batch_size=run.sampler.batch_size,
-        loss=run.config.loss.classification,
-        loss_settings=loss_settings(run.config.loss),
+        loss=run.method.loss,
+        loss_settings=run.method.loss_settings,
         lr=run.learning_rate,
         seconds=seconds,
         advice=advice(run, seconds),
@@ -73,11 +72,11 @@ def _timed_step(run: Run) -> float:
     run.sampler.epoch, run.sampler.start = run.state.epoch, 0
     batch = next(load_batches(run, batch_loader(run.train_samples(), run.sampler, workers=0)))
     run.model.train()
-    criterion, targets = copy.copy(run.criterion), Targets(batch.boxes, batch.labels, batch.crowd)
+    method = copy.deepcopy(run.method)
     seconds = 0.0
     for _ in range(2):
         start = time.perf_counter()
-        losses = criterion(forward(run.network, batch, run.config.train), targets)
+        losses = method.losses(partial(forward, run, True), batch, first=False).losses
         (losses["cls"] + losses["box"]).backward()
         seconds = time.perf_counter() - start
     return seconds * run.config.train.accumulate

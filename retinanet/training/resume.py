@@ -39,8 +39,8 @@ class LoadedCheckpoint:
 def pack(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The state of a run as tensors and progress for a checkpoint."""
     tensors = {MODEL + name: tensor for name, tensor in run.model.state_dict().items()}
-    progress = vars(run.state) | {
-        "normalizer": float(run.criterion.running_normalizer),
+    progress = vars(run.state) | run.method.state()
+    progress |= {
         "scaler": run.scaler.state_dict(),
         "threads": torch.get_num_threads(),
         "processes": run.processes.world,
@@ -140,7 +140,7 @@ def unpack(saved: LoadedCheckpoint, run: Run, force: bool) -> None:
         if scaler := progress.pop("scaler"):  # empty without fp16
             run.scaler.load_state_dict(scaler)
         run.notes += changed_sums(run, progress.pop("threads", None), progress.pop("processes", 1))
-        run.criterion.running_normalizer = progress.pop("normalizer", run.criterion.running_normalizer)
+        run.method.load_state(progress)
         run.state = RunState(**progress | {"data": run.state.data, "val": run.state.val})
         set_random_states(run, tensors)
     except KeyError as error:

@@ -17,8 +17,7 @@ from retinanet.data.sampler import AspectRatioBatchSampler
 from retinanet.data.transforms import training_resizings
 from retinanet.data.views import TrainSamples
 from retinanet.distributed import Processes
-from retinanet.losses.criterion import Criterion
-from retinanet.model.retinanet import RetinaNet
+from retinanet.training.method import Method
 from retinanet.training.optimizer import WeightAverage, learning_rate
 from retinanet.training.run_folder import OtherProcessFolder, RunFolder
 from retinanet.training.step_metrics import Throughput
@@ -61,9 +60,9 @@ class Run:
     dataset: Dataset
     val: Dataset | None
     processes: Processes
-    model: RetinaNet
+    method: Method
+    model: nn.Module
     network: nn.Module
-    criterion: Criterion
     optimizer: torch.optim.Optimizer
     average: WeightAverage | None
     scaler: torch.amp.GradScaler

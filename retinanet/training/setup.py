@@ -1,10 +1,12 @@
 """Builds the parts of a run from its config, or restores them from its newest checkpoint."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import nn
 
 from retinanet.checkpoints import checkpoint
 from retinanet.config.schema import Config, LossConfig, loss_settings
@@ -17,9 +19,8 @@ from retinanet.dataset_analysis.check import errors_without_images
 from retinanet.devices import has_fast_bf16, pick_device
 from retinanet.distributed import Processes, average_gradients, current_processes, started_by_torchrun
 from retinanet.errors import CheckpointError, ConfigError, DataError
-from retinanet.losses.criterion import make_criterion
-from retinanet.model.retinanet import RetinaNet, make_model
 from retinanet.training.compilation import compile_network
+from retinanet.training.method import Method, RetinaNetMethod
 from retinanet.training.optimizer import WeightAverage, make_optimizer
 from retinanet.training.resume import dataset_fingerprint, newest_checkpoint, restore
 from retinanet.training.run import Run, RunState
@@ -32,8 +33,14 @@ from retinanet.training.run_folder import (
 )
 
 
-def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
-    """Build a run in the folder `output`, locked until `run.folder` is closed. resume, force: as in `train`.
+def start_run(
+    config: Config,
+    output: Path,
+    resume: bool,
+    force: bool,
+    make_method: Callable[[Config], Method] = RetinaNetMethod,
+) -> Run:
+    """Build a run in the folder `output`, locked until `run.folder` is closed. Arguments: as in `training_events`.
 
     Nothing is written before all parts are built. Raises: ConfigError, DataError, CheckpointError, TrainingError.
     """
@@ -51,7 +58,8 @@ def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
     torch.manual_seed(t.seed)
     # the other processes receive the initial weights of the first
     fresh = not resumed and processes.rank == 0
-    model = processes.together(lambda: build_model(config, dataset.classes, fresh, notes))
+    method = make_method(config)
+    model = processes.together(lambda: build_model(method, config, dataset.classes, fresh, notes))
     model = model.to(device).to(memory_format=torch.channels_last)
     if t.compile:
         compile_network(model)
@@ -66,9 +74,9 @@ def start_run(config: Config, output: Path, resume: bool, force: bool) -> Run:
         dataset,
         val,
         processes,
+        method,
         model,
         network,
-        criterion=make_criterion(config.loss, config.anchors),
         optimizer=make_optimizer(model, t),
         average=WeightAverage(model, t.ema) if t.ema else None,
         scaler=torch.amp.GradScaler(device.type, enabled=t.precision == "fp16"),
@@ -130,19 +138,19 @@ def open_train_and_val(config: Config) -> tuple[Dataset, Dataset | None, list[st
     return train, val, notes
 
 
-def build_model(config: Config, classes: tuple[str, ...], fresh: bool, notes: list[str]) -> RetinaNet:
+def build_model(method: Method, config: Config, classes: tuple[str, ...], fresh: bool, notes: list[str]) -> nn.Module:
     """The model of a run; adds a message about train.init to `notes`.
 
     fresh: load the initial weights; False if a checkpoint of the run replaces them.
     """
     init = config.train.init if fresh else None
-    model = make_model(config.model, config.anchors, len(classes), config.model.pretrained and fresh and init is None)
+    model = method.make_model(len(classes), pretrained=config.model.pretrained and fresh and init is None)
     if init is not None:
         notes.append(fine_tune(model, init, classes))
     return model
 
 
-def fine_tune(model: RetinaNet, path: str, classes: tuple[str, ...]) -> str:
+def fine_tune(model: nn.Module, path: str, classes: tuple[str, ...]) -> str:
     """Load every tensor of checkpoint `path` that fits `model`. Returns: a line about what was loaded."""
     file = checkpoint.resolve(path)
     known = checkpoint.read_metadata(file).classes

@@ -1,19 +1,16 @@
 """One step of training: losses, backward pass, update of the weights and report."""
 
-import copy
-import math
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from retinanet.config.schema import TrainConfig
 from retinanet.data.loader import Batch
 from retinanet.devices import computing_in, peak_memory
 from retinanet.distributed import reduces
 from retinanet.errors import DivergenceError
-from retinanet.losses.criterion import Criterion, Targets
-from retinanet.model.retinanet import Predictions
 from retinanet.training.compilation import compiling
 from retinanet.training.events import Note, Progress
 from retinanet.training.optimizer import lr_factor
@@ -23,47 +20,24 @@ from retinanet.training.step_metrics import BOX, CLS, EXPECTED, FOREGROUND, Batc
 IN_LOG = ("epoch", "step", "cls", "box", "lr", "images_per_second", "memory", "foreground")  # of `Progress`
 
 
-def forward(network: nn.Module, batch: Batch, train: TrainConfig) -> Predictions:
-    """The forward pass, in the configured precision."""
-    with computing_in(train.precision, batch.images.device), compiling(train.compile):
-        return network(batch.images, batch.sizes)
+def forward(run: Run, last: bool, *inputs: Any) -> Any:
+    """The forward pass of the network, in the configured precision.
+
+    last: whether it is for the last batch of the optimizer step, after which the processes share their gradients.
+    """
+    t = run.config.train
+    with reduces(run.network, last), computing_in(t.precision, run.device), compiling(t.compile):
+        return run.network(*inputs)
 
 
 def compute_losses(run: Run, batch: Batch, last: bool) -> tuple[dict[str, Tensor], BatchMetrics]:
-    """The losses {"cls", "box"} of a batch, and its metrics over all processes.
-
-    last: whether it is the last batch of the optimizer step, after which the processes share their gradients.
-    """
-    with reduces(run.network, last):
-        predictions = forward(run.network, batch, run.config.train)
-    targets = Targets(batch.boxes, batch.labels, batch.crowd)
-    matched = run.criterion.match_anchors(predictions.anchors, targets)  # (B, R)
-    expected = torch.full((), math.nan, device=matched.device)
-    if run.state.step == 0:
-        expected = expected_first_loss(run.criterion, predictions, matched, targets, run.config.model.prior)
-    losses = run.criterion.losses(predictions, matched, targets, check_labels=False)
-    levels = matched.split([len(level) for level in predictions.anchors], dim=1)
-    numbers = losses["cls"], losses["box"], expected, *((level >= 0).sum() for level in levels)
+    """The losses {"cls", "box"} of a batch, and its metrics over all processes. last: as in `forward`."""
+    found = run.method.losses(partial(forward, run, last), batch, run.state.step == 0)
+    numbers = found.losses["cls"], found.losses["box"], found.expected, *found.foreground
     own = torch.stack([number.detach().float() for number in numbers])
     together = run.processes.sum(own)
     together[: FOREGROUND.start] /= run.processes.world
-    return losses, BatchMetrics(together, own[:EXPECTED], batch.samples)
-
-
-def expected_first_loss(
-    criterion: Criterion, predictions: Predictions, matched: Tensor, targets: Targets, prior: float | None
-) -> Tensor:
-    """Scalar classification loss of untrained subnets, which score every anchor with the prior (paper, section 4.1).
-
-    predictions: only their shapes matter. matched: (B, R). prior: None means 0.5.
-    """
-    prior = prior or 0.5
-    logit = math.log(prior / (1 - prior))
-    logits = [torch.full_like(level, logit, requires_grad=False) for level in predictions.logits]
-    deltas = [torch.zeros_like(level) for level in predictions.deltas]
-    fresh = Predictions(logits, deltas, predictions.anchors)
-    # a copy, so that the state of the criterion stays
-    return copy.copy(criterion).losses(fresh, matched, targets, check_labels=False)["cls"]
+    return found.losses, BatchMetrics(together, own[:EXPECTED], batch.samples)
 
 
 def backward(run: Run, losses: dict[str, Tensor], parts: int) -> None:

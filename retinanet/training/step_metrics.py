@@ -17,8 +17,9 @@ CLS, BOX, EXPECTED, FOREGROUND = 0, 1, 2, slice(3, None)  # columns of `BatchMet
 class BatchMetrics:
     """The numbers of a batch, still on the device.
 
-    numbers: (8,) float32 over all processes: losses at CLS and BOX; the classification loss of untrained subnets at
-        EXPECTED, nan after the first step; the number of foreground anchors on each level P3..P7 at FOREGROUND.
+    numbers: (3 + L,) float32 over all processes: losses at CLS and BOX; the classification loss of untrained subnets at
+        EXPECTED, nan after the first step; the number of foreground anchors on each of L levels at FOREGROUND. L is 5
+        for P3..P7, or 0 for a detector that does not count them.
     own: (2,) float32, the losses of this process. samples: those of this process.
     """
 
@@ -28,7 +29,7 @@ class BatchMetrics:
 
 
 class StepMetrics:
-    """The numbers (N, 8) of an optimizer step of N batches; call `wait` before reading them.
+    """The numbers (N, 3 + L) of an optimizer step of N batches; call `wait` before reading them.
 
     rate: images per second.
     """
@@ -36,7 +37,7 @@ class StepMetrics:
     def __init__(self, batches: list[BatchMetrics], epoch: int, step: int, lr: float, rate: float):
         self.epoch, self.step, self.lr, self.rate = epoch, step, lr, rate
         self.samples = [batch.samples for batch in batches]
-        numbers = torch.stack([torch.cat([batch.numbers, batch.own]) for batch in batches])  # (N, 10)
+        numbers = torch.stack([torch.cat([batch.numbers, batch.own]) for batch in batches])  # (N, 5 + L)
         self.all_numbers = numbers.to("cpu", non_blocking=numbers.is_cuda)  # into pinned memory
         self.arrived = torch.cuda.current_stream(numbers.device).record_event() if numbers.is_cuda else None
 
@@ -44,7 +45,7 @@ class StepMetrics:
         """Wait until the numbers have arrived."""
         if self.arrived is not None:
             self.arrived.synchronize()
-        self.numbers, self.own = self.all_numbers.split([8, 2], dim=1)
+        self.numbers, self.own = self.all_numbers[:, :-2], self.all_numbers[:, -2:]
 
     def is_finite(self) -> bool:
         """Whether the losses of all processes are finite."""
@@ -67,9 +68,15 @@ class StepMetrics:
         return tuple(map(int, self.numbers[:, FOREGROUND].sum(dim=0).tolist()))
 
     def compare_first_loss(self, fresh: bool) -> str:
-        """A line about the first classification loss, a warning if it is unusual for `fresh` (untrained) subnets."""
+        """A line about the first classification loss, a warning if it is unusual for `fresh` (untrained) subnets.
+
+        Without the expected loss, where the detector does not know it.
+        """
         actual, expected = self.numbers[:, [CLS, EXPECTED]].mean(dim=0).tolist()
-        text = f"step 1: classification loss {actual:.3f}, expected {expected:.3f} from fresh subnets"
+        text = f"step 1: classification loss {actual:.3f}"
+        if math.isnan(expected):
+            return text
+        text += f", expected {expected:.3f} from fresh subnets"
         low, high = FIRST_LOSS_RANGE
         if fresh and not low * expected <= actual <= high * expected:
             text = f"warning: {text}; check the boxes, the classes and model.prior"

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+from torch import nn
+
 from retinanet.checkpoints.checkpoint import MODEL
 from retinanet.config.schema import Config
 from retinanet.config_file import load_config
@@ -14,10 +16,9 @@ from retinanet.devices import deterministic
 from retinanet.distributed import joined
 from retinanet.evaluation.coco_metrics import measured
 from retinanet.evaluation.evaluate import evaluate_model
-from retinanet.inference.torch_model import TorchModel
-from retinanet.model.retinanet import RetinaNet
 from retinanet.training.batches import load_batches
 from retinanet.training.events import Done, Event, Note, Progress, Stopped, Validation
+from retinanet.training.method import Method, RetinaNetMethod
 from retinanet.training.plan import make_plan
 from retinanet.training.process_state import with_own_state
 from retinanet.training.resume import pack
@@ -46,6 +47,7 @@ def training_events(
     resume: bool = False,
     force: bool = False,
     stop: Callable[[], bool] = lambda: False,
+    make_method: Callable[[Config], Method] = RetinaNetMethod,
 ) -> Iterator[Event]:
     """Train a detector in the folder `output`; the run advances as its events are read from this generator.
 
@@ -57,13 +59,14 @@ def training_events(
             a CPU to the last bit, on a GPU with `train.deterministic`.
         force: resume even if the config or the data have changed.
         stop: called after each step and each evaluated image; True saves the run and ends it with `Stopped`.
+        make_method: the kind of detector that the config describes.
     Raises: ConfigError, DataError, CheckpointError for errors in the user's files; TrainingError if the loss is not
         finite, the folder cannot be written, or memory runs out.
     """
     if not isinstance(config, Config):
         config = load_config(config)
     with joined():
-        run = start_run(config, Path(output), resume, force)
+        run = start_run(config, Path(output), resume, force, make_method)
         same = deterministic(config.train.deterministic)
         with closing(run.folder), system_errors_in_one_line(run), same:
             yield from map(Note, run.notes)
@@ -151,7 +154,7 @@ def validate(run: Run, stop: Callable[[], bool]) -> Iterator[Note | Validation]:
 
     # one image at a time like `retina eval`: padding in a batch would change the last digits
     evaluation = evaluate_model(
-        TorchModel(model),
+        run.method.for_evaluation(model),
         run.val,
         Resizing.from_config(data),
         run.config.detect,
@@ -196,7 +199,7 @@ def save_step(run: Run) -> None:
         save_checkpoint(run)
 
 
-def save_best(run: Run, model: RetinaNet) -> None:
+def save_best(run: Run, model: nn.Module) -> None:
     """Save the evaluated weights."""
     progress = {"epoch": run.state.best_epoch, "step": run.state.step, "AP": run.state.best}
     tensors = {MODEL + name: tensor for name, tensor in model.state_dict().items()}

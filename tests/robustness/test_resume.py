@@ -406,7 +406,7 @@ def test_runs_in_threads_do_not_change_each_other(plain: Config, tmp_path: Path,
         model.backbone.register_forward_hook(lambda module, _, maps: [dropout(m, 0.3, module.training) for m in maps])
         return model
 
-    monkeypatch.setattr("retinanet.training.setup.make_model", dropping)
+    monkeypatch.setattr("retinanet.training.method.make_model", dropping)
     list(training_events(plain, tmp_path / "alone"))
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(lambda name: list(training_events(plain, tmp_path / name)), ("one", "other")))

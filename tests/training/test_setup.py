@@ -42,7 +42,7 @@ def test_the_time_estimate_changes_nothing_of_the_run(tiny: Path, tmp_path: Path
         before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
         plan = make_plan(run)
         assert plan.seconds > 0 and plan.steps == 4
-        assert run.criterion.running_normalizer == 100
+        assert run.method.criterion.running_normalizer == 100
         assert all(torch.equal(tensor, before[name]) for name, tensor in run.model.state_dict().items())
         assert all(parameter.grad is None for parameter in run.model.parameters())
         assert run.model.training and not run.optimizer.state
