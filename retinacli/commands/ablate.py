@@ -12,7 +12,8 @@ from retinacli.failure import check_writable, fail
 from retinacli.stop_signals import stoppable
 
 TABLE_HELP = (
-    "Tables to repeat: 1a (cross entropy), 1b (focal loss), 1c (anchors), 1d (OHEM), prior (initialisation).  "
+    "Tables to repeat: 1a (cross entropy), 1b (focal loss), 1c (anchors), 1d (OHEM), prior (initialisation), "
+    "2 (RetinaNet, Faster R-CNN and SSD).  "
     "[default: 1b]"
 )
 
@@ -32,14 +33,16 @@ def ablate_command(
     device: options.Device = None,
     json_: options.Json = False,
 ) -> None:
-    """Repeat the paper's ablation tables on a data set.
+    """Repeat the paper's tables of accuracy on a data set.
 
     Trains one detector for each row of a table and prints the results beside those of the paper.
     """
+    from retinacli.console import counter
     from retinacli.render.ablate import show_ablation, show_run
     from retinanet.config_file import load_config
     from retinanet.evaluation.detector_facts import DetectorFacts
     from retinanet.paper.ablation import ablate, merge
+    from retinanet.paper.detector_comparison import compare_detectors
     from retinanet.paper.figures import ablation_chart
     from retinanet.paper.tables import TABLES, make_rows
 
@@ -53,12 +56,18 @@ def ablate_command(
     folder = output or Path("runs") / f"{Path(config).stem}-ablation"
     check_writable(folder / "ablation.json")
     rows = [row for name in names for row in make_rows(settings, name, values)]
+    comparison = None
     with stoppable() as stop, suppress(KeyboardInterrupt):
         outcomes = list(ablate(rows, folder, seeds, partial(show_run, rows, seeds, stop), stop))
+        compared = [row for row in rows if row.table == "2"]
+        if compared and not stop():
+            stop.polled = False  # a signal ends the comparison at once
+            with counter("images and resamples") as progress:
+                comparison = compare_detectors(compared, folder, seeds, progress)
     if stop():
         fail(f"{stop.name}; repeat the same command to continue", stop.code)
     ablation_chart(merge(outcomes, folder / "ablation.json"), folder / "ablation.png")
     common = DetectorFacts(
         resolution=(settings.data.short_side, settings.data.long_side), max_detections=settings.detect.max_detections
     )
-    show_ablation(outcomes, folder, common, json_)
+    show_ablation(outcomes, folder, common, comparison, json_)

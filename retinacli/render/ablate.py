@@ -5,11 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from retinacli.console import DASH, message, print_json, print_table
+from retinacli.render.detector_comparison import comparison_document, print_comparison
 from retinacli.render.detector_facts import resolution, resolution_document
 from retinacli.render.train import show_training
 from retinacli.stop_signals import Stop
 from retinanet.evaluation.detector_facts import DetectorFacts
 from retinanet.paper.ablation import Outcome
+from retinanet.paper.detector_comparison import DetectorComparison
 from retinanet.paper.tables import METRICS, TABLES, Row
 from retinanet.training.events import Event
 
@@ -21,14 +23,26 @@ def show_run(rows: Sequence[Row], seeds: int, stop: Stop, current: Row, seed: in
     show_training(events, stop)
 
 
-def show_ablation(outcomes: Sequence[Outcome], folder: Path, facts: DetectorFacts, as_json: bool) -> None:
-    """Show the results of all rows and the paths of the files. facts: what the detectors of all rows have in common."""
+def show_ablation(
+    outcomes: Sequence[Outcome],
+    folder: Path,
+    facts: DetectorFacts,
+    comparison: DetectorComparison | None,
+    as_json: bool,
+) -> None:
+    """Show the results of all rows and the paths of the files.
+
+    facts: what the detectors of all rows have in common. comparison: of those of table 2; None without that table.
+    """
     if as_json:
         common = {"resolution": resolution_document(facts), "max_detections": facts.max_detections}
-        print_json({"rows": [asdict(outcome) for outcome in outcomes]} | common)
+        compared = {} if comparison is None else {"table_2": comparison_document(comparison)}
+        print_json({"rows": [asdict(outcome) for outcome in outcomes]} | compared | common)
     else:
         for name in dict.fromkeys(outcome.table for outcome in outcomes):
             _print_table(name, [outcome for outcome in outcomes if outcome.table == name], facts)
+        if comparison is not None:
+            print_comparison(comparison)
     message(f"wrote {folder / 'ablation.json'} and {folder / 'ablation.png'}; the runs are in {folder}")
 
 
@@ -43,7 +57,7 @@ def _print_table(name: str, outcomes: Sequence[Outcome], facts: DetectorFacts) -
     print(f"all rows: images of {resolution(facts)} pixels, at most {facts.max_detections} detections per image")
     ours = {outcome.value: outcome.mean["AP"] for outcome in outcomes if outcome.mean["AP"] is not None}
     papers = {outcome.value: outcome.paper["AP"] for outcome in outcomes if outcome.paper["AP"] is not None}
-    if len(ours) > 1 and papers:
+    if len(ours) > 1 and papers and name != "2":  # whose detectors are compared image by image
         of_seeds = f" (seeds a row: {', '.join(sorted({str(len(outcome.runs)) for outcome in outcomes}))})"
         print(f"best here{of_seeds}: {_best(ours)}; best in the paper: {_best(papers)}")
 

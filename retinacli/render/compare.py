@@ -29,29 +29,31 @@ def show_comparison(
             **facts_document(weights, facts),
             "images": comparison.images,
             "resamples": comparison.resamples,
-            "metrics": {each.name: _fields(each) for each in comparison.metrics},
-            "per_class": [{"label": each.name} | _fields(each) for each in comparison.per_class],
+            "metrics": {each.name: difference_document(each) for each in comparison.metrics},
+            "per_class": [{"label": each.name} | difference_document(each) for each in comparison.per_class],
         }
         print_json(document)
         return
     counts = f"{comparison.images} images, {comparison.resamples} random resamples of them"
     columns = ("metric", "first", "second", "change", "95 % interval", "second better", "verdict")
-    metrics = (_cells(each.name, each) for each in comparison.metrics)
-    classes = (_cells(f"AP of {each.name}", each) for each in comparison.per_class)
+    metrics = ((each.name, *difference_cells(each)) for each in comparison.metrics)
+    classes = ((f"AP of {each.name}", *difference_cells(each)) for each in comparison.per_class)
     first, second = (each + in_precision(name) for each, name in zip(weights, precisions, strict=True))
     print_table(f"{second} compared with {first}: {counts}", columns, metrics, classes)
     facts_table("Both detectors", [(name,) for name in weights], facts, "detector")
 
 
-def _fields(each: Difference) -> dict[str, Any]:
+def difference_document(each: Difference) -> dict[str, Any]:
+    """The values of a difference for JSON, null without objects."""
     unknown = math.isnan(each.change)
     return {key: None if unknown else value for key, value in vars(each).items() if key != "name"}
 
 
-def _cells(name: str, each: Difference) -> tuple[str, ...]:
+def difference_cells(each: Difference) -> tuple[str, ...]:
+    """Both values, their change, its interval, how often the second is better, and the verdict."""
     if math.isnan(each.change):
-        return (name, *[DASH] * 5, "")
+        return (*[DASH] * 5, "")
     low, high = each.interval
     verdict = "" if not each.certain else "better" if each.change > 0 else "worse"
     values = (f"{each.first:.4f}", f"{each.second:.4f}", f"{each.change:+.4f}", f"{low:+.4f} to {high:+.4f}")
-    return (name, *values, f"{each.better:.0%}", verdict)
+    return (*values, f"{each.better:.0%}", verdict)

@@ -60,7 +60,7 @@ def show_result(done: events.Done, best: Evaluation | None, as_json: bool) -> No
         metrics_tables(best)
     if done.replaced:
         message(f"warning: number of unreadable images that were replaced by the next one: {done.replaced}")
-    message(f"done in {_duration(done.seconds)}: {done.steps} steps; the run is in {done.output}")
+    message(f"done in {duration(done.seconds)}: {done.steps} steps; the run is in {done.output}")
     message(f"use it: {shlex.join(['retina', 'predict', 'IMAGE', '--vis', '-w', str(done.output)])}")
 
 
@@ -73,7 +73,7 @@ def _plan_line(plan: events.Plan) -> str:
         f"{counted(plan.epochs, 'epoch')}, {counted(plan.steps, 'step')} of {counted(plan.batch_size, 'image')} "
         f"at learning rate {plan.lr:g}; "
         f"loss {_loss_name(plan.loss, plan.loss_settings)}; {plan.device}{processes}; "
-        f"about {_duration(plan.seconds)} without evaluations; writes to {plan.output}"
+        f"about {duration(plan.seconds)} without evaluations; writes to {plan.output}"
     )
 
 
@@ -97,7 +97,7 @@ def _progress_texts(p: events.Progress, room: int | None = None) -> tuple[str, s
         speed,
         memory,
         ap,
-        f"{_duration(p.seconds_left)} left",
+        f"{duration(p.seconds_left)} left",
     ]
     for part in (memory, parts[1], speed, ap):
         if room is not None and len(" ".join([head, *filter(None, parts)])) > room:
@@ -111,7 +111,7 @@ def _validation_line(v: events.Validation) -> str:
     return f"epoch {v.epoch}: AP {ap_text(m['AP'])} AP50 {ap_text(m['AP50'])}; {best}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Such as "3 h 05 min", "12 min", "40 s"."""
     if seconds >= 3600:
         return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02} min"

@@ -4,9 +4,10 @@ The code that is timed is `Detector.predict`; its model reports where its stages
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from retinanet.data.transforms import Resizing, padded, resized_size
 from retinanet.detections import Detections
 from retinanet.inference.detector import Detector
 
+T = TypeVar("T")
 FILE_STAGES = ("decode", "resize")  # the stages before those of the model
 
 Progress = Callable[[int, int], object]  # called with the number of finished runs and the number of all runs
@@ -83,6 +85,21 @@ def time_pairs(
     runs = _repeat(lambda: [_seconds(detector, predict, image) for predict in both], repeats, progress)
     ours, theirs = runs.T
     return PairedTiming(float(np.median(ours)), float(np.median(theirs)), float(np.median(theirs / ours)))
+
+
+def time_in_turns(calls: Sequence[Callable[[T], object]], inputs: Sequence[T]) -> list[float]:
+    """The median time in ms of each of `calls`, of which each input is given to all in turns, the first twice.
+
+    The calls return when their device has done all of its work. The first input warms up.
+    """
+    seconds: list[list[float]] = []
+    for each in [*inputs[:1], *inputs]:
+        seconds.append([])
+        for call in calls:
+            start = time.perf_counter()
+            call(each)
+            seconds[-1].append(time.perf_counter() - start)
+    return (1000 * np.median(seconds[1:], axis=0)).tolist()
 
 
 def predict_in_stages(detector: Detector, file: Path) -> tuple[Detections, list[float]]:

@@ -1,9 +1,11 @@
 """The paper's ablations on other data: a run for each loss, anchor set or prior (paper, section 5)."""
 
 import json
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, TypeVar
@@ -14,14 +16,16 @@ from retinanet.errors import CheckpointError, ConfigError, DivergenceError
 from retinanet.io.atomic import write_text
 from retinanet.io.safe_yaml import read_mapping
 from retinanet.io.size_limits import read_bytes
+from retinanet.paper.baseline_method import BaselineMethod
 from retinanet.paper.tables import METRICS, PAPER, TABLES, Row
-from retinanet.training.events import Event
+from retinanet.training.events import Event, Progress
+from retinanet.training.method import Method, RetinaNetMethod
 from retinanet.training.run_folder import CONFIG, LOG, read_log
 from retinanet.training.train import training_events
 
 T = TypeVar("T")
 MAX_BYTES = 100_000_000  # of a file of results; a row has about 500
-RESULT = "result.json"
+RESULT, SECONDS = "result.json", "training_seconds"  # a file, and one of its numbers
 # they change no result, or are filled in by the run
 MAY_DIFFER = ("train.device", "train.log_every", "train.checkpoint_every", "data.workers", "data.val.fingerprint")
 
@@ -96,20 +100,19 @@ def merge(outcomes: Sequence[Outcome], file: Path) -> list[Outcome]:
 
 def _run(row: Row, output: Path, seed: int, show: ShowRun, stop: Callable[[], bool]) -> dict[str, Any] | None:
     """Train one row with one seed, or read its result if it is finished. None: stopped."""
-    # one evaluation at the end: rows are compared after equally many steps, not at their best epochs
-    settings = replace(row.config.train, seed=seed, eval_every=100_000, patience=None)
-    config = replace(row.config, train=settings)
+    config, folder = run_config(row, seed), run_folder(row, output, seed)
     if not config.data.has_val:
         raise ConfigError("data.val is not set; an ablation needs validation data")
-    folder = output / f"{row.folder}-seed{seed}"
     begun = (folder / CONFIG).exists()
     if begun:
         _check_config(folder, config)
     if (folder / RESULT).exists():
         return _read(folder / RESULT, "a run's result", _parse_result)
     result: dict[str, Any] = {"seed": seed, "steps": None, **dict.fromkeys(METRICS), "diverged_at": None}
+    times: list[float] = []
     try:
-        show(row, seed, training_events(config, folder, resume=begun, stop=stop))
+        events = training_events(config, folder, resume=begun, stop=stop, make_method=method_of(row))
+        show(row, seed, _timed(events, times))
         if stop():
             return None
         log, _ = read_log(folder / LOG)
@@ -119,8 +122,41 @@ def _run(row: Row, output: Path, seed: int, show: ShowRun, stop: Callable[[], bo
         result |= {"steps": evaluation["step"], **{name: evaluation[name] for name in METRICS}}
     except DivergenceError as error:
         result |= {"steps": error.step, "diverged_at": error.step}
-    write_text(folder / RESULT, json.dumps(result) + "\n")
+    write_text(folder / RESULT, json.dumps(result | {SECONDS: _seconds(times, result["steps"])}) + "\n")
     return result
+
+
+def method_of(row: Row) -> Callable[[Config], Method]:
+    """How the detector of a row is trained."""
+    return RetinaNetMethod if row.detector == "retinanet" else partial(BaselineMethod, row.detector)
+
+
+def run_config(row: Row, seed: int) -> Config:
+    """The config of a run, with one evaluation at its end: rows are compared after equally many steps."""
+    return replace(row.config, train=replace(row.config.train, seed=seed, eval_every=100_000, patience=None))
+
+
+def run_folder(row: Row, output: Path, seed: int) -> Path:
+    """The folder of a run in that of an ablation."""
+    return output / f"{row.folder}-seed{seed}"
+
+
+def training_seconds(folder: Path) -> float | None:
+    """How long the steps of a finished run took; None if that is not known. Raises: CheckpointError."""
+    return _read(folder / RESULT, "a run's result", lambda document: document.get(SECONDS))
+
+
+def _timed(events: Iterable[Event], times: list[float]) -> Iterator[Event]:
+    """The events; adds the time of each step to `times`, in seconds since some moment."""
+    for event in events:
+        if isinstance(event, Progress):
+            times.append(time.perf_counter())
+        yield event
+
+
+def _seconds(times: Sequence[float], steps: int) -> float | None:
+    """How long `steps` steps take, by the times of those since the run was last started; None for fewer than two."""
+    return (times[-1] - times[0]) / (len(times) - 1) * steps if len(times) > 1 else None
 
 
 def _read(file: Path, kind: str, parse: Callable[[Any], T]) -> T:

@@ -1,13 +1,14 @@
-"""The paper's tables 1a to 1d: what each varies, and what the paper measured."""
+"""The paper's tables 1a to 1d and 2: what each varies, and what the paper measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
-from retinanet.config.schema import LOSS_SETTINGS, AnchorConfig, Config
+from retinanet.config.schema import LOSS_SETTINGS, AnchorConfig, Config, LossConfig
 from retinanet.errors import ConfigError
 
 METRICS = ("AP", "AP50", "AP75")
+SIZES = ("APs", "APm", "APl")
 
 TABLES = {  # what each varies; the paper trained on COCO at 600 px, all but 1d with ResNet-50
     "1a": "balanced cross entropy with different values of alpha",
@@ -15,6 +16,7 @@ TABLES = {  # what each varies; the paper trained on COCO at 600 px, all but 1d 
     "1c": "number of anchor scales x aspect ratios",
     "1d": "OHEM compared with the focal loss; the paper used ResNet-101",
     "prior": "cross entropy with and without the prior of 0.01 at the start",
+    "2": "RetinaNet compared with two-stage and one-stage detectors; the paper used ResNet-101 and COCO test-dev",
 }
 
 # value -> AP, AP50, AP75 in percent, as printed in the paper; None: the run diverged, or the paper gives no number
@@ -59,12 +61,23 @@ PAPER: dict[str, dict[str, tuple[float | None, ...]]] = {
         "focal": (36.0, 54.9, 38.7),
     },
     "prior": {"none": (None, None, None), "0.01": (30.2, None, None)},  # section 5.1; "none" diverged
+    "2": {
+        "focal": (39.1, 59.1, 42.3),
+        "ce": (None, None, None),
+        "faster-rcnn": (36.2, 59.1, 39.0),
+        "ssd": (31.2, 50.4, 33.3),  # SSD513
+    },
+}
+PAPER_BY_SIZE: dict[str, tuple[float, float, float]] = {  # of table 2: value -> APs, APm, APl in percent
+    "focal": (21.8, 42.7, 50.2),
+    "faster-rcnn": (18.2, 39.0, 48.2),
+    "ssd": (10.2, 34.5, 49.8),
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: the config to train, its value as in PAPER, and the name of the run's folder.
+    """A row of a table: the config and the detector to train, its value as in PAPER, and the name of the run's folder.
 
     Rows of two tables that train the same share a folder.
     """
@@ -73,10 +86,14 @@ class Row:
     value: str
     folder: str
     config: Config
+    detector: Literal["retinanet", "faster-rcnn", "ssd"] = "retinanet"
 
 
 def make_row(config: Config, table: str, value: str) -> Row:
-    """The row of `table` with `value`. Raises: ConfigError for a value that the table cannot have."""
+    """The row of `table` with `value`.
+
+    Raises: ConfigError for a value that the table cannot have, or settings of `config` that table 2 cannot have.
+    """
     try:
         match table:
             case "1a":
@@ -100,6 +117,8 @@ def make_row(config: Config, table: str, value: str) -> Row:
                 count, nms_iou = _within(int(number), 1, 1_000_000), _within(float(iou), 0, 1)
                 value = f"{name}-{count}-{nms_iou:g}"
                 return Row(table, value, value, _with_loss(config, name, count=count, nms_iou=nms_iou))
+            case "2":
+                return _detector_row(config, value)
             case _:
                 assert table == "prior"
                 prior = None if value == "none" else _within(float(value), 1e-6, 0.5)
@@ -113,6 +132,25 @@ def make_row(config: Config, table: str, value: str) -> Row:
 def make_rows(config: Config, table: str, values: Sequence[str] | None = None) -> list[Row]:
     """The rows of `table` with `values`; None: the paper's rows."""
     return [make_row(config, table, value) for value in values or PAPER[table]]
+
+
+def _detector_row(config: Config, value: str) -> Row:
+    """The row of table 2 with `value`, where all else is equal between the detectors.
+
+    Raises: KeyError for another value; ConfigError for settings that only RetinaNet has.
+    """
+    if config.train.init is not None:
+        raise ConfigError("train.init is set, but only RetinaNet can start from a checkpoint; table 2 needs null")
+    if config.train.compile:
+        raise ConfigError("train.compile is true, but only RetinaNet is compiled; table 2 needs false")
+    # the loss of the others is torchvision's
+    others = replace(config, loss=LossConfig())
+    return {
+        "focal": Row("2", "focal", "focal-gamma-2", _with_loss(config, "focal", gamma=2.0)),
+        "ce": replace(make_row(config, "prior", "0.01"), table="2", value="ce"),
+        "faster-rcnn": Row("2", "faster-rcnn", "faster-rcnn", others, "faster-rcnn"),
+        "ssd": Row("2", "ssd", "ssd", others, "ssd"),
+    }[value]
 
 
 def _with_loss(config: Config, classification: Any, **settings: Any) -> Config:

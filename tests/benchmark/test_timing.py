@@ -14,6 +14,7 @@ from retinanet.benchmark.subject import Subject, open_subject, with_short_side
 from retinanet.benchmark.timing import (
     PairedTiming,
     predict_in_stages,
+    time_in_turns,
     time_pairs,
     time_predict,
     time_stages,
@@ -43,6 +44,16 @@ def one_box(inputs):
     images = len(inputs["images"])
     boxes = np.array([[[1, 2, 3, 4]]] * images, np.float32)
     return [boxes, np.full((images, 1), 0.5, np.float32), np.ones((images, 1), np.int64), np.ones(images, np.int64)]
+
+
+def test_calls_take_each_input_in_turns_and_the_first_one_warms_up(clock):
+    clock(9, 0, 9, 0, 1, 0, 5, 0, 2, 0, 6, 0, 3, 0, 10, 0)
+    taken = []
+    ours, theirs = time_in_turns(
+        [lambda x: taken.append(("ours", x)), lambda x: taken.append(("theirs", x))], [7, 8, 9]
+    )
+    assert taken == [(name, x) for x in (7, 7, 8, 9) for name in ("ours", "theirs")]
+    assert (ours, theirs) == pytest.approx((2000, 6000))
 
 
 @pytest.fixture

@@ -34,6 +34,33 @@ def test_a_table_beside_the_papers(tiny: Path):
     assert [item["value"] for item in held] == ["0", "2"]
 
 
+def test_table_2_compares_detectors(tiny: Path):
+    command = ("ablate", "tiny.yaml", "--table", "2", "--values", "focal", "ssd", "--epochs", 1, "-o", "two")
+    result = retina(*command, cwd=tiny)
+    assert result.code == 0, result.err
+    assert "loss of torchvision's SSD; " in result.err and "run 2 of 2: table 2, ssd, seed 0\n" in result.err
+    lines = result.out.splitlines()
+    assert lines[0].startswith("Table 2: RetinaNet compared with two-stage and one-stage detectors; ")
+    first, second, change = (line for line in lines if line.startswith("\u2502 ssd "))
+    assert "31.2" in first and "50.4" in first and "33.3" in first
+    assert "10.2" in second and "34.5" in second and "49.8" in second and " M \u2502" in second
+    assert change.count("0.0000") >= 2  # equal after an epoch
+    assert lines[-1] == "best here: none; the interval includes 0 for ssd (seed 0)"
+
+    again = installed(*command, "--json", cwd=tiny)
+    assert "run 1" not in again.err  # it is done
+    document = json.loads(again.out)
+    assert [row["value"] for row in document["rows"]] == ["focal", "ssd"]
+    compared = document["table_2"]
+    assert (compared["leader"], compared["best"]) == ("focal", None)
+    assert [each["value"] for each in compared["detectors"]] == ["focal", "ssd"]
+    ((value, seed, interval),) = [(each["value"], each["seed"], each["interval"]) for each in compared["changes_of_AP"]]
+    assert (value, seed, interval) == ("ssd", 0, [0, 0])
+
+    refused = retina("predict", "shapes/val/0.png", "-w", "two/ssd-seed0", cwd=tiny)
+    assert refused.code == 1 and refused.err.count("\n") == 1 and "does not fit its own config" in refused.err
+
+
 def test_equal_rows_have_no_best():
     assert _best({"0": 0.1, "2": 0.3}) == "2"
     assert _best({"0": 0.0, "1": 0.0, "2": -0.1}) == "none, 0 and 1 are equal"
@@ -42,7 +69,7 @@ def test_equal_rows_have_no_best():
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--table", "2b"], 2, "retina: --table: unknown table '2b'; expected 1a, 1b, 1c, 1d, prior\n"),
+        (["--table", "2b"], 2, "retina: --table: unknown table '2b'; expected 1a, 1b, 1c, 1d, prior, 2\n"),
         (
             ["--table", "1c", "--values", "3by3"],
             1,

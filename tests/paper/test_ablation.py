@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from retinanet.config.schema import Config, loss_settings
+from retinanet.config.schema import Config, LossConfig, TrainConfig, loss_settings
 from retinanet.config_file import load_config
 from retinanet.errors import CheckpointError, ConfigError
 from retinanet.paper.ablation import RESULT, ablate, merge
@@ -71,11 +71,36 @@ def test_the_focal_row_of_1d_is_that_of_1b():
 
 
 @pytest.mark.parametrize(
-    ("table", "value"), [("1a", "2"), ("1b", "-1"), ("1b", "two"), ("1c", "3x2"), ("1c", "3"), ("1d", "sampled-1-0.5")]
+    ("table", "value"),
+    [("1a", "2"), ("1b", "-1"), ("1b", "two"), ("1c", "3x2"), ("1c", "3"), ("2", "yolo"), ("1d", "sampled-1-0.5")],
 )
 def test_a_value_that_a_table_has_not(table, value):
     with pytest.raises(ConfigError, match=f"table {table} has no row '{value}'; expected one like "):
         make_row(Config(), table, value)
+
+
+def test_table_2_differs_in_the_detector_and_its_loss_alone():
+    base = load_config("shapes.yaml", ["loss.gamma=1", "loss.box_weight=2"])
+    rows = {row.value: row for row in make_rows(base, "2")}
+    assert [row.detector for row in rows.values()] == ["retinanet", "retinanet", "faster-rcnn", "ssd"]
+    assert rows["focal"].folder == make_row(base, "1b", "2").folder
+    assert rows["ce"].folder == make_row(base, "prior", "0.01").folder
+    assert (rows["ce"].config.loss.classification, rows["ce"].config.model.prior) == ("ce", 0.01)
+    assert rows["focal"].config.loss.box_weight == 2 and rows["ssd"].config.loss == LossConfig()
+    for row in rows.values():
+        assert replace(row.config, loss=base.loss) == base
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"compile": True}, "train.compile is true, but only RetinaNet is compiled; table 2 needs false"),
+        ({"init": "a"}, "train.init is set, but only RetinaNet can start from a checkpoint; table 2 needs null"),
+    ],
+)
+def test_table_2_refuses_what_only_retinanet_has(setting, message):
+    with pytest.raises(ConfigError, match=message):
+        make_rows(replace(Config(), train=TrainConfig(**setting)), "2")
 
 
 def test_rows_start_alike_and_differ_in_their_loss(config, tmp_path):

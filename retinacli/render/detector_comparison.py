@@ -1,0 +1,56 @@
+"""Shows the second part of table 2: accuracy by size of object, speed and cost of detectors, and which is the best."""
+
+from typing import Any
+
+from retinacli.console import DASH, print_table
+from retinacli.render.compare import difference_cells, difference_document
+from retinacli.render.detector_facts import millions
+from retinacli.render.train import duration
+from retinanet.paper.detector_comparison import PICTURES, ComparedDetector, DetectorComparison
+from retinanet.paper.tables import SIZES
+
+
+def comparison_document(comparison: DetectorComparison) -> dict[str, Any]:
+    """The comparison for JSON."""
+    return {
+        "detectors": [vars(each) for each in comparison.detectors],
+        "leader": comparison.leader,
+        "best": comparison.best,
+        "changes_of_AP": [
+            {"value": each.value, "seed": each.seed} | difference_document(each.difference)
+            for each in comparison.changes
+        ],
+    }
+
+
+def print_comparison(comparison: DetectorComparison) -> None:
+    columns = ("value", *SIZES, *(f"paper's\n{name}" for name in SIZES), "ms per\nimage", "weights", "training")
+    print_table("Table 2: by size of object, and cost", columns, map(_cells, comparison.detectors))
+    print(
+        f"ms per image: from the resized image to its detections, median of the first {PICTURES} images or fewer, each "
+        "alone, which all rows detect in turns"
+    )
+    leader = comparison.leader
+    if not comparison.changes:
+        return
+    columns = ("value", "seed", leader or DASH, "value's", "change", "95 % interval", "value better", "verdict")
+    rows = [(each.value, str(each.seed), *difference_cells(each.difference)) for each in comparison.changes]
+    print_table(f"AP compared with {leader}, the row with the highest mean", columns, rows)
+    if comparison.best is not None:
+        print(f"best here: {leader}; the intervals of all changes exclude 0")
+    else:
+        open_ = [f"{each.value} (seed {each.seed})" for each in comparison.changes if not each.difference.certain]
+        reason = f"the interval includes 0 for {', '.join(open_)}" if open_ else "the seeds disagree"
+        print(f"best here: none; {reason}")
+
+
+def _cells(each: ComparedDetector) -> tuple[str, ...]:
+    values = [each.metrics[name] for name in SIZES]
+    return (
+        each.value,
+        *(DASH if value is None else f"{100 * value:.1f}" for value in values),
+        *(DASH if value is None else f"{value:.1f}" for value in each.paper.values()),
+        DASH if each.ms_per_image is None else f"{each.ms_per_image:.1f}",
+        millions(each.weights),
+        DASH if each.training_seconds is None else duration(each.training_seconds),
+    )
