@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.support import Result, retina
+from helpers.support import Result, retina, skip_if_kernels_are_limited
 
 STAGES = ("decode", "resize", "trunk", "FPN", "subnets", "decode + NMS")
 EXPORTED_STAGES = ("decode", "resize", "network, decode + NMS")
@@ -83,6 +83,7 @@ def test_table_1e_of_an_exported_model(here, onnx_file: Path):
 
 @pytest.mark.slow
 def test_an_engine_gets_what_it_runs(tiny_run: Path, tmp_path: Path):
+    skip_if_kernels_are_limited()
     result = retina("bench", tiny_run, "--engine", "openvino", "--precision", "bf16", "--repeats", 1, cwd=tmp_path)
     assert result.code == 0, result.err
     assert result.err.splitlines() == ["exporting for openvino, into a temporary folder", "converting", "comparing"]

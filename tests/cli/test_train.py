@@ -63,10 +63,11 @@ def test_without_a_terminal_no_control_characters(tiny_run: Path, tiny: Path):
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_weights_with_0_and_2_workers(tiny: Path, tiny_run: Path):
+def test_the_same_seed_gives_the_same_weights_with_0_and_2_workers(tiny: Path):
+    assert retina("train", "tiny.yaml", "-o", "alone", cwd=tiny).code == 0
     assert installed("train", "tiny.yaml", "-o", "workers", "--set", "data.workers=2", cwd=tiny).code == 0
     assert retina("train", "tiny.yaml", "-o", "seed", "--seed", "1", cwd=tiny).code == 0
-    first, second, other = (read_tensors(tiny / name / "last.safetensors") for name in ("run", "workers", "seed"))
+    first, second, other = (read_tensors(tiny / name / "last.safetensors") for name in ("alone", "workers", "seed"))
     assert all((first[name] == second[name]).all() for name in first)
     assert any((first[name] != other[name]).any() for name in first)
 

@@ -20,14 +20,15 @@ TORCHRUN = str(Path(sys.executable).with_name("torchrun"))
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a data set of 24 and 8 images, and `killed.yaml`, which trains on it for 12 steps."""
+    """A folder with a data set of 24 and 8 images, and `killed.yaml`, which trains on it for 48 steps."""
     return write_training(
         tmp_path_factory.mktemp("killed") / "killed.yaml",
         train=24,
         val=8,
         workers=2,
         sections=f"model: {TINY_MODEL[:-1]}, trunk_norm: gn}}\n"
-        "train: {epochs: 3, batch_size: 6, log_every: 1, optimizer: adamw, lr: 0.0001, ema: 0.9, clip_norm: 1}\n",
+        "train: {epochs: 12, batch_size: 6, log_every: 1, eval_every: 6,\n"
+        "        optimizer: adamw, lr: 0.0001, ema: 0.9, clip_norm: 1}\n",
     )
 
 
@@ -140,5 +141,5 @@ def test_torchrun_starts_a_failed_run_again(data: Path):
         os.kill(int(workers[-1]), signal.SIGKILL)
         _, err = launcher.communicate(timeout=300)
     assert launcher.returncode == 0, err
-    assert " step 12/12 " in err
+    assert " step 48/48 " in err
     assert "another process ended unexpectedly" in err
