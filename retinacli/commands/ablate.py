@@ -12,7 +12,7 @@ from retinacli.failure import check_writable, fail
 from retinacli.stop_signals import stoppable
 
 TABLE_HELP = (
-    "Tables to repeat: 1a (cross entropy), 1b (focal loss), 1c (anchors), 1d (OHEM), prior (initialisation), "
+    "Tables to repeat: 1a (cross entropy), 1b (focal loss), 1c (anchors), 1d (OHEM), 3 (FL*), prior (initialisation), "
     "2 (RetinaNet, Faster R-CNN and SSD).  "
     "[default: 1b]"
 )

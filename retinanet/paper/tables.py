@@ -1,4 +1,4 @@
-"""The paper's tables 1a to 1d and 2: what each varies, and what the paper measured."""
+"""The paper's tables 1a to 1d, 2 and 3: what each varies, and what the paper measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +15,7 @@ TABLES = {  # what each varies; the paper trained on COCO at 600 px, all but 1d 
     "1b": "focal loss with different values of gamma, each with its best alpha",
     "1c": "number of anchor scales x aspect ratios",
     "1d": "OHEM compared with the focal loss; the paper used ResNet-101",
+    "3": "the variant FL* (focal_star-gamma-beta) compared with cross entropy and the focal loss",
     "prior": "cross entropy with and without the prior of 0.01 at the start",
     "2": "RetinaNet compared with two-stage and one-stage detectors; the paper used ResNet-101 and COCO test-dev",
 }
@@ -59,6 +60,12 @@ PAPER: dict[str, dict[str, tuple[float | None, ...]]] = {
         "ohem_1_3-256-0.5": (28.3, 42.4, 30.3),
         "ohem_1_3-512-0.5": (24.0, 35.5, 25.8),
         "focal": (36.0, 54.9, 38.7),
+    },
+    "3": {
+        "balanced_ce": (31.1, 49.4, 33.0),  # alpha 0.75, as the best row of table 1a
+        "focal": (34.0, 52.5, 36.5),
+        "focal_star-2-1": (33.8, 52.7, 36.3),
+        "focal_star-4-0": (33.9, 51.8, 36.4),
     },
     "prior": {"none": (None, None, None), "0.01": (30.2, None, None)},  # section 5.1; "none" diverged
     "2": {
@@ -109,7 +116,7 @@ def make_row(config: Config, table: str, value: str) -> Row:
                 chosen = {1: (1.0,), 3: (0.5, 1.0, 2.0)}[ratios]
                 anchors = replace(config.anchors, scales=_scales(scales), ratios=chosen)
                 return Row(table, f"{scales}x{ratios}", f"anchors-{scales}x{ratios}", replace(config, anchors=anchors))
-            case "1d" if value == "focal":
+            case "1d" | "3" if value == "focal":
                 return Row(table, value, "focal-gamma-2", _with_loss(config, "focal", gamma=2.0))
             case "1d":
                 name, number, iou = value.split("-")
@@ -119,6 +126,14 @@ def make_row(config: Config, table: str, value: str) -> Row:
                 return Row(table, value, value, _with_loss(config, name, count=count, nms_iou=nms_iou))
             case "2":
                 return _detector_row(config, value)
+            case "3" if value == "balanced_ce":
+                return Row(table, value, "balanced_ce-alpha-0.75", _with_loss(config, "balanced_ce", alpha=0.75))
+            case "3":
+                name, gamma, shift = value.split("-", 2)  # beta may be negative
+                name = {"focal_star": "focal_star"}[name]
+                settings = {"gamma": _within(float(gamma), 1e-6, 100), "shift": _within(float(shift), -100, 100)}
+                value = f"{name}-{settings['gamma']:g}-{settings['shift']:g}"
+                return Row(table, value, value, _with_loss(config, name, **settings))
             case _:
                 assert table == "prior"
                 prior = None if value == "none" else _within(float(value), 1e-6, 0.5)

@@ -69,7 +69,7 @@ def test_equal_rows_have_no_best():
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--table", "2b"], 2, "retina: --table: unknown table '2b'; expected 1a, 1b, 1c, 1d, prior, 2\n"),
+        (["--table", "2b"], 2, "retina: --table: unknown table '2b'; expected 1a, 1b, 1c, 1d, 3, prior, 2\n"),
         (
             ["--table", "1c", "--values", "3by3"],
             1,

@@ -36,6 +36,9 @@ def log(folder: Path) -> list[dict]:
         ("1d", "ohem-128-0.7", "ohem", {"count": 128, "nms_iou": 0.7}),
         ("1d", "ohem_1_3-512-.5", "ohem_1_3", {"count": 512, "nms_iou": 0.5}),
         ("1d", "focal", "focal", {"gamma": 2, "alpha": 0.25}),
+        ("3", "balanced_ce", "balanced_ce", {"alpha": 0.75}),
+        ("3", "focal", "focal", {"gamma": 2, "alpha": 0.25}),
+        ("3", "focal_star-4.0-0", "focal_star", {"gamma": 4, "shift": 0, "alpha": 0.25}),
         ("prior", "none", "ce", {}),
     ],
 )
@@ -66,13 +69,35 @@ def test_every_row_of_the_paper_can_be_trained(table):
     assert len({row.folder for row in rows}) == len(rows)
 
 
-def test_the_focal_row_of_1d_is_that_of_1b():
-    assert make_row(Config(), "1d", "focal").folder == make_row(Config(), "1b", "2").folder
+@pytest.mark.parametrize(
+    ("table", "value", "same_table", "same_value"),
+    [("1d", "focal", "1b", "2"), ("3", "focal", "1b", "2"), ("3", "balanced_ce", "1a", "0.75")],
+)
+def test_rows_that_train_the_same_are_trained_once(table, value, same_table, same_value):
+    row, same = make_row(Config(), table, value), make_row(Config(), same_table, same_value)
+    assert (row.folder, row.config) == (same.folder, same.config)
+    assert PAPER[table][value] == PAPER[same_table][same_value] or table == "1d"  # with ResNet-101
+
+
+def test_beta_of_focal_star_may_be_negative():
+    row = make_row(Config(), "3", "focal_star-2--1")
+    assert loss_settings(row.config.loss) == {"gamma": 2, "shift": -1, "alpha": 0.25}
 
 
 @pytest.mark.parametrize(
     ("table", "value"),
-    [("1a", "2"), ("1b", "-1"), ("1b", "two"), ("1c", "3x2"), ("1c", "3"), ("2", "yolo"), ("1d", "sampled-1-0.5")],
+    [
+        ("1a", "2"),
+        ("1b", "-1"),
+        ("1b", "two"),
+        ("1c", "3x2"),
+        ("1c", "3"),
+        ("1d", "ohem_1_2-1-0.5"),
+        ("2", "yolo"),
+        ("3", "focal_star-2"),
+        ("3", "focal_star-0-1"),
+        ("3", "focal-2-1"),
+    ],
 )
 def test_a_value_that_a_table_has_not(table, value):
     with pytest.raises(ConfigError, match=f"table {table} has no row '{value}'; expected one like "):
