@@ -142,7 +142,7 @@ class AnchorConfig:
 class LossConfig:
     """The losses. A setting that is null has the default of its classification loss."""
 
-    classification: Literal["focal", "ce", "balanced_ce", "focal_star", "ohem", "ohem_1_3"] = "focal"
+    classification: Literal["focal", "ce", "balanced_ce", "focal_star", "ohem", "ohem_1_3", "sampled"] = "focal"
     """Loss of the classification subnet. Paper, section 3."""
     gamma: Annotated[float | None, between(0, 100)] = None
     """Focusing parameter of focal and focal_star; focal with 0 is cross entropy. null is 2. Paper, section 5.1."""
@@ -151,7 +151,7 @@ class LossConfig:
     shift: Annotated[float | None, between(-100, 100)] = None
     """Beta of focal_star. null is 1. Paper, table 3."""
     count: Annotated[int | None, between(1, 1_000_000)] = None
-    """Number of anchors per image that ohem and ohem_1_3 train. null is 128. Paper, table 1d."""
+    """Anchors per image to train. null is 128 for ohem and ohem_1_3 (paper, table 1d), 256 for sampled (RPN)."""
     nms_iou: Annotated[float | None, between(0, 1)] = None
     """IoU above which ohem and ohem_1_3 suppress the easier of two anchors. null is 0.5. Paper, table 1d."""
     box: Literal["smooth_l1", "l1", "giou"] = "smooth_l1"
@@ -171,6 +171,7 @@ LOSS_DEFAULTS: dict[str, dict[str, Any]] = {
     "focal_star": {"gamma": 2.0, "shift": 1.0, "alpha": 0.25},  # paper, table 3, with the focal loss's alpha
     "ohem": {"count": 128, "nms_iou": 0.5},  # paper, table 1d
     "ohem_1_3": {"count": 128, "nms_iou": 0.5},  # paper, table 1d
+    "sampled": {"count": 256},  # Ren et al. 2015, section 3.1.3
 }
 LOSS_SETTINGS = tuple(dict.fromkeys(name for defaults in LOSS_DEFAULTS.values() for name in defaults))
 

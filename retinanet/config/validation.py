@@ -82,7 +82,7 @@ def _check_loss(config: LossConfig) -> None:
                 f"loss.{key} is set, but loss.classification {chosen} has no {key}; "
                 f"it takes {', '.join(allowed) or 'nothing'}"
             )
-    if config.normalizer == "exponential" and chosen.startswith("ohem"):
+    if config.normalizer == "exponential" and "count" in allowed:
         raise ConfigError(
             f"loss.normalizer is exponential, but loss.classification {chosen} divides by the number of its examples"
         )

@@ -17,6 +17,7 @@ class Sample:
 
     image: (H, W, 3) uint8 RGB. boxes: (M, 4) float32 xyxy pixels of `image`. labels: (M,) int64 in 0..K-1.
     crowd: (M,) bool. annotation_ids: (M,) int64. original_size: (height, width) before any transform, EXIF applied.
+    key: 0..2^63-1, for random choices of the loss; 0 in evaluation.
     """
 
     image: np.ndarray
@@ -27,6 +28,7 @@ class Sample:
     image_id: int
     original_size: tuple[int, int]
     file: str
+    key: int = 0
 
 
 class Strings:

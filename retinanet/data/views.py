@@ -1,6 +1,7 @@
 """Samples for training, augmented and resized, and for evaluation, only resized."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,7 +25,8 @@ class TrainSamples:
         sample, faults = _readable(self.dataset, index)
         rng = np.random.default_rng([self.seed, epoch, index])
         resizing = self.resizings[rng.choice(len(self.resizings))]
-        return resize(augment(sample, rng, self.augmentation), resizing), faults
+        augmented = resize(augment(sample, rng, self.augmentation), resizing)
+        return replace(augmented, key=int(rng.integers(2**63))), faults
 
 
 class EvalSamples:

@@ -17,12 +17,15 @@ from retinanet.distributed import current_processes
 from retinanet.losses.focal import anchor_cross_entropy, anchor_focal_loss, anchor_focal_star_loss
 from retinanet.losses.matching import BACKGROUND, IGNORE, match, require_labels
 from retinanet.losses.ohem import hard_examples, hard_examples_1_3
+from retinanet.losses.sampling import random_examples
 from retinanet.model.boxes import decode, encode
 from retinanet.model.retinanet import Predictions
 
 BoxLoss = Literal["smooth_l1", "l1", "giou"]
 Classification = Callable[[Tensor, Tensor], Tensor]  # (..., R, K) logits and (..., R) labels -> (...) summed loss
 Mining = Callable[[Tensor, Tensor, Tensor], Tensor]  # (R, K) logits, (R,) labels, (R, 4) boxes -> rows to train
+Sampling = Callable[[Tensor, int], Tensor]  # (R,) labels, key of the image -> rows to train
+Examples = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # index of the image, then as for `Mining`
 
 
 @dataclass(frozen=True)
@@ -30,23 +33,27 @@ class Targets:
     """The annotated objects of B images.
 
     boxes: B tensors (M, 4) float32, xyxy pixels. labels: B tensors (M,) int64, 0..K-1. crowd: B tensors (M,) bool.
+    keys: B numbers 0..2^63-1 that decide the random sample of each image; only the loss `sampled` needs them.
     """
 
     boxes: Sequence[Tensor]
     labels: Sequence[Tensor]
     crowd: Sequence[Tensor]
+    keys: Sequence[int] = ()
 
 
 @dataclass
 class Criterion:
     """The training loss of a detector: `match` for each image, then `detection_loss`, with their parameters.
 
+    sampling: chooses the anchors of the classification loss in place of `mining`, without looking at their losses.
     normalizer: "image" divides the loss of an image by its number of foreground anchors (paper, section 4.1),
         "exponential" divides the loss of the batch by `running_normalizer`, the only state of a criterion.
     """
 
     classification: Classification = anchor_focal_loss
     mining: Mining | None = None
+    sampling: Sampling | None = None
     box: BoxLoss = "smooth_l1"
     beta: float = 0.11
     foreground_iou: float = 0.5
@@ -58,7 +65,7 @@ class Criterion:
     def __call__(self, predictions: Predictions, targets: Targets) -> dict[str, Tensor]:
         """The losses of a batch: {"cls": scalar, "box": scalar}. Updates the running normaliser.
 
-        Raises: ValueError for a label outside 0..K-1.
+        Raises: ValueError for a label outside 0..K-1, or if `sampling` finds no key for each image.
         """
         return self.losses(predictions, self.match_anchors(predictions.anchors, targets), targets)
 
@@ -87,18 +94,30 @@ class Criterion:
             foreground = processes.sum((matched >= 0).sum()).clamp(min=1).to(exact)
             self.running_normalizer = 0.9 * before + 0.1 * foreground
             normalizer = self.running_normalizer / processes.world  # the gradients are averaged over the processes
-        parts = self.classification, self.mining, self.box, self.beta
+        parts = self.classification, self._examples(targets), self.box, self.beta
         return _detection_loss(predictions, matched, targets, *parts, normalizer)
+
+    def _examples(self, targets: Targets) -> Examples | None:
+        """How the anchors of the classification loss are chosen; None: all. Raises: ValueError without keys."""
+        if self.sampling is None:
+            return _of_each_image(self.mining)
+        sampling, keys = self.sampling, targets.keys
+        if len(keys) != len(targets.boxes):
+            raise ValueError(f"there are {len(keys)} keys, expected one for each of {len(targets.boxes)} images")
+        return lambda image, logits, labels, boxes: sampling(labels, keys[image])
 
 
 def make_criterion(loss: LossConfig, anchors: AnchorConfig) -> Criterion:
     """The training loss of a detector with this configuration."""
     settings = loss_settings(loss)
-    mining = None
+    mining = sampling = None
     match loss.classification:
         case "ohem" | "ohem_1_3" as name:
             mining = partial(hard_examples if name == "ohem" else hard_examples_1_3, check_labels=False, **settings)
             classification: Classification = partial(anchor_cross_entropy, check_labels=False)
+        case "sampled":
+            sampling = partial(random_examples, **settings)
+            classification = partial(anchor_cross_entropy, check_labels=False)
         case "ce" | "balanced_ce":
             classification = partial(anchor_cross_entropy, check_labels=False, **settings)
         case "focal":
@@ -108,6 +127,7 @@ def make_criterion(loss: LossConfig, anchors: AnchorConfig) -> Criterion:
     return Criterion(
         classification=classification,
         mining=mining,
+        sampling=sampling,
         box=loss.box,
         beta=loss.beta,
         foreground_iou=anchors.foreground_iou,
@@ -140,7 +160,12 @@ def detection_loss(
     Raises: ValueError for a label outside 0..K-1, or an anchor matched to an object that is not there.
     """
     _require_targets(predictions, matched, targets)
-    return _detection_loss(predictions, matched, targets, classification, mining, box, beta, normalizer)
+    examples = _of_each_image(mining)
+    return _detection_loss(predictions, matched, targets, classification, examples, box, beta, normalizer)
+
+
+def _of_each_image(mining: Mining | None) -> Examples | None:
+    return None if mining is None else lambda image, *parts: mining(*parts)
 
 
 def _require_targets(predictions: Predictions, matched: Tensor, targets: Targets) -> None:
@@ -160,7 +185,7 @@ def _detection_loss(
     matched: Tensor,
     targets: Targets,
     classification: Classification,
-    mining: Mining | None,
+    examples: Examples | None,
     box: BoxLoss,
     beta: float,
     normalizer: float | Tensor | None,
@@ -178,13 +203,13 @@ def _detection_loss(
     by_image = by_anchor.new_zeros(len(matched)).index_add(0, image, by_anchor)  # (B,)
     foreground = (matched >= 0).sum(dim=1).clamp(min=1)  # (B,)
     divisor = len(matched) * foreground if normalizer is None else normalizer
-    if mining is None:
+    if examples is None:
         # not image by image: autograd would allocate a (B, R, K) gradient for each slice
         cls = (classification(logits, labels) / divisor).sum()
     else:
         boxes = decode(deltas.detach().float(), anchors)  # (B, R, 4)
-        mined = [mining(logits[i].detach(), labels[i], boxes[i]) for i in range(len(matched))]
-        parts = [classification(logits[i, rows], labels[i, rows]) / max(1, len(rows)) for i, rows in enumerate(mined)]
+        chosen = [examples(i, logits[i].detach(), labels[i], boxes[i]) for i in range(len(matched))]
+        parts = [classification(logits[i, rows], labels[i, rows]) / max(1, len(rows)) for i, rows in enumerate(chosen)]
         cls = torch.stack(parts).mean()
     return {"cls": cls, "box": (by_image / divisor).sum()}
 

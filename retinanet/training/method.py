@@ -69,7 +69,7 @@ class RetinaNetMethod:
 
     def losses(self, forward: Forward, batch: Batch, first: bool) -> BatchLosses:
         predictions = forward(batch.images, batch.sizes)
-        targets = Targets(batch.boxes, batch.labels, batch.crowd)
+        targets = Targets(batch.boxes, batch.labels, batch.crowd, [sample.key for sample in batch.samples])
         matched = self.criterion.match_anchors(predictions.anchors, targets)  # (B, R)
         expected = torch.full((), math.nan, device=matched.device)
         if first:

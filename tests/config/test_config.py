@@ -58,6 +58,7 @@ def test_the_papers_defaults():
         ("{classification: focal_star}", {"gamma": 2, "shift": 1, "alpha": 0.25}),
         ("{classification: ohem}", {"count": 128, "nms_iou": 0.5}),
         ("{classification: ohem_1_3, count: 256}", {"count": 256, "nms_iou": 0.5}),
+        ("{classification: sampled}", {"count": 256}),
     ],
 )
 def test_defaults_follow_the_loss(write, text, settings):
@@ -132,7 +133,8 @@ train: {lr: 1e-4, epochs: "3", augment: {flip: 0, short_sides: [640, 800]}, mile
         ),
         (
             "loss: {classification: focall}",
-            "loss.classification is 'focall', expected one of focal, ce, balanced_ce, focal_star, ohem, ohem_1_3; "
+            "loss.classification is 'focall', expected one of focal, ce, balanced_ce, focal_star, ohem, ohem_1_3, "
+            "sampled; "
             "did you mean focal?",
         ),
         (

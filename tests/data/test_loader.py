@@ -163,7 +163,7 @@ def content(batch):
         batch.images.numpy().tobytes(),
         batch.sizes.tolist(),
         boxes,
-        [s.image_id for s in batch.samples],
+        [(s.image_id, s.key) for s in batch.samples],
         batch.faults,
     )
 
@@ -199,11 +199,11 @@ def test_more_workers_than_cores_are_told_once_in_our_words(val, monkeypatch, wo
 
 def test_chance_is_that_of_seed_epoch_and_image(val):
     view = TrainSamples(val, MANY_SIZES, AUGMENTED, seed=1)
-    pixels = view[0, 5][0].image.tobytes()
-    view[0, 6]
-    assert view[0, 5][0].image.tobytes() == pixels
-    assert view[1, 5][0].image.tobytes() != pixels
-    assert TrainSamples(val, MANY_SIZES, AUGMENTED, seed=2)[0, 5][0].image.tobytes() != pixels
+    first, key = view[0, 5][0].image.tobytes(), view[0, 5][0].key
+    others = view[0, 6][0], view[1, 5][0], TrainSamples(val, MANY_SIZES, AUGMENTED, seed=2)[0, 5][0]
+    assert view[0, 5][0].image.tobytes() == first and view[0, 5][0].key == key
+    assert all(sample.image.tobytes() != first for sample in others)
+    assert len({key, *(sample.key for sample in others)}) == 4
 
 
 def torn(dataset: Dataset, *broken: int) -> Dataset:

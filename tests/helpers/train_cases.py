@@ -10,6 +10,7 @@ CASES = {  # (overrides, steps)
     "accumulation of a group of five": (["train.accumulate=8", "train.batch_size=4"], 1),
     "exponential normaliser": (["loss.normalizer=exponential"], 1),
     "ohem": (["loss.classification=ohem"], 1),
+    "sampled": (["loss.classification=sampled"], 1),
     "giou": (["loss.box=giou", "train.batch_size=4"], 1),
     "bf16": (["train.precision=bf16"], 1),
 }

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -98,14 +99,14 @@ def test_a_batch_without_objects_has_finite_loss_and_gradients(box, dtype):
     assert torch.equal(deltas.grad, torch.zeros_like(deltas))
 
 
-LOSSES = ["focal", "ce", "balanced_ce", "focal_star", "ohem", "ohem_1_3"]
+LOSSES = ["focal", "ce", "balanced_ce", "focal_star", "ohem", "ohem_1_3", "sampled"]
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_trains_and_ignores_as_it_says(name):
     logits = torch.zeros(2, 3, 2, requires_grad=True)
     criterion = make_criterion(LossConfig(classification=name), AnchorConfig())
-    losses = criterion.losses(predicted(logits), MATCHED, TARGETS)
+    losses = criterion.losses(predicted(logits), MATCHED, replace(TARGETS, keys=(0, 1)))
     losses["cls"].backward()
     assert losses["cls"].isfinite() and logits.grad.isfinite().all()
     assert torch.equal(logits.grad[0, 2], torch.zeros(2))  # ignored
@@ -129,6 +130,27 @@ def test_settings_reach_the_loss(settings, right, wrong):
     # image 0: two foreground anchors, of class 0 and of class 1; image 1: six wrong answers over 1
     expected = ((2 * right + 2 * wrong) / 2 + 6 * wrong) / 2 * math.log(2)
     assert float(losses["cls"]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_sampling_divides_by_the_number_of_its_examples():
+    criterion = make_criterion(LossConfig(classification="sampled", count=4), AnchorConfig())
+    targets = replace(TARGETS, keys=(1, 2))
+    losses = criterion.losses(predicted(torch.zeros(2, 3, 2)), MATCHED, targets)
+    # image 0: one of two foreground anchors, no background; image 1: three background anchors; each 2 log 2
+    assert float(losses["cls"]) == pytest.approx((2 / 1 + 6 / 3) / 2 * math.log(2), rel=1e-6)
+    assert losses["box"] == detection_loss(predicted(torch.zeros(2, 3, 2)), MATCHED, TARGETS)["box"]
+    with pytest.raises(ValueError, match="there are 0 keys, expected one for each of 2 images"):
+        criterion.losses(predicted(torch.zeros(2, 3, 2)), MATCHED, TARGETS)
+
+
+def test_the_key_of_an_image_decides_its_sample():
+    predictions = predicted(torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(0)))
+    criterion = make_criterion(LossConfig(classification="sampled", count=4), AnchorConfig())
+    matched = torch.tensor([[1, 0, BACKGROUND], [BACKGROUND] * 3])
+    found = {
+        key: float(criterion.losses(predictions, matched, replace(TARGETS, keys=(key, 0)))["cls"]) for key in range(9)
+    }
+    assert len(set(found.values())) == 2  # one of the two foreground anchors
 
 
 def test_ohem_divides_by_the_number_of_its_examples():

@@ -31,7 +31,13 @@ from retinanet.training.step import optimizer_step
 from retinanet.training.train import training_events
 
 KINDS = {  # two epochs of four steps each
-    "sgd": ("train.optimizer=sgd", "train.ema=null", "model.trunk_norm=bn", "train.checkpoint_every=3"),
+    "sgd, sampled anchors": (
+        "train.optimizer=sgd",
+        "train.ema=null",
+        "model.trunk_norm=bn",
+        "loss.classification=sampled",
+        "train.checkpoint_every=3",
+    ),
     "two loader workers": ("data.workers=2", "train.augment.short_sides=[48, 64]", "train.checkpoint_every=1 step"),
     "accumulated": (
         "train.accumulate=2",
@@ -42,7 +48,9 @@ KINDS = {  # two epochs of four steps each
 }
 
 
-@pytest.fixture(params=["sgd", pytest.param("two loader workers", marks=pytest.mark.slow), "accumulated"])
+@pytest.fixture(
+    params=["sgd, sampled anchors", pytest.param("two loader workers", marks=pytest.mark.slow), "accumulated"]
+)
 def config(tiny: Path, request: pytest.FixtureRequest) -> Config:
     return load_config(tiny / "tiny.yaml", ("train.batch_size=2", *KINDS[request.param]))
 
