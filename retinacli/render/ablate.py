@@ -47,12 +47,14 @@ def show_ablation(
 
 
 def _print_table(name: str, outcomes: Sequence[Outcome], facts: DetectorFacts) -> None:
-    columns = ("value", "data", "steps", "seeds", *METRICS, *(f"paper's\n{metric}" for metric in METRICS))
+    first = ["first\nloss"] if name == "prior" else []
+    columns = ("value", "data", "steps", "seeds", *first, *METRICS, *(f"paper's\n{metric}" for metric in METRICS))
     rows = []
     for outcome in outcomes:
         steps = ", ".join(dict.fromkeys(str(run["steps"]) for run in outcome.runs))
         seeds = ", ".join(str(run["seed"]) for run in outcome.runs)
-        rows.append((outcome.value, outcome.data, steps, seeds, *_metrics(outcome), *_paper_metrics(outcome)))
+        cells = [_first_losses(outcome)] if first else []
+        rows.append((outcome.value, outcome.data, steps, seeds, *cells, *_metrics(outcome), *_paper_metrics(outcome)))
     print_table(f"Table {name}: {TABLES[name]}", columns, rows, text_columns=2)
     print(f"all rows: images of {resolution(facts)} pixels, at most {facts.max_detections} detections per image")
     ours = {outcome.value: outcome.mean["AP"] for outcome in outcomes if outcome.mean["AP"] is not None}
@@ -81,6 +83,12 @@ def _metrics(outcome: Outcome) -> list[str]:
     if diverged:
         cells[0] += f"; {', '.join(diverged)}"
     return cells
+
+
+def _first_losses(outcome: Outcome) -> str:
+    """The classification loss of the first step of each run."""
+    losses = (run["first_loss"] for run in outcome.runs)
+    return ", ".join(DASH if loss is None else f"{loss:.3g}" for loss in losses)
 
 
 def _paper_metrics(outcome: Outcome) -> list[str]:

@@ -36,8 +36,9 @@ ShowRun = Callable[[Row, int, Iterable[Event]], object]  # gets a run's row, see
 class Outcome:
     """The results of a row.
 
-    runs: one for each seed: {"seed", "steps", "AP", "AP50", "AP75", "diverged_at"}. The APs are in 0..1, None if the
-        run diverged or data.val has no objects; "diverged_at": step of the first loss that was not finite, or None.
+    runs: one for each seed: {"seed", "steps", "first_loss", "AP", "AP50", "AP75", "diverged_at"}. "first_loss": the
+        classification loss of the first step, None if it was not finite. The APs are in 0..1, None if the run diverged
+        or data.val has no objects; "diverged_at": step of the first loss that was not finite, or None.
     mean, spread: mean and standard deviation of the runs that have an AP, by metric; None for too few of them.
     paper: the paper's numbers on COCO, in percent; None for a number that it does not give.
     """
@@ -121,7 +122,10 @@ def _run(row: Row, output: Path, seed: int, show: ShowRun, stop: Callable[[], bo
             raise CheckpointError(f"{folder / LOG}: has no evaluation; remove {folder} to have this row trained again")
         result |= {"steps": evaluation["step"], **{name: evaluation[name] for name in METRICS}}
     except DivergenceError as error:
+        log, _ = read_log(folder / LOG)
         result |= {"steps": error.step, "diverged_at": error.step}
+    losses = (entry.get("cls") for entry in log if (entry["kind"], entry["step"]) == ("step", 1))
+    result["first_loss"] = next(losses, None)
     write_text(folder / RESULT, json.dumps(result | {SECONDS: _seconds(times, result["steps"])}) + "\n")
     return result
 
@@ -182,7 +186,9 @@ def _parse_outcomes(document: Any) -> dict[tuple[str, str], Outcome]:
 def _parse_result(document: Any) -> dict[str, Any]:
     """Raises: LookupError, TypeError."""
     _check_numbers(document)
-    return {name: document[name] for name in ("seed", "steps", *METRICS, "diverged_at")}
+    result = {name: document[name] for name in ("seed", "steps", *METRICS, "diverged_at")}
+    first = document.get("first_loss")  # earlier versions did not keep it
+    return result | {"first_loss": None if first is None else float(first)}
 
 
 def _check_numbers(values: Any) -> None:

@@ -99,4 +99,7 @@ def test_a_row_that_diverges_stands_in_the_table(tiny: Path):
     assert result.code == 0, result.err
     (line,) = (line for line in result.out.splitlines() if line.startswith("\u2502 none "))
     assert "diverged at step " in line
+    log = tiny / "wild" / "ce-prior-none-seed0" / "metrics.jsonl"
+    first = json.loads(log.read_text().splitlines()[0])
+    assert line.split("\u2502")[5].strip() == f"{first['cls']:.3g}"
     assert (tiny / "wild" / "ablation.png").exists()

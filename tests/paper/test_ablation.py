@@ -41,6 +41,7 @@ def log(folder: Path) -> list[dict]:
         ("3", "focal", "focal", {"gamma": 2, "alpha": 0.25}),
         ("3", "focal_star-4.0-0", "focal_star", {"gamma": 4, "shift": 0, "alpha": 0.25}),
         ("prior", "none", "ce", {}),
+        ("prior", "focal-none", "focal", {"gamma": 2, "alpha": 0.25}),
     ],
 )
 def test_rows_train_what_they_say(table, value, classification, settings):
@@ -49,7 +50,7 @@ def test_rows_train_what_they_say(table, value, classification, settings):
     assert row.config.loss.classification == classification
     assert loss_settings(row.config.loss) == settings
     assert row.value in PAPER[table]
-    assert row.config.model.prior == (None if table == "prior" else 0.01)
+    assert row.config.model.prior == (None if value.endswith("none") else 0.01)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,12 @@ def test_every_row_of_the_paper_can_be_trained(table):
 
 @pytest.mark.parametrize(
     ("table", "value", "same_table", "same_value"),
-    [("1d", "focal", "1b", "2"), ("3", "focal", "1b", "2"), ("3", "balanced_ce", "1a", "0.75")],
+    [
+        ("1d", "focal", "1b", "2"),
+        ("3", "focal", "1b", "2"),
+        ("3", "balanced_ce", "1a", "0.75"),
+        ("prior", "focal-0.01", "1b", "2"),
+    ],
 )
 def test_rows_that_train_the_same_are_trained_once(table, value, same_table, same_value):
     row, same = make_row(Config(), table, value), make_row(Config(), same_table, same_value)
@@ -100,6 +106,8 @@ def test_beta_of_focal_star_may_be_negative():
         ("3", "focal_star-2"),
         ("3", "focal_star-0-1"),
         ("3", "focal-2-1"),
+        ("prior", "0.6"),
+        ("prior", "ce-0.1"),
     ],
 )
 def test_a_value_that_a_table_has_not(table, value):
@@ -159,12 +167,24 @@ def test_rows_start_alike_and_differ_in_their_loss(config, tmp_path):
         list(ablate(make_rows(longer, "1b", ["0"]), tmp_path))
 
 
+def test_a_prior_is_the_first_score_of_every_anchor(config, tmp_path):
+    rows = make_rows(config, "prior", ["none", "0.1", "focal-none", "focal-0.1"])
+    # each head starts with small weights, so that all scores are near the prior; there are hardly any objects
+    none, tenth, focal_none, focal_tenth = (outcome.runs[0]["first_loss"] for outcome in ablate(rows, tmp_path))
+    assert none / tenth == pytest.approx(math.log(0.5) / math.log(0.9), rel=0.05)
+    # alpha 0.25, gamma 2: background weighs 0.75 p^2
+    assert focal_none / none == pytest.approx(0.75 * 0.5**2, rel=0.05)
+    assert focal_tenth / tenth == pytest.approx(0.75 * 0.1**2, rel=0.3)
+    assert [log(tmp_path / f"{row.folder}-seed0")[0]["cls"] for row in rows] == [none, tenth, focal_none, focal_tenth]
+
+
 def test_a_run_that_diverges_is_a_result(config, tmp_path):
     wild = replace(config.train, optimizer="sgd", lr=100.0, warmup_steps=0, epochs=9, clip_norm=None)
     rows = [make_row(replace(config, train=wild), "1b", "1"), make_row(config, "1b", "2")]
     outcomes = list(ablate(rows, tmp_path))
     (run,) = outcomes[0].runs
     assert 1 < run["diverged_at"] <= 18 and run["AP"] is None
+    assert run["first_loss"] == log(tmp_path / f"{rows[0].folder}-seed0")[0]["cls"]
     assert outcomes[0].mean == {"AP": None, "AP50": None, "AP75": None}
     assert outcomes[1].mean["AP"] is not None
     assert list(ablate(rows, tmp_path)) == outcomes
@@ -237,7 +257,8 @@ def test_an_ablation_reads_a_log_with_damaged_lines(config, tmp_path):
     first, *others = file.read_bytes().splitlines(keepends=True)
     (folder / RESULT).unlink()
     file.write_bytes(b"".join([bytes(len(first) - 1), b"\n", *others]))
-    assert list(ablate(rows, tmp_path)) == whole
+    (outcome,) = ablate(rows, tmp_path)
+    assert outcome == replace(whole[0], runs=[whole[0].runs[0] | {"first_loss": None}])
     (folder / RESULT).unlink()
     file.write_bytes(bytes(file.stat().st_size))
     with pytest.raises(
