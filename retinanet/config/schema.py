@@ -98,6 +98,8 @@ class ModelConfig:
     """Normalisation of the backbone; null is frozen_bn (Detectron) if pretrained, else bn."""
     freeze_stages: Annotated[int | None, between(0, 5)] = None
     """Number of stages that keep weights and statistics, stem first; null is 2 (Detectron) if pretrained, else 0."""
+    pyramid: Literal["fpn", "lateral"] = "fpn"
+    """Feature pyramid with the top-down additions of P5 to P4 and P3, or without them. Paper, section 4."""
     fpn_channels: Annotated[int, between(8, 4096)] = 256
     """Channels of each pyramid level. Paper, section 4."""
     head_channels: Annotated[int, between(8, 4096)] = 256

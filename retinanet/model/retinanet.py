@@ -28,11 +28,16 @@ class Predictions:
 
 
 class FPN(nn.Module):
-    """Feature pyramid P3..P7 from C3..C5 (Lin et al. 2017a; P6 and P7: paper, section 4, footnote 2)."""
+    """Feature pyramid P3..P7 from C3..C5 (Lin et al. 2017a; P6 and P7: paper, section 4, footnote 2).
 
-    def __init__(self, in_channels: tuple[int, ...], channels: int, p6_from: Literal["c5", "p5"] = "c5"):
+    top_down: whether P4 and P3 add the level above, enlarged to their size; if not, P3..P5 come from C3..C5 alone.
+    """
+
+    def __init__(
+        self, in_channels: tuple[int, ...], channels: int, p6_from: Literal["c5", "p5"] = "c5", top_down: bool = True
+    ):
         super().__init__()
-        self.p6_from = p6_from
+        self.p6_from, self.top_down = p6_from, top_down
         self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in in_channels)
         self.output = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels)
         self.p6 = nn.Conv2d(in_channels[-1] if p6_from == "c5" else channels, channels, 3, stride=2, padding=1)
@@ -45,7 +50,7 @@ class FPN(nn.Module):
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """features: C3..C5, (B, C_l, H_l, W_l). Returns: P3..P7, (B, channels, H_l, W_l)."""
         merged = [lateral(c) for lateral, c in zip(self.lateral, features, strict=True)]
-        for level in (1, 0):
+        for level in (1, 0) if self.top_down else ():
             size = merged[level].shape[-2:]
             merged[level] = merged[level] + F.interpolate(merged[level + 1], size=size, mode="nearest")
         pyramid = [output(p) for output, p in zip(self.output, merged, strict=True)]
@@ -85,7 +90,7 @@ class RetinaNet(nn.Module):
     """The detector; `forward` returns `Predictions` both in training and in evaluation.
 
     classes: K, foreground only. prior: score of every anchor before training; None: 0.5.
-    pixel_mean, pixel_std: RGB in 0..255; None: the backbone's own.
+    pixel_mean, pixel_std: RGB in 0..255; None: the backbone's own. top_down: see `FPN`.
     """
 
     pixel_mean: Tensor
@@ -104,13 +109,14 @@ class RetinaNet(nn.Module):
         pixel_mean: tuple[float, ...] | None = None,
         pixel_std: tuple[float, ...] | None = None,
         anchor_shapes: AnchorShapes = PAPER_SHAPES,
+        top_down: bool = True,
     ):
         super().__init__()
         self.classes = classes
         self.anchor_shapes = anchor_shapes
         per_cell = anchor_shapes.per_cell
         self.trunk = backbone  # the name of its tensors in checkpoints
-        self.fpn = FPN(backbone.channels, fpn_channels, p6_from)
+        self.fpn = FPN(backbone.channels, fpn_channels, p6_from, top_down)
         self.cls_subnet = Subnet(fpn_channels, head_channels, head_depth, per_cell * classes, head_norm)
         self.box_subnet = Subnet(fpn_channels, head_channels, head_depth, per_cell * 4, head_norm)
         if prior is not None:
@@ -184,6 +190,7 @@ def make_model(model: ModelConfig, anchors: AnchorConfig, classes: int, pretrain
         pixel_mean=model.pixel_mean,
         pixel_std=model.pixel_std,
         anchor_shapes=AnchorShapes.from_config(anchors),
+        top_down=model.pyramid == "fpn",
     )
 
 

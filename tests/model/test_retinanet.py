@@ -112,6 +112,20 @@ def test_the_pyramid_equals_torchvisions(p6_from, c5):
         torch.testing.assert_close(got, wanted)
 
 
+def test_a_lateral_pyramid_takes_each_level_from_its_own_map():
+    torch.manual_seed(0)
+    features = [torch.randn(1, c, 16 // s, 24 // s) for c, s in ((8, 1), (12, 2), (16, 4))]
+    changed = [*features[:2], features[2] + 1]  # C5
+    for top_down, same in ((False, [True, True, False, False, False]), (True, [False] * 5)):
+        fpn = FPN((8, 12, 16), 16, top_down=top_down)
+        levels = zip(fpn(features), fpn(changed), strict=True)
+        assert [torch.equal(level, other) for level, other in levels] == same
+    assert make_model(ModelConfig(pyramid="lateral", pretrained=False), AnchorConfig(), 2).fpn.top_down is False
+    by_hand = fpn.output[0](fpn.lateral[0](features[0]))
+    fpn.top_down = False
+    assert torch.equal(fpn(features)[0], by_hand)
+
+
 @pytest.mark.parametrize("prior", [0.01, 0.1])
 @pytest.mark.parametrize("channels", [32, 256])
 def test_fresh_scores_lie_near_the_prior(prior, channels):
