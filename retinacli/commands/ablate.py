@@ -13,8 +13,7 @@ from retinacli.stop_signals import stoppable
 
 TABLE_HELP = (
     "Tables to repeat: 1a (cross entropy), 1b (focal loss), 1c (anchors), 1d (OHEM), 3 (FL*), prior (initialisation), "
-    "2 (RetinaNet, Faster R-CNN and SSD).  "
-    "[default: 1b]"
+    "2 (RetinaNet, Faster R-CNN and SSD), causes (loss x pyramid x anchors).  [default: 1b]"
 )
 
 
@@ -42,6 +41,7 @@ def ablate_command(
     from retinanet.config_file import load_config
     from retinanet.evaluation.detector_facts import DetectorFacts
     from retinanet.paper.ablation import ablate, merge
+    from retinanet.paper.causes import effects_of_causes
     from retinanet.paper.detector_comparison import compare_detectors
     from retinanet.paper.figures import ablation_chart
     from retinanet.paper.tables import TABLES, make_rows
@@ -56,18 +56,19 @@ def ablate_command(
     folder = output or Path("runs") / f"{Path(config).stem}-ablation"
     check_writable(folder / "ablation.json")
     rows = [row for name in names for row in make_rows(settings, name, values)]
-    comparison = None
+    comparison, effects = None, []
     with stoppable() as stop, suppress(KeyboardInterrupt):
         outcomes = list(ablate(rows, folder, seeds, partial(show_run, rows, seeds, stop), stop))
-        compared = [row for row in rows if row.table == "2"]
-        if compared and not stop():
+        compared, causes = ([row for row in rows if row.table == name] for name in ("2", "causes"))
+        if (compared or causes) and not stop():
             stop.polled = False  # a signal ends the comparison at once
             with counter("images and resamples") as progress:
-                comparison = compare_detectors(compared, folder, seeds, progress)
+                comparison = compare_detectors(compared, folder, seeds, progress) if compared else None
+                effects = effects_of_causes(causes, folder, seeds, progress) if causes else []
     if stop():
         fail(f"{stop.name}; repeat the same command to continue", stop.code)
     ablation_chart(merge(outcomes, folder / "ablation.json"), folder / "ablation.png")
     common = DetectorFacts(
         resolution=(settings.data.short_side, settings.data.long_side), max_detections=settings.detect.max_detections
     )
-    show_ablation(outcomes, folder, common, comparison, json_)
+    show_ablation(outcomes, folder, common, comparison, effects, json_)

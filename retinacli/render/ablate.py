@@ -3,14 +3,17 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from retinacli.console import DASH, message, print_json, print_table
+from retinacli.render.causes import effect_document, print_effects
 from retinacli.render.detector_comparison import comparison_document, print_comparison
 from retinacli.render.detector_facts import resolution, resolution_document
 from retinacli.render.train import show_training
 from retinacli.stop_signals import Stop
 from retinanet.evaluation.detector_facts import DetectorFacts
 from retinanet.paper.ablation import Outcome
+from retinanet.paper.causes import Effect
 from retinanet.paper.detector_comparison import DetectorComparison
 from retinanet.paper.tables import METRICS, TABLES, Row
 from retinanet.training.events import Event
@@ -28,21 +31,27 @@ def show_ablation(
     folder: Path,
     facts: DetectorFacts,
     comparison: DetectorComparison | None,
+    effects: Sequence[Effect],
     as_json: bool,
 ) -> None:
     """Show the results of all rows and the paths of the files.
 
     facts: what the detectors of all rows have in common. comparison: of those of table 2; None without that table.
+    effects: of table causes.
     """
     if as_json:
         common = {"resolution": resolution_document(facts), "max_detections": facts.max_detections}
-        compared = {} if comparison is None else {"table_2": comparison_document(comparison)}
+        compared: dict[str, Any] = {} if comparison is None else {"table_2": comparison_document(comparison)}
+        if effects:
+            compared["effects"] = [effect_document(each) for each in effects]
         print_json({"rows": [asdict(outcome) for outcome in outcomes]} | compared | common)
     else:
         for name in dict.fromkeys(outcome.table for outcome in outcomes):
             _print_table(name, [outcome for outcome in outcomes if outcome.table == name], facts)
         if comparison is not None:
             print_comparison(comparison)
+        if effects:
+            print_effects(effects)
     message(f"wrote {folder / 'ablation.json'} and {folder / 'ablation.png'}; the runs are in {folder}")
 
 

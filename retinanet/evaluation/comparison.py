@@ -1,6 +1,6 @@
 """Comparison of two detectors on the same images, with confidence intervals."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,17 +59,27 @@ def compare(
 
     first, second: (D, 7), columns image index, x, y, w, h, score, label. progress: called with (done, all).
     """
-    rng = np.random.default_rng(seed)
-    both = [ResampledMetrics(dataset, results) for results in (first, second)]
     changes = np.full((resamples, len(METRICS) + len(dataset.classes)), np.nan)
-    for done in range(resamples):
-        counts = np.bincount(rng.integers(len(dataset), size=len(dataset)), minlength=len(dataset))
-        a, b = (metrics(counts) for metrics in both)
+    for done, (a, b) in enumerate(resampled(dataset, [first, second], resamples, seed)):
         changes[done] = b - a
         progress(done + 1, resamples)
     a, b = _values(score(dataset, first)).tolist(), _values(score(dataset, second)).tolist()
-    differences = [_difference(*each) for each in zip([*METRICS, *dataset.classes], a, b, changes.T, strict=True)]
+    differences = [difference(*each) for each in zip([*METRICS, *dataset.classes], a, b, changes.T, strict=True)]
     return Comparison(len(dataset), resamples, differences[: len(METRICS)], differences[len(METRICS) :])
+
+
+def resampled(
+    dataset: Dataset, detectors: Sequence[np.ndarray], resamples: int, seed: int
+) -> Iterator[list[np.ndarray]]:
+    """For each resample of the images, the metrics of every detector: (12 + K,), as `ResampledMetrics` gives them.
+
+    detectors: the results of each, (D, 7) as in `compare`.
+    """
+    rng = np.random.default_rng(seed)
+    several = [ResampledMetrics(dataset, results) for results in detectors]
+    for _ in range(resamples):
+        counts = np.bincount(rng.integers(len(dataset), size=len(dataset)), minlength=len(dataset))
+        yield [metrics(counts) for metrics in several]
 
 
 def _values(scores: Scores) -> np.ndarray:
@@ -78,7 +88,8 @@ def _values(scores: Scores) -> np.ndarray:
     return np.where(values < 0, np.nan, values)
 
 
-def _difference(name: str, first: float, second: float, changes: np.ndarray) -> Difference:
+def difference(name: str, first: float, second: float, changes: np.ndarray) -> Difference:
+    """The difference of a metric. changes: (resamples,), that of each resample, or NaN without objects."""
     known = changes[~np.isnan(changes)]
     if not len(known):
         return Difference(name, first, second, second - first, (np.nan, np.nan), np.nan)

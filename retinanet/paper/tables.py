@@ -18,6 +18,7 @@ TABLES = {  # what each varies; the paper trained on COCO at 600 px, all but 1d 
     "3": "the variant FL* (focal_star-gamma-beta) compared with cross entropy and the focal loss",
     "prior": "the score of every anchor at the start (none: 0.5), with cross entropy and (focal-) the focal loss",
     "2": "RetinaNet compared with two-stage and one-stage detectors; the paper used ResNet-101 and COCO test-dev",
+    "causes": "cross entropy or focal loss, without or with the top-down pyramid, 1 or 9 anchors per cell",
 }
 
 # value -> AP, AP50, AP75 in percent, as printed in the paper; None: the run diverged, or the paper gives no number
@@ -78,6 +79,16 @@ PAPER: dict[str, dict[str, tuple[float | None, ...]]] = {
         "focal-0.01": (34.0, 52.5, 36.5),  # table 1b
         "focal-0.001": (None, None, None),
     },
+    "causes": {
+        "ce-lateral-1": (None, None, None),
+        "ce-lateral-9": (None, None, None),
+        "ce-fpn-1": (None, None, None),
+        "ce-fpn-9": (30.2, None, None),  # section 5.1
+        "focal-lateral-1": (None, None, None),
+        "focal-lateral-9": (None, None, None),
+        "focal-fpn-1": (30.3, 49.0, 31.8),  # table 1c
+        "focal-fpn-9": (34.0, 52.5, 36.5),  # table 1b
+    },
     "2": {
         "focal": (39.1, 59.1, 42.3),
         "ce": (None, None, None),
@@ -123,9 +134,9 @@ def make_row(config: Config, table: str, value: str) -> Row:
                 return Row(table, value, f"focal-gamma-{value}", _with_loss(config, "focal", gamma=gamma))
             case "1c":
                 scales, ratios = (int(part) for part in value.split("x"))
-                chosen = {1: (1.0,), 3: (0.5, 1.0, 2.0)}[ratios]
-                anchors = replace(config.anchors, scales=_scales(scales), ratios=chosen)
-                return Row(table, f"{scales}x{ratios}", f"anchors-{scales}x{ratios}", replace(config, anchors=anchors))
+                return Row(
+                    table, f"{scales}x{ratios}", f"anchors-{scales}x{ratios}", _with_anchors(config, scales, ratios)
+                )
             case "1d" | "3" if value == "focal":
                 return Row(table, value, "focal-gamma-2", _with_loss(config, "focal", gamma=2.0))
             case "1d" if value.startswith("sampled-"):
@@ -147,6 +158,8 @@ def make_row(config: Config, table: str, value: str) -> Row:
                 settings = {"gamma": _within(float(gamma), 1e-6, 100), "shift": _within(float(shift), -100, 100)}
                 value = f"{name}-{settings['gamma']:g}-{settings['shift']:g}"
                 return Row(table, value, value, _with_loss(config, name, **settings))
+            case "causes":
+                return _causes_row(config, value)
             case _:
                 assert table == "prior"
                 return _prior_row(config, value)
@@ -168,6 +181,8 @@ def _detector_row(config: Config, value: str) -> Row:
         raise ConfigError("train.init is set, but only RetinaNet can start from a checkpoint; table 2 needs null")
     if config.train.compile:
         raise ConfigError("train.compile is true, but only RetinaNet is compiled; table 2 needs false")
+    if config.model.pyramid != "fpn":
+        raise ConfigError("model.pyramid is lateral, but only RetinaNet has such a pyramid; table 2 needs fpn")
     # the loss of the others is torchvision's
     others = replace(config, loss=LossConfig())
     return {
@@ -188,6 +203,22 @@ def _prior_row(config: Config, value: str) -> Row:
         return Row("prior", name, f"ce-prior-{name}", _with_loss(changed, "ce"))
     folder = "focal-gamma-2" if prior == config.model.prior else f"focal-prior-{name}"
     return Row("prior", f"focal-{name}", folder, _with_loss(changed, "focal", gamma=2.0))
+
+
+def _causes_row(config: Config, value: str) -> Row:
+    """The row of table causes with `value`. Raises: ValueError, KeyError."""
+    loss, pyramid, per_cell = value.split("-")
+    settings = {"ce": {}, "focal": {"gamma": 2.0}}[loss]
+    names: dict[str, Literal["fpn", "lateral"]] = {"fpn": "fpn", "lateral": "lateral"}
+    changed = replace(config, model=replace(config.model, pyramid=names[pyramid]))
+    changed = _with_anchors(changed, *{"1": (1, 1), "9": (3, 3)}[per_cell])
+    return Row("causes", value, f"causes-{value}", _with_loss(changed, loss, **settings))
+
+
+def _with_anchors(config: Config, scales: int, ratios: int) -> Config:
+    """Raises: ValueError, KeyError for a number that table 1c cannot have."""
+    chosen = {1: (1.0,), 3: (0.5, 1.0, 2.0)}[ratios]
+    return replace(config, anchors=replace(config.anchors, scales=_scales(scales), ratios=chosen))
 
 
 def _with_loss(config: Config, classification: Any, **settings: Any) -> Config:

@@ -61,6 +61,23 @@ def test_table_2_compares_detectors(tiny: Path):
     assert refused.code == 1 and refused.err.count("\n") == 1 and "does not fit its own config" in refused.err
 
 
+def test_the_effects_of_the_causes(tiny: Path):
+    command = ("ablate", "tiny.yaml", "--table", "causes", "--values", "ce-fpn-1", "focal-fpn-1", "--epochs", 1)
+    result = retina(*command, "-o", "causes", cwd=tiny)
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    title = "Effects: mean change of AP over pairs of runs, 1000 random resamples of the images"
+    every, part = (line.split("\u2502") for line in lines[lines.index(title) :] if line.startswith("\u2502"))
+    assert [cell.strip() for cell in every[1:4]] == ["loss: ce to focal", "all", "1"]
+    assert [cell.strip() for cell in part[1:4]] == ["", "fpn, 1", "1"]
+    document = json.loads(retina(*command, "-o", "causes", "--json", cwd=tiny).out)
+    every, part = document["effects"]
+    assert (every["cause"], every["before"], every["after"], every["others"]) == ("loss", "ce", "focal", [])
+    assert part == every | {"others": ["fpn", "1"]}
+    assert [every["first"], every["second"]] == [row["mean"]["AP"] for row in document["rows"]]
+    assert every["interval"][0] <= every["change"] <= every["interval"][1]
+
+
 def test_equal_rows_have_no_best():
     assert _best({"0": 0.1, "2": 0.3}) == "2"
     assert _best({"0": 0.0, "1": 0.0, "2": -0.1}) == "none, 0 and 1 are equal"
@@ -69,7 +86,7 @@ def test_equal_rows_have_no_best():
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--table", "2b"], 2, "retina: --table: unknown table '2b'; expected 1a, 1b, 1c, 1d, 3, prior, 2\n"),
+        (["--table", "2b"], 2, "retina: --table: unknown table '2b'; expected 1a, 1b, 1c, 1d, 3, prior, 2, causes\n"),
         (
             ["--table", "1c", "--values", "3by3"],
             1,

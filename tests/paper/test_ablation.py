@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from retinanet.config.schema import Config, LossConfig, TrainConfig, loss_settings
+from retinanet.config.schema import Config, LossConfig, ModelConfig, TrainConfig, loss_settings
 from retinanet.config_file import load_config
 from retinanet.errors import CheckpointError, ConfigError
 from retinanet.paper.ablation import RESULT, ablate, merge
@@ -51,6 +51,17 @@ def test_rows_train_what_they_say(table, value, classification, settings):
     assert loss_settings(row.config.loss) == settings
     assert row.value in PAPER[table]
     assert row.config.model.prior == (None if value.endswith("none") else 0.01)
+
+
+def test_rows_of_the_causes_differ_in_each():
+    base = load_config("shapes.yaml", ["loss.gamma=1", "model.pyramid=lateral", "anchors.scales=[1, 2]"])
+    for value in PAPER["causes"]:
+        row = make_row(base, "causes", value)
+        loss, pyramid, anchors = value.split("-")
+        settings = {"gamma": 2, "alpha": 0.25} if loss == "focal" else {}
+        assert (row.config.loss.classification, loss_settings(row.config.loss)) == (loss, settings)
+        assert row.config.model.pyramid == pyramid
+        assert len(row.config.anchors.scales) * len(row.config.anchors.ratios) == int(anchors)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +119,10 @@ def test_beta_of_focal_star_may_be_negative():
         ("3", "focal-2-1"),
         ("prior", "0.6"),
         ("prior", "ce-0.1"),
+        ("causes", "ce-fpn"),
+        ("causes", "ce-fpn-3"),
+        ("causes", "ohem-fpn-1"),
+        ("causes", "ce-p5-1"),
     ],
 )
 def test_a_value_that_a_table_has_not(table, value):
@@ -130,13 +145,23 @@ def test_table_2_differs_in_the_detector_and_its_loss_alone():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"compile": True}, "train.compile is true, but only RetinaNet is compiled; table 2 needs false"),
-        ({"init": "a"}, "train.init is set, but only RetinaNet can start from a checkpoint; table 2 needs null"),
+        (
+            {"train": TrainConfig(compile=True)},
+            "train.compile is true, but only RetinaNet is compiled; table 2 needs false",
+        ),
+        (
+            {"model": ModelConfig(pyramid="lateral")},
+            "model.pyramid is lateral, but only RetinaNet has such a pyramid; table 2 needs fpn",
+        ),
+        (
+            {"train": TrainConfig(init="a")},
+            "train.init is set, but only RetinaNet can start from a checkpoint; table 2 needs null",
+        ),
     ],
 )
 def test_table_2_refuses_what_only_retinanet_has(setting, message):
     with pytest.raises(ConfigError, match=message):
-        make_rows(replace(Config(), train=TrainConfig(**setting)), "2")
+        make_rows(Config(**setting), "2")
 
 
 def test_rows_start_alike_and_differ_in_their_loss(config, tmp_path):
