@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from retinanet.config.presets import PRESETS
 from retinanet.config.schema import Config, SplitConfig, checkpoint_interval, loss_settings
 from retinanet.config_file import load_config, shipped_examples
 from retinanet.errors import ConfigError
+from retinanet.model.backbone import TORCHVISION
 
 
 @pytest.fixture
@@ -276,6 +278,30 @@ def test_shipped_examples_load_by_name_from_any_folder(tmp_path, monkeypatch):
         config = load_config(name)
         if isinstance(values["data"], dict) and "root" in values["data"]:
             assert config.data.root == str(tmp_path / values["data"]["root"])
+
+
+@pytest.mark.parametrize(
+    ("name", "ap", "backbone", "short_side", "steps", "short_sides"),
+    [
+        ("coco_r101_600", 36.0, "resnet101", 600, 90_000, None),  # table 1e
+        ("coco_r101_800", 37.8, "resnet101", 800, 90_000, None),  # table 1e
+        ("coco_r101_800_jitter", 39.1, "resnet101", 800, 135_000, (640, 672, 704, 736, 768, 800)),  # table 2
+        ("coco_x101_800_jitter", 40.8, "resnext101_32x8d", 800, 135_000, (640, 672, 704, 736, 768, 800)),  # table 2
+    ],
+)
+def test_the_papers_rows_on_coco_have_its_schedule(name, ap, backbone, short_side, steps, short_sides):
+    assert shipped_examples()[f"{name}.yaml"].read_text(encoding="utf-8").startswith(f"# AP {ap} on COCO test-dev")
+    config, plain = load_config(f"{name}.yaml"), load_config("coco.yaml")
+    assert config.model.backbone == backbone in TORCHVISION
+    assert (config.data.short_side, config.train.steps) == (short_side, steps)
+    assert config.train.augment.short_sides == short_sides
+    milestones = [round(part * steps) for part in config.train.milestones]
+    assert milestones == [steps * 2 // 3, steps * 8 // 9]
+    # all else is that of coco.yaml
+    data = replace(config.data, short_side=800, long_side=1333)
+    train = replace(config.train, steps=90_000, augment=plain.train.augment)
+    assert replace(config, data=data, model=plain.model, train=train) == plain
+    assert replace(config.model, backbone="resnet50") == plain.model
 
 
 def test_a_file_of_the_working_folder_comes_before_a_shipped_one(tmp_path, monkeypatch):
