@@ -50,15 +50,17 @@ def anchors_command(
     from retinanet.dataset_analysis.anchor_coverage import data_coverage
     from retinanet.dataset_analysis.anchor_picture import anchor_picture
     from retinanet.dataset_analysis.anchor_search import search_anchors
+    from retinanet.dataset_analysis.imbalance import imbalance
     from retinanet.io.pictures import write_picture
 
     settings = load_config(config, set_ or []) if config else override(Config(), set_ or [])
     dataset = open_dataset(settings.data, split) if config else None
-    coverage = better = None
+    coverage = matched = better = None
     if dataset is not None:
         for note in dataset.notes:
             message(note)
         objects, coverage = data_coverage(settings, dataset)
+        matched = imbalance(settings, dataset)
         if optimize:
             with counter("sets of anchors") as progress:
                 better = search_anchors(objects, settings.anchors, per_cell, seed, progress=progress)
@@ -66,6 +68,6 @@ def anchors_command(
         picture = anchor_picture(settings, dataset, vis)
         write_picture(picture.canvas, output)
         message(picture_line(picture, output, split if config else None))
-    show_anchors(settings.anchors, coverage, better, json_)
+    show_anchors(settings.anchors, coverage, matched, better, json_)
     if coverage is not None and min_coverage is not None and not coverage.share >= min_coverage:
         fail(shortfall(coverage, min_coverage, settings.anchors.foreground_iou), 3)

@@ -11,26 +11,45 @@ from retinanet.config.schema import AnchorConfig
 from retinanet.dataset_analysis.anchor_coverage import LEVELS, Coverage, Share, anchor_sides
 from retinanet.dataset_analysis.anchor_picture import Picture
 from retinanet.dataset_analysis.anchor_search import SearchResult
+from retinanet.dataset_analysis.imbalance import Imbalance
 from retinanet.model.anchors import STRIDES, AnchorShapes
 
 
-def show_anchors(anchors: AnchorConfig, coverage: Coverage | None, better: SearchResult | None, as_json: bool) -> None:
+def show_anchors(
+    anchors: AnchorConfig,
+    coverage: Coverage | None,
+    imbalance: Imbalance | None,
+    better: SearchResult | None,
+    as_json: bool,
+) -> None:
     if as_json:
-        print_json(anchors_document(anchors, coverage, better))
+        print_json(anchors_document(anchors, coverage, imbalance, better))
         return
     _shapes_table(anchors)
     if coverage is not None:
         _coverage_tables(coverage, anchors)
+    if imbalance is not None:
+        print(imbalance_line(imbalance))
     if better is not None:
         _search_table(better, anchors)
 
 
-def anchors_document(anchors: AnchorConfig, coverage: Coverage | None, better: SearchResult | None) -> dict[str, Any]:
+def anchors_document(
+    anchors: AnchorConfig, coverage: Coverage | None, imbalance: Imbalance | None, better: SearchResult | None
+) -> dict[str, Any]:
     return {
         "anchors": _shapes(anchors),
         "coverage": coverage and {"share": coverage.share, **asdict(coverage)},
+        "imbalance": imbalance and {**asdict(imbalance), "ratio": imbalance.ratio},
         "optimized": better and {**asdict(better), "anchors": _searched(better)},
     }
+
+
+def imbalance_line(imbalance: Imbalance) -> str:
+    """The mean numbers of anchors in one line."""
+    ratio = "none" if imbalance.ratio is None else f"1 to {imbalance.ratio:,.0f} of background"
+    kinds = f"{imbalance.foreground:.1f} of them foreground ({ratio}) and {imbalance.ignored:.1f} ignored"
+    return f"imbalance: {imbalance.anchors:,.0f} anchors per image, {kinds}; mean of {imbalance.images:,} images"
 
 
 def shortfall(coverage: Coverage, least: float, foreground_iou: float) -> str:

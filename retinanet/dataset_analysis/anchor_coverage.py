@@ -97,17 +97,25 @@ def resized_objects(dataset: Dataset, resizings: Sequence[Resizing]) -> Objects:
     if not len(kept):
         raise DataError(f"{dataset.folder}: none of its {len(dataset)} images has an object; coverage needs objects")
     images = dataset.image_index[kept]
-    x, y, w, h = dataset.boxes[kept].T
-    height, width = dataset.sizes[images].T
-    boxes = np.clip(np.stack([x, y, x + w, y + h], axis=1), 0, np.stack([width, height, width, height], axis=1))
-    boxes = boxes.astype(np.float32)  # as in a Sample, here and after the resize
     resized, sizes = [], []
     for resizing in resizings:
         new = np.array([resized_size((rows, columns), resizing) for rows, columns in dataset.sizes.tolist()])
-        ratios = (new / dataset.sizes)[images][:, [1, 0, 1, 0]]
-        resized.append((boxes * ratios).astype(np.float32).astype(np.float64))
+        resized.append(resized_boxes(dataset, kept, new[images]))
         sizes.append(new[images])
     return Objects(np.concatenate(resized), np.concatenate(sizes), np.tile(kept, len(resizings)))
+
+
+def resized_boxes(dataset: Dataset, objects: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Boxes of some objects in their resized images: (M, 4) float64 xyxy pixels.
+
+    objects: (M,) indices in the data set's columns. sizes: (M, 2) or (2,), height and width of the resized images.
+    """
+    before = dataset.sizes[dataset.image_index[objects]]  # (M, 2)
+    x, y, w, h = dataset.boxes[objects].T
+    height, width = before.T
+    boxes = np.clip(np.stack([x, y, x + w, y + h], axis=1), 0, np.stack([width, height, width, height], axis=1))
+    boxes = boxes.astype(np.float32)  # as in a Sample, here and after the resize
+    return (boxes * (sizes / before)[:, [1, 0, 1, 0]]).astype(np.float32).astype(np.float64)
 
 
 def level_cells(image_sizes: np.ndarray, stride: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """`retina anchors`."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from helpers.support import installed, retina
 from PIL import Image
 from torchvision.ops import box_iou
 
-from retinacli.render.anchors import anchors_document
+from retinacli.render.anchors import anchors_document, imbalance_line
 from retinanet.config.schema import AnchorConfig
 from retinanet.config_file import load_config
 from retinanet.data import open_dataset
 from retinanet.data.shapes import open_shapes
 from retinanet.dataset_analysis.anchor_coverage import data_coverage
 from retinanet.dataset_analysis.anchor_picture import LEVEL_COLOURS, find_image, matches_panel
+from retinanet.dataset_analysis.imbalance import Imbalance, imbalance
 from retinanet.errors import DataError
 from retinanet.model.anchors import make_anchors
 
@@ -51,8 +53,8 @@ def test_the_nine_anchors_of_each_level(tmp_path: Path):
 
 
 def test_the_document_without_data():
-    made = anchors_document(AnchorConfig(ratios=(1,)), None, None)
-    assert made["coverage"] is made["optimized"] is None
+    made = anchors_document(AnchorConfig(ratios=(1,)), None, None, None)
+    assert made["coverage"] is made["imbalance"] is made["optimized"] is None
     assert made["anchors"]["per_cell"] == 3 and made["anchors"]["smallest"] == 32
     assert [level["stride"] for level in made["anchors"]["levels"]] == [8, 16, 32, 64, 128]
     first = made["anchors"]["levels"][0]["anchors"][0]
@@ -80,8 +82,20 @@ def test_tables(tiny: Path, coverage: dict):
         f"retina: coverage is {share:.6g}, below --min-coverage 0.98: {missed} of {everything['objects']} objects have "
         "no anchor of IoU >= 0.5\n"
     )
+    found = imbalance(load_config(tiny / "tiny.yaml"), open_dataset(load_config(tiny / "tiny.yaml").data, "train"))
+    assert f"\n{imbalance_line(found)}\n" in result.out
     met = retina("anchors", "tiny.yaml", "--min-coverage", share, "--json", cwd=tiny)
-    assert (met.code, met.err, json.loads(met.out)["coverage"]) == (0, "", coverage)
+    document = json.loads(met.out)
+    assert (met.code, met.err, document["coverage"]) == (0, "", coverage)
+    assert document["imbalance"] == dataclasses.asdict(found) | {"ratio": found.ratio}
+
+
+def test_the_line_of_the_imbalance():
+    assert imbalance_line(Imbalance(200, 76725.4, 42.34, 12.06, 76671.0)) == (
+        "imbalance: 76,725 anchors per image, 42.3 of them foreground (1 to 1,811 of background) and 12.1 ignored; "
+        "mean of 200 images"
+    )
+    assert "0.0 of them foreground (none) and" in imbalance_line(Imbalance(1, 9, 0, 0, 9))
 
 
 def test_the_worst_are_named(tiny: Path, coverage: dict):
