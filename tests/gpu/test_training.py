@@ -1,10 +1,13 @@
 """Training steps on a GPU. Without one, the same runs on a CPU where that says anything."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from helpers.gpu import DEVICES, ROUNDING, on_gpu, train_steps, waits_of_gpu
+
+from retinanet.paper.baseline_method import BaselineMethod
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -21,6 +24,18 @@ def test_losses_are_near_those_of_a_cpu(tmp_path, device, precision, exact_convo
     assert first.foreground == same.foreground
     # some 20 layers add their roundings; each loss is a sum in float32
     assert (first.cls, first.box) == pytest.approx((same.cls, same.box), rel=20 * ROUNDING[precision])
+
+
+@on_gpu
+@pytest.mark.parametrize("baseline", ["faster-rcnn", "ssd"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_baseline_is_trained_on_a_gpu(tmp_path, baseline, precision):
+    method = partial(BaselineMethod, baseline)
+    expected, *_ = train_steps(tmp_path, "cpu", "expected", method)
+    first, *others = train_steps(tmp_path, "cuda", make_method=method, precision=precision)
+    assert all(math.isfinite(step.cls + step.box) for step in others) and len(others) == 3
+    if baseline == "ssd":  # Faster R-CNN draws other samples
+        assert (first.cls, first.box) == pytest.approx((expected.cls, expected.box), rel=0.05)
 
 
 @on_gpu

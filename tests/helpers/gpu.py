@@ -1,7 +1,7 @@
 """Steps of a training run and detections on any device, and how often the host waits for a GPU."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +13,12 @@ import torch
 from helpers.support import write_coco
 from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.parsing import config_from_dict
+from retinanet.config.schema import Config
 from retinanet.inference.detector import Detector
 from retinanet.inference.torch_model import Precision, TorchModel
 from retinanet.model.retinanet import make_model
 from retinanet.training.events import Progress
+from retinanet.training.method import Method, RetinaNetMethod
 from retinanet.training.setup import start_run
 from retinanet.training.train import end_epoch, train_one_epoch
 
@@ -29,7 +31,13 @@ MODEL = {"backbone": "resnet18", "pretrained": False, "trunk_norm": "frozen_bn",
 IMAGES, BATCH = 8, 2
 
 
-def train_steps(folder: Path, device: str, name: str = "run", **train: object) -> Iterator[Progress]:
+def train_steps(
+    folder: Path,
+    device: str,
+    name: str = "run",
+    make_method: Callable[[Config], Method] = RetinaNetMethod,
+    **train: object,
+) -> Iterator[Progress]:
     """The steps of a short run on `device`, as they are reported. train: keys of the config."""
     if not (folder / "train").exists():
         write_coco(folder, "train", IMAGES)
@@ -38,7 +46,7 @@ def train_steps(folder: Path, device: str, name: str = "run", **train: object) -
         "model": MODEL,
         "train": {"epochs": 1, "batch_size": BATCH, "device": device, "log_every": 1, "optimizer": "sgd"} | train,
     }
-    run = start_run(config_from_dict(values, "test"), folder / name, resume=False, force=False)
+    run = start_run(config_from_dict(values, "test"), folder / name, False, False, make_method)
     with closing(run.folder):
         for _ in range(run.config.train.epochs):
             yield from (event for event in train_one_epoch(run, stop=lambda: False) if isinstance(event, Progress))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.gpu import DEVICES
 from helpers.support import same_run
 
 from retinanet.config_file import load_config
@@ -49,13 +50,14 @@ def test_a_baseline_that_was_interrupted_continues_as_if_it_had_not_been(baselin
     same_run(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("baseline", ["faster-rcnn", "ssd"])
-def test_an_evaluation_takes_the_limits_of_the_config_and_boxes_of_the_original_images(baseline, tiny: Path):
+def test_an_evaluation_takes_the_limits_of_the_config_and_boxes_of_the_original_images(baseline, device, tiny: Path):
     config = load_config(tiny / "tiny.yaml", ["detect.score_threshold=0.05", "detect.max_detections=3"])
     dataset = open_dataset(config.data, "val")
     torch.manual_seed(0)
     method = BaselineMethod(baseline, config)
-    network = method.make_model(len(dataset.classes), pretrained=False)
+    network = method.make_model(len(dataset.classes), pretrained=False).to(device)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     evaluation = evaluate_model(
         method.for_evaluation(network), dataset, Resizing.from_config(config.data), config.detect, batch_size=2
