@@ -25,6 +25,7 @@ from retinanet.model.retinanet import configured_backbone, halved, normalize
 # additional box of the level before; and aspect ratios beside 1, with their inverses
 SSD_SCALES = [0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05]
 SSD_RATIOS = [[2], [2, 3], [2, 3], [2, 3], [2], [2]]
+SSD_SCALE = 20 / 512**0.5  # of a normalised map: norm 20 over the 512 channels of SSD300's conv4_3 (section 3.1)
 SSD_EXTRA_CHANNELS = (512, 256, 256)  # of the maps after C5; SSD300's conv8_2 to conv10_2
 
 
@@ -109,7 +110,7 @@ def make_faster_rcnn(config: Config, classes: int, pretrained: bool) -> Baseline
 
 
 def make_ssd(config: Config, classes: int, pretrained: bool) -> BaselineNetwork:
-    """SSD (Liu et al. 2016) on C3 to C5 and three more maps of strides 64 to 256.
+    """SSD (Liu et al. 2016) on C3 to C5, each L2-normalised, and three more maps of strides 64 to 256.
 
     The default boxes are SSD300's. They are relative to the width and the height of the padded image, as in the
     original, which stretches every image to a square. pretrained, errors: as in `make_faster_rcnn`.
@@ -135,11 +136,16 @@ class _PyramidFeatures(nn.Module):
 
 
 class _SSDFeatures(nn.Module):
-    """Images -> C3 to C5 and three maps, each of half the size of the one before."""
+    """Images -> C3 to C5, L2-normalised at each cell and scaled, and three maps of half the size of the one before.
+
+    SSD300 normalises only the first of VGG's maps. On the embedded data set, 300 steps with one seed gave AP 7.0
+    without it, 22.8 with C3 and 53.7 with C3 to C5 normalised.
+    """
 
     def __init__(self, backbone: Backbone):
         super().__init__()
         self.trunk = backbone
+        self.scales = nn.ParameterList(nn.Parameter(torch.full((c,), SSD_SCALE)) for c in backbone.channels)
         self.squeeze, self.halve = nn.ModuleList(), nn.ModuleList()
         for before, channels in pairwise((backbone.channels[-1], *SSD_EXTRA_CHANNELS)):
             self.squeeze.append(nn.Conv2d(before, channels // 2, 1))
@@ -149,7 +155,8 @@ class _SSDFeatures(nn.Module):
             nn.init.zeros_(conv.bias)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        features = self.trunk(images)
+        maps = zip(self.trunk(images), self.scales, strict=True)
+        features = [F.normalize(_at_least_float32(self, (), c), dim=1) * scale[:, None, None] for c, scale in maps]
         for squeeze, halve in zip(self.squeeze, self.halve, strict=True):
             assert isinstance(halve, nn.Conv2d)
             features.append(F.relu(halved(halve, F.relu(squeeze(features[-1])))))

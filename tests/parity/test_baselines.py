@@ -31,9 +31,10 @@ LABELS = [torch.tensor([0, 2]), torch.zeros(0, dtype=torch.int64), torch.tensor(
 class SSDFeatures(nn.Module):
     """C3 to C5 of torchvision's ResNet, and further maps."""
 
-    def __init__(self, squeeze: nn.ModuleList, halve: nn.ModuleList):
+    def __init__(self, scales: nn.ParameterList, squeeze: nn.ModuleList, halve: nn.ModuleList):
         super().__init__()
         layers = {"layer2": "0", "layer3": "1", "layer4": "2"}
+        self.scales = scales
         self.body = IntermediateLayerGetter(resnet18(), layers)
         self.extra = nn.ModuleList(
             nn.Sequential(a, nn.ReLU(), b, nn.ReLU()) for a, b in zip(squeeze, halve, strict=True)
@@ -41,6 +42,9 @@ class SSDFeatures(nn.Module):
 
     def forward(self, images):
         features = self.body(images)
+        for index, scale in enumerate(self.scales):
+            c = features[str(index)]
+            features[str(index)] = scale[:, None, None] * c / (c**2).sum(dim=1, keepdim=True).sqrt()
         for index, layers in enumerate(self.extra):
             features[str(3 + index)] = layers(features[str(2 + index)])
         return OrderedDict(features)
@@ -66,7 +70,8 @@ def torchvisions_ssd(ours: BaselineNetwork) -> nn.Module:
     ratios, scales = [[2], [2, 3], [2, 3], [2, 3], [2], [2]], [0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05]
     boxes = DefaultBoxGenerator(ratios, scales=scales)
     head = SSDHead([128, 256, 512, 512, 256, 256], boxes.num_anchors_per_location(), CLASSES + 1)
-    features = SSDFeatures(copy.deepcopy(ours.detector.backbone.squeeze), copy.deepcopy(ours.detector.backbone.halve))
+    own = copy.deepcopy(ours.detector.backbone)
+    features = SSDFeatures(own.scales, own.squeeze, own.halve)
     return SSD(features, boxes, (SIDE, SIDE), CLASSES + 1, head=head, _skip_resize=True)
 
 
