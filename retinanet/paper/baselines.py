@@ -25,7 +25,7 @@ from retinanet.model.retinanet import configured_backbone, halved, normalize
 # additional box of the level before; and aspect ratios beside 1, with their inverses
 SSD_SCALES = [0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05]
 SSD_RATIOS = [[2], [2, 3], [2, 3], [2, 3], [2], [2]]
-SSD_SCALE = 20 / 512**0.5  # of a normalised map: norm 20 over the 512 channels of SSD300's conv4_3 (section 3.1)
+SSD_RMS = 20 / 512**0.5  # over the channels of a normalised map: norm 20 over the 512 of conv4_3 (section 3.1)
 SSD_EXTRA_CHANNELS = (512, 256, 256)  # of the maps after C5; SSD300's conv8_2 to conv10_2
 
 
@@ -145,7 +145,7 @@ class _SSDFeatures(nn.Module):
     def __init__(self, backbone: Backbone):
         super().__init__()
         self.trunk = backbone
-        self.scales = nn.ParameterList(nn.Parameter(torch.full((c,), SSD_SCALE)) for c in backbone.channels)
+        self.scales = nn.ParameterList(nn.Parameter(torch.full((c,), SSD_RMS * c**0.5)) for c in backbone.channels)
         self.squeeze, self.halve = nn.ModuleList(), nn.ModuleList()
         for before, channels in pairwise((backbone.channels[-1], *SSD_EXTRA_CHANNELS)):
             self.squeeze.append(nn.Conv2d(before, channels // 2, 1))
