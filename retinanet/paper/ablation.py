@@ -202,6 +202,8 @@ def _check_config(folder: Path, config: Config) -> None:
     """
     file = folder / CONFIG
     before = config_from_dict(read_mapping(file, "data, model, train, ..."), str(file))
+    if config.train.precision == "auto":  # the run has written what that stands for, and keeps it
+        config = replace(config, train=replace(config.train, precision=before.train.precision))
     if differ := [text for key, text in changes(before, config).items() if key not in MAY_DIFFER]:
         raise CheckpointError(
             f"{folder}: contains a run with another config: {'; '.join(differ[:5])}; choose another folder with -o"

@@ -274,6 +274,14 @@ def test_a_stopped_ablation_goes_on_where_it_was(config, tmp_path):
     assert steps == [1, 2]
 
 
+def test_a_finished_run_of_automatic_precision_is_not_repeated(config, tmp_path):
+    rows = [make_row(replace(config, train=replace(config.train, precision="auto")), "1b", "2")]
+    assert list(ablate(rows, tmp_path)) == list(ablate(rows, tmp_path))
+    other = [make_row(replace(config, train=replace(config.train, precision="fp32", seed=0, lr=0.5)), "1b", "2")]
+    with pytest.raises(CheckpointError, match="another config: train.lr was "):
+        list(ablate(other, tmp_path))
+
+
 def test_an_ablation_reads_a_log_with_damaged_lines(config, tmp_path):
     rows = [make_row(config, "1b", "2")]
     whole = list(ablate(rows, tmp_path))
