@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,7 +45,25 @@ def wait_for(process: subprocess.Popen, words: str) -> None:
 
 
 def hang_worker(run: int) -> int:
-    """Stop the one loader worker of process `run`, as a disk that does not respond would. Returns: its process id."""
+    """Stop the one loader worker of process `run`, as a disk that does not respond would, until the run waits for it.
+
+    Returns: the process id of the worker.
+    """
+    worker = stop_worker(run)
+    while True:  # it still trains on what was loaded before
+        used = processor_time(run)
+        time.sleep(1)
+        if processor_time(run) == used:
+            return worker
+
+
+def processor_time(process: int) -> int:
+    """The processor time of a process, in ticks of 10 ms."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def stop_worker(run: int) -> int:
     children = Path(f"/proc/{run}/task/{run}/children")
     while True:  # between epochs there is none
         for worker in map(int, children.read_text().split()):
