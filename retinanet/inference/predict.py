@@ -124,13 +124,14 @@ def output_names(files: Sequence[Path], output: Path) -> list[Path]:
 def _read_ahead(detector: Detector, files: Iterator[Path], batch_size: int) -> Iterator[list[Prediction]]:
     """The images of `files` in batches; the next batch is read while the caller uses the last one."""
 
-    def read_batch() -> list[Prediction]:
-        return [_read(detector, file) for file in islice(files, batch_size)]
+    def read(batch: list[Path]) -> list[Prediction]:
+        return [_read(detector, file) for file in batch]
 
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(read_batch)
+        # `files` itself may belong to this thread, such as rows of a data base
+        coming = reader.submit(read, list(islice(files, batch_size)))
         while group := coming.result():
-            coming = reader.submit(read_batch)
+            coming = reader.submit(read, list(islice(files, batch_size)))
             yield group
 
 
