@@ -85,7 +85,11 @@ def image_indices(entries: Sequence[Mapping[str, Any]], dataset: Dataset) -> tup
     first, second = (by_id, by_file) if dataset.image_ids_annotated else (by_file, by_id)
     chosen, notes = _choose(set(numbers.values()), first, second, dataset)
     for place, number in numbers.items():
-        indices[place] = chosen.get(number, indices[place])
+        image_id = entries[place]["image_id"]
+        if number in chosen:
+            indices[place] = chosen[number]
+        elif isinstance(image_id, str):  # such as 0139, beside an image that is named 139
+            indices[place] = names.find(image_id)
     return indices, notes
 
 

@@ -88,6 +88,12 @@ def test_a_file_name_decides_before_an_id(tmp_path: Path):
     assert np.array_equal(read(tmp_path, entries, truth)[0], rows)
 
 
+def test_a_name_that_looks_like_a_number_of_two_images(tmp_path: Path):
+    truth = cats(files=("0139.jpg", "139.jpg", "x.jpg"), image_ids_annotated=False)
+    rows = exact(truth)
+    assert np.array_equal(read(tmp_path, coco_results(rows, ("0139", "139", "x"), truth.category_ids), truth)[0], rows)
+
+
 def test_the_id_of_a_file_that_the_data_lacks_means_nothing(tmp_path: Path):
     truth = cats()
     entries = [entry | {"file_name": "other.jpg"} for entry in as_entries(truth, exact(truth))]
