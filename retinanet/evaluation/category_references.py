@@ -59,8 +59,8 @@ def _check_meaning(
 ) -> None:
     """Raise a DataError if another meaning of category ids fits the data better.
 
-    That is so where it knows all numbers and the chosen one does not, or where most detections that overlap an object
-    have its class by the other meaning, and less than half as many by the chosen one.
+    That is so where it alone knows all numbers, unless the chosen one gives as many detections that overlap an object
+    its class; or where most of these have the class by the other meaning, and less than half as many by the chosen one.
     """
     matched = matched_ignoring_classes(dataset, rows)
     on_objects = matched >= 0

@@ -78,7 +78,7 @@ class Evaluation:
 
 
 class EvaluatedModel(Protocol):
-    """What `evaluate_model` asks of a detector; `TorchModel` and `ExportedModel` answer. Members: see `TorchModel`."""
+    """What `evaluate_model` asks of a detector; such as `TorchModel`, which describes the members."""
 
     @property
     def precision(self) -> Precision | None: ...

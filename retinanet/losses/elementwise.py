@@ -21,7 +21,7 @@ def sigmoid_focal_loss(
 
     Args:
         inputs: logits of any shape, finite.
-        targets: floating point of the same shape, 0..1; a value between is a soft target.
+        targets: of the same shape, 0..1; a value between is a soft target. Unlike torchvision's, they may be integers.
         alpha: weight of target 1, 0..1; target 0 has 1 - alpha. -1: no weights.
         gamma: focusing parameter, >= 0; 0 gives cross entropy.
         reduction: "none", "mean" or "sum".
@@ -64,7 +64,7 @@ def soft_focal_and_slope(x: Tensor, target: Tensor, alpha: float, gamma: float) 
     loss = power * entropy
 
     def slope() -> Tensor:
-        # q is 0 only where p is, and there p / q counts nothing
+        # where q is 0, p is 0 too and the term vanishes; it is divided by 1 there
         change = (1 - p).mul_(p).mul_(1 - 2 * doubt).div_(wrong.masked_fill(wrong == 0, 1))
         return change.mul_(entropy).mul_(gamma).add_(p).sub_(doubt).mul_(power).mul_(sign)
 

@@ -19,7 +19,7 @@ LossAndSlope = tuple[Tensor, Callable[[], Tensor]]  # loss, and a function that 
 Formula = Callable[[Tensor], LossAndSlope]  # z -> its loss and slope, elementwise
 
 # logits in a chunk. On a CPU, torch computes 2^15 in one thread; it would divide more among threads that wait for one
-# another at each operation, which takes 4 to 10 times as long where other programs use the cores, too
+# another at each operation, which takes many times as long where other programs use the cores, too (RESULTS.md)
 CPU_CHUNK, GPU_CHUNK = 1 << 15, 1 << 24
 LABEL_CHUNKS = 16  # chunks whose label columns are evaluated together; all at once need 14 MB more for 240,174 rows
 MOST_THREADS = 5  # a fifth of a chunk's time (21 of 108 us) is Python's, which runs in one thread at a time

@@ -107,7 +107,7 @@ PAPER_BY_SIZE: dict[str, tuple[float, float, float]] = {  # of table 2: value ->
 class Row:
     """A row of a table: the config and the detector to train, its value as in PAPER, and the name of the run's folder.
 
-    Rows of two tables that train the same share a folder.
+    Rows of two tables that train the same share a folder, except those of table causes.
     """
 
     table: str
