@@ -142,4 +142,4 @@ def test_torchrun_starts_a_failed_run_again(data: Path):
         _, err = launcher.communicate(timeout=300)
     assert launcher.returncode == 0, err
     assert " step 48/48 " in err
-    assert "another process ended unexpectedly" in err
+    assert err.count("; writes to again") == 1  # torchrun may end the other process before it notices
