@@ -213,6 +213,7 @@ def _connect(name: str) -> Processes:
     """name: the same in all processes, and new. Raises: ProcessError if the other processes cannot be reached."""
     import torch.distributed as dist
 
+    failure = ""
     try:
         store, rank, world = next(dist.rendezvous("env://"))
         for attempt in range(CONNECTION_ATTEMPTS):
@@ -221,15 +222,15 @@ def _connect(name: str) -> Processes:
             shared.set(f"failure {rank}", failure)
             # each process reads what all have set, so that all go on or all try again
             failures = [shared.get(f"failure {other}").decode() for other in range(world)]
-            if not any(failures):
-                set_timeout = getattr(dist, "set_timeout", None)  # since torch 2.14
-                (set_timeout or dist.distributed_c10d._set_pg_timeout)(TIMEOUT)
+            if not any(failures):  # set_timeout: since torch 2.14
+                (getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout)(TIMEOUT)
                 return Processes(rank, world, store)
             if not failure:
                 dist.destroy_process_group()
         raise RuntimeError(next(filter(None, failures)))
     except (RuntimeError, ValueError) as error:
-        raise ProcessError(f"the processes of torchrun cannot reach one another: {one_line(error)}") from None
+        reason = failure or one_line(error)
+        raise ProcessError(f"the processes of torchrun cannot reach one another: {reason}") from None
 
 
 def _start_group(store: Any, rank: int, world: int) -> str:
@@ -237,8 +238,7 @@ def _start_group(store: Any, rank: int, world: int) -> str:
     import torch
     import torch.distributed as dist
 
-    on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
-    backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     try:
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=CONNECTION_TIMEOUT)
     except RuntimeError as error:
