@@ -62,14 +62,14 @@ def _check_meaning(
     That is so where it alone knows all numbers, unless the chosen one gives as many detections that overlap an object
     its class; or where most of these have the class by the other meaning, and less than half as many by the chosen one.
     """
+    others = [each for each in meant if each != chosen and np.any(meant[each] != meant[chosen])]
+    if not others:
+        return
     matched = matched_ignoring_classes(dataset, rows)
     on_objects = matched >= 0
     actual, total = dataset.labels[matched[on_objects]], int(on_objects.sum())
     right = {each: int((labels[on_objects] == actual).sum()) for each, labels in meant.items()}
     complete = {each: bool((labels != UNKNOWN).all()) for each, labels in meant.items()}
-    others = [each for each in meant if each != chosen and np.any(meant[each] != meant[chosen])]
-    if not others:
-        return
     other = max(others, key=lambda each: (right[each], complete[each]))
     fits_alone = complete[other] and not complete[chosen] and (right[other] > right[chosen] or not right[chosen])
     fits_better = total >= ENOUGH and right[other] > max(total / 2, 2 * right[chosen])
