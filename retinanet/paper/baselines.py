@@ -44,7 +44,7 @@ class BaselineNetwork(nn.Module):
         detector.transform = _Prepared()
         heads = (detector.rpn.head, detector.roi_heads.box_predictor) if has_proposals(detector) else (detector.head,)
         for head in heads:
-            head.register_forward_hook(_at_least_float32)
+            head.register_forward_hook(lambda module, inputs, output: _at_least_float32(output))
         mean = torch.tensor(config.model.pixel_mean or backbone.mean).reshape(1, 3, 1, 1)
         std = torch.tensor(config.model.pixel_std or backbone.std).reshape(1, 3, 1, 1)
         self.register_buffer("pixel_mean", mean, persistent=False)
@@ -156,7 +156,7 @@ class _SSDFeatures(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         maps = zip(self.trunk(images), self.scales, strict=True)
-        features = [F.normalize(_at_least_float32(self, (), c), dim=1) * scale[:, None, None] for c, scale in maps]
+        features = [F.normalize(_at_least_float32(c), dim=1) * scale[:, None, None] for c, scale in maps]
         for squeeze, halve in zip(self.squeeze, self.halve, strict=True):
             assert isinstance(halve, nn.Conv2d)
             features.append(F.relu(halved(halve, F.relu(squeeze(features[-1])))))
@@ -176,10 +176,10 @@ class _Prepared(nn.Module):
         return found
 
 
-def _at_least_float32(module: nn.Module, inputs: object, output: Any) -> Any:
+def _at_least_float32(output: Any) -> Any:
     """The outputs of a head, not in bf16: torchvision decodes boxes in their type, and bf16 has steps of 4 at 800."""
     if isinstance(output, Tensor):
         return output.to(torch.promote_types(output.dtype, torch.float32))
     if isinstance(output, dict):
-        return {name: _at_least_float32(module, inputs, value) for name, value in output.items()}
-    return type(output)(_at_least_float32(module, inputs, value) for value in output)
+        return {name: _at_least_float32(value) for name, value in output.items()}
+    return type(output)(_at_least_float32(value) for value in output)
