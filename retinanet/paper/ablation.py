@@ -70,9 +70,8 @@ def ablate(
     Raises: ConfigError without data.val; CheckpointError if a run's folder belongs to another config; see also `train`.
     """
     for row in rows:
-        first = row.config.train.seed
         runs = []
-        for seed in range(first, first + seeds):
+        for seed in seeds_of(row, seeds):
             run = _run(row, output, seed, show, stop)
             if run is None:
                 return
@@ -128,6 +127,12 @@ def _run(row: Row, output: Path, seed: int, show: ShowRun, stop: Callable[[], bo
     result["first_loss"] = next(losses, None)
     write_text(folder / RESULT, json.dumps(result | {SECONDS: _seconds(times, result["steps"])}) + "\n")
     return result
+
+
+def seeds_of(row: Row, seeds: int) -> range:
+    """The seeds of the `seeds` runs of a row, from the config's upwards."""
+    first = row.config.train.seed
+    return range(first, first + seeds)
 
 
 def method_of(row: Row) -> Callable[[Config], Method]:

@@ -8,12 +8,9 @@ import numpy as np
 
 from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
-from retinanet.data.transforms import Resizing
 from retinanet.evaluation.coco_metrics import METRICS, score
 from retinanet.evaluation.comparison import RESAMPLES, Difference, difference, resampled
-from retinanet.evaluation.evaluate import evaluate_model
-from retinanet.paper.ablation import run_config, run_folder
-from retinanet.paper.detector_comparison import Progress, open_trained
+from retinanet.paper.detector_comparison import Progress, evaluate_trained
 from retinanet.paper.tables import Row
 
 CAUSES = {"loss": ("ce", "focal"), "pyramid": ("lateral", "fpn"), "anchors per cell": ("1", "9")}  # parts of a value
@@ -75,16 +72,9 @@ def effects_of_causes(rows: Sequence[Row], output: Path, seeds: int, progress: P
 
     rows: of table causes, on the same data. A run that diverged has no detections. Raises: CheckpointError, DataError.
     """
-    dataset, results = open_dataset(rows[0].config.data, "val"), {}
-    for row in rows:
-        first = row.config.train.seed
-        for seed in range(first, first + seeds):
-            config = run_config(row, seed)
-            model = open_trained(row, config, run_folder(row, output, seed))
-            if model is not None:
-                resizing, workers = Resizing.from_config(config.data), config.data.workers
-                found = evaluate_model(model, dataset, resizing, config.detect, workers=workers, progress=progress)
-                results[row.value, seed] = found.results
+    dataset = open_dataset(rows[0].config.data, "val")
+    trained = evaluate_trained(rows, output, seeds, dataset, progress)
+    results = {(row.value, seed): evaluation.results for row, seed, _, evaluation in trained}
     return effects(dataset, results, progress=progress)
 
 

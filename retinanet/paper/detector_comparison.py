@@ -1,6 +1,6 @@
 """Table 2 of the paper on other data: accuracy by size of object, speed and cost of trained detectors, and the best."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from retinanet.devices import pick_device
 from retinanet.evaluation.coco_metrics import METRICS, measured
 from retinanet.evaluation.comparison import RESAMPLES, Difference, compare
 from retinanet.evaluation.evaluate import EvaluatedModel, Evaluation, evaluate_model
-from retinanet.paper.ablation import method_of, run_config, run_folder, training_seconds
+from retinanet.paper.ablation import method_of, run_config, run_folder, seeds_of, training_seconds
 from retinanet.paper.tables import PAPER_BY_SIZE, SIZES, Row
 
 PICTURES = 20  # on which the detectors are timed, the first of the validation data
@@ -78,29 +78,25 @@ def compare_detectors(
 
     rows: of table 2, on the same data. A run that diverged has no numbers. Raises: CheckpointError, DataError.
     """
-    data, settings = rows[0].config.data, rows[0].config.detect
+    data = rows[0].config.data
     dataset, resizing = open_dataset(data, "val"), Resizing.from_config(data)
     evaluations: dict[str, dict[int, Evaluation]] = {row.value: {} for row in rows}
     timed: dict[str, EvaluatedModel] = {}  # the first of each row, as trained
-    for row in rows:
-        for config in (run_config(row, seed) for seed in _seeds(row, seeds)):
-            model = open_trained(row, config, run_folder(row, output, config.train.seed))
-            if model is not None:
-                timed.setdefault(row.value, model)
-                found = evaluate_model(model, dataset, resizing, settings, workers=data.workers, progress=progress)
-                evaluations[row.value][config.train.seed] = found
+    for row, seed, model, found in evaluate_trained(rows, output, seeds, dataset, progress):
+        timed.setdefault(row.value, model)
+        evaluations[row.value][seed] = found
     batches = list(islice(eval_loader(EvalSamples(dataset, resizing), 1, workers=0), PICTURES))
     detect = [_detect_with(model.copy_for_evaluation(), rows[0].config) for model in timed.values()]
     times = dict(zip(timed, time_in_turns(detect, batches), strict=True))
     detectors = []
     for row in rows:
-        model = timed.get(row.value)
-        seconds = [training_seconds(run_folder(row, output, seed)) for seed in _seeds(row, seeds)]
+        trained = timed.get(row.value)
+        seconds = [training_seconds(run_folder(row, output, seed)) for seed in seeds_of(row, seeds)]
         detectors.append(
             ComparedDetector(
                 value=row.value,
                 metrics=_mean_metrics(list(evaluations[row.value].values())),
-                weights=None if model is None else model.weights,
+                weights=None if trained is None else trained.weights,
                 ms_per_image=times.get(row.value),
                 training_seconds=_mean(seconds),
                 paper=dict(zip(SIZES, PAPER_BY_SIZE.get(row.value, (None,) * 3), strict=True)),
@@ -109,7 +105,21 @@ def compare_detectors(
     return _with_changes(detectors, dataset, evaluations, progress, resamples)
 
 
-def open_trained(row: Row, config: Config, folder: Path) -> EvaluatedModel | None:
+def evaluate_trained(
+    rows: Sequence[Row], output: Path, seeds: int, dataset: Dataset, progress: Progress
+) -> Iterator[tuple[Row, int, EvaluatedModel, Evaluation]]:
+    """Each run that `ablate` has trained in `output`, except diverged ones: row, seed, best detector, evaluation."""
+    for row in rows:
+        for seed in seeds_of(row, seeds):
+            config = run_config(row, seed)
+            model = _open_trained(row, config, run_folder(row, output, seed))
+            if model is not None:
+                resizing, workers = Resizing.from_config(config.data), config.data.workers
+                found = evaluate_model(model, dataset, resizing, config.detect, workers=workers, progress=progress)
+                yield row, seed, model, found
+
+
+def _open_trained(row: Row, config: Config, folder: Path) -> EvaluatedModel | None:
     """The best detector of a run of `row`, on the device of its training; None if the run has none."""
     file = folder / BEST
     if not file.is_file():
@@ -141,11 +151,6 @@ def _with_changes(
             found = compare(dataset, first, second, resamples, progress=progress)
             changes.append(Change(value, seed, next(each for each in found.metrics if each.name == "AP")))
     return DetectorComparison(detectors, leader, changes)
-
-
-def _seeds(row: Row, seeds: int) -> range:
-    first = row.config.train.seed
-    return range(first, first + seeds)
 
 
 def _detect_with(model: EvaluatedModel, config: Config) -> Callable[[Batch], object]:
