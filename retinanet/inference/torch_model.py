@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,17 +27,10 @@ from retinanet.model.retinanet import Predictions, RetinaNet
 StageObserver = Callable[[Predictions, Sequence[tuple[int, int]], Sequence[Stages]], object]
 
 
-class TorchModel:
-    """A RetinaNet in evaluation mode on its device, with the methods of `ExportedModel`.
+class NetworkOnDevice:
+    """Where a network is, and how large."""
 
-    file: where the weights are from; None: they are being trained, and training judges by itself whether it diverges.
-    precision: of the network's arithmetic; boxes, scores and the suppression are computed in float32.
-    """
-
-    STAGES = ("trunk", "FPN", "subnets", "decode + NMS")  # marked by `at_stages`
-
-    def __init__(self, network: RetinaNet, file: str | Path | None = None, precision: Precision = "fp32"):
-        self.network, self.file, self.precision = network, file, precision
+    network: Any  # with the tensor pixel_mean
 
     @property
     def device(self) -> torch.device:
@@ -51,6 +45,20 @@ class TorchModel:
     def weights(self) -> int:
         """The number of weights and biases of the network."""
         return sum(each.numel() for each in self.network.parameters())
+
+
+class TorchModel(NetworkOnDevice):
+    """A RetinaNet in evaluation mode on its device, with the methods of `ExportedModel`.
+
+    file: where the weights are from; None: they are being trained, and training judges by itself whether it diverges.
+    precision: of the network's arithmetic; boxes, scores and the suppression are computed in float32.
+    """
+
+    network: RetinaNet
+    STAGES = ("trunk", "FPN", "subnets", "decode + NMS")  # marked by `at_stages`
+
+    def __init__(self, network: RetinaNet, file: str | Path | None = None, precision: Precision = "fp32"):
+        self.network, self.file, self.precision = network, file, precision
 
     def resizing(self, configured: Resizing) -> Resizing:
         """`configured`: torch supports all methods."""

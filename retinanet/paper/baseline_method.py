@@ -13,7 +13,7 @@ from retinanet.config.schema import Config, DetectConfig
 from retinanet.data.loader import Batch
 from retinanet.detections import Detections
 from retinanet.inference.exported_model import Precision
-from retinanet.inference.torch_model import StageObserver
+from retinanet.inference.torch_model import NetworkOnDevice, StageObserver
 from retinanet.losses.criterion import Targets
 from retinanet.model.batchnorm_folding import fold_for_inference
 from retinanet.model.boxes import clip
@@ -24,27 +24,14 @@ from retinanet.training.method import BatchLosses, Forward
 Baseline = Literal["faster-rcnn", "ssd"]
 
 
-class BaselineModel:
+class BaselineModel(NetworkOnDevice):
     """A baseline in evaluation mode on its device, with the methods that `evaluate_model` calls."""
 
+    network: BaselineNetwork
     precision: Precision = "fp32"
 
     def __init__(self, network: BaselineNetwork):
         self.network = network
-
-    @property
-    def device(self) -> torch.device:
-        return self.network.pixel_mean.device
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether pinned memory speeds up the transfer to the device."""
-        return self.device.type == "cuda"
-
-    @property
-    def weights(self) -> int:
-        """The number of weights and biases of the network."""
-        return sum(each.numel() for each in self.network.parameters())
 
     def copy_for_evaluation(self) -> "BaselineModel":
         """A copy with batch normalisation folded; the model itself can be trained further."""
