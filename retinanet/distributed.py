@@ -3,7 +3,6 @@
 The only file that uses torch.distributed. A single process needs none of it: each function then returns at once.
 """
 
-import itertools
 import os
 import pickle
 import re
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 from retinanet.errors import ConfigError, OtherProcessError, ProcessError, RetinaNetError
 from retinanet.messages import one_line
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TIMEOUT = timedelta(hours=12)  # of a collective: the processes wait for one another during an evaluation
-CONNECTION_TIMEOUT = timedelta(minutes=2)
-CONNECTION_ATTEMPTS = 3  # gloo now and then waits for a connection that never comes
+CONNECTION_TIMEOUT = timedelta(minutes=5)
 ASK_EVERY = 0.5  # seconds between two looks at what another process has announced
 LOST = re.compile(  # in the messages of gloo, NCCL and their store
     r"connection (closed|reset)|broken pipe|connection refused|timed out waiting|wait timeout|gloo/transport"
@@ -144,7 +143,6 @@ class Processes:
 
 
 _current = Processes()
-_joined = itertools.count()  # how often the processes have joined
 
 
 def current_processes() -> Processes:
@@ -168,11 +166,7 @@ def joined() -> Iterator[Processes]:
         return
     import torch.distributed as dist
 
-    if given is None:
-        end_with_parent()
-    name = f"joined {next(_joined)}"  # the store may keep what the processes of an earlier context have set
-    group = given or _connect(name)
-    _current = replace(group, store=dist.PrefixStore(name, group.store))
+    _current = given or _connect()
     try:
         yield _current
     except (RetinaNetError, RuntimeError, KeyboardInterrupt) as error:
@@ -206,45 +200,51 @@ def _given_group() -> Processes | None:
     backends = dist.get_backend_config()  # such as cpu:gloo,cuda:nccl
     if dist.get_world_size() > 1 and "cpu:" not in backends:
         raise ValueError(f"the process group is {backends}, expected one for CPUs too, such as cpu:gloo,cuda:nccl")
-    return Processes(dist.get_rank(), dist.get_world_size(), dist.distributed_c10d._get_default_store())
+    group, store = Processes(dist.get_rank(), dist.get_world_size()), dist.distributed_c10d._get_default_store()
+    return replace(group, store=dist.PrefixStore(group.share(uuid4().hex), store))  # apart from an earlier context's
 
 
-def _connect(name: str) -> Processes:
-    """name: the same in all processes, and new. Raises: ProcessError if the other processes cannot be reached."""
-    import torch.distributed as dist
-
-    failure = ""
-    try:
-        store, rank, world = next(dist.rendezvous("env://"))
-        for attempt in range(CONNECTION_ATTEMPTS):
-            shared = dist.PrefixStore(f"{name}, attempt {attempt}", store)
-            failure = _start_group(dist.PrefixStore("group", shared), rank, world)
-            shared.set(f"failure {rank}", failure)
-            # each process reads what all have set, so that all go on or all try again
-            failures = [shared.get(f"failure {other}").decode() for other in range(world)]
-            if not any(failures):  # set_timeout: since torch 2.14
-                (getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout)(TIMEOUT)
-                return Processes(rank, world, store)
-            if not failure:
-                dist.destroy_process_group()
-        raise RuntimeError(next(filter(None, failures)))
-    except (RuntimeError, ValueError) as error:
-        reason = failure or one_line(error)
-        raise ProcessError(f"the processes of torchrun cannot reach one another: {reason}") from None
-
-
-def _start_group(store: Any, rank: int, world: int) -> str:
-    """Connect this process to the others. Returns: why that failed; empty where it did not."""
+def _connect() -> Processes:
+    """Connect this process to the others. Raises: ProcessError if they cannot be reached."""
     import torch
     import torch.distributed as dist
 
+    end_with_parent()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     try:
+        store, rank, world = next(dist.rendezvous("env://", timeout=CONNECTION_TIMEOUT))
+        store = _unused_part(store, rank, world)
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=CONNECTION_TIMEOUT)
-    except RuntimeError as error:
-        dist.distributed_c10d._world.group_count = 0  # it is part of the names by which all find one another
-        return one_line(error)
-    return ""
+    except (RuntimeError, ValueError) as error:
+        raise ProcessError(f"the processes of torchrun cannot reach one another: {one_line(error)}") from None
+    (getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout)(TIMEOUT)  # since torch 2.14
+    return Processes(rank, world, store)
+
+
+def _unused_part(store: Any, rank: int, world: int) -> Any:
+    """A part of `store` that these processes alone have used, and that all of them choose.
+
+    torchrun keeps its store when it starts failed processes again: one that read the addresses there would wait for
+    processes that have ended. So process 0 names a part, and the others take the name only if process 0 answers them.
+    Raises: RuntimeError if it does not.
+    """
+    import torch.distributed as dist
+
+    own = uuid4().hex
+    if rank == 0:
+        store.set("part", own)
+        for other in range(1, world):
+            asker = store.get(f"{own} asked by {other}").decode()
+            store.set(f"{own} confirmed to {asker}", "")
+        return dist.PrefixStore(own, store)
+    end = time.monotonic() + CONNECTION_TIMEOUT.total_seconds()
+    while time.monotonic() < end:
+        part = store.get("part").decode()
+        store.set(f"{part} asked by {rank}", own)
+        if store.check([f"{part} confirmed to {own}"]):
+            return dist.PrefixStore(part, store)
+        time.sleep(0.1)
+    raise RuntimeError("process 0 does not answer")
 
 
 def own_device(device: "torch.device") -> "torch.device":

@@ -1,52 +1,62 @@
-"""Processes that torchrun starts connect to one another."""
+"""Processes that torchrun starts connect to one another, also where its store keeps what earlier processes have set."""
 
-import pytest
-from helpers.processes import run
-
-CONNECT = """
-import os
-import sys
 from datetime import timedelta
 
+import pytest
+import torch.distributed as dist
+from helpers.processes import finish, start
+
+JOIN = """
+import os
+import time
+
 import torch
+
+from retinanet.distributed import joined
+
+if os.environ["RANK"] == "0":
+    time.sleep(0.5)  # so that the other process reads the store before this one has set anything
+for _ in range(2):
+    with joined() as processes:
+        if ANNOUNCE and processes.rank == 0:
+            processes.announced(True)
+        total = processes.sum(torch.tensor(processes.rank + 1)).item()
+        print(processes.announced(False), total, flush=True)
+if ANNOUNCE:
+    os._exit(1)  # as if it were killed
+"""
+
+
+def test_processes_that_are_started_again_read_nothing_that_the_earlier_ones_have_set(monkeypatch: pytest.MonkeyPatch):
+    """torchrun hosts one store and starts all processes again with the same ranks and address."""
+    store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    for announce in (True, False):
+        code = JOIN.replace("ANNOUNCE", str(announce))
+        results = finish(start(2, "-c", code, port=store.port))
+        assert [(result.code, result.out) for result in results] == [(int(announce), f"{announce} 3\n" * 2)] * 2, (
+            results
+        )
+
+
+ALONE = """
+import os
+from datetime import timedelta
 
 from retinanet import distributed
 from retinanet.errors import ProcessError
 
-failures, late = int(sys.argv[1]), sys.argv[2] == "late"
-backends = torch.distributed.distributed_c10d
-real, attempts = backends.ProcessGroupGloo, 0
-
-
-def connect(*arguments, **options):
-    global attempts
-    attempts += 1
-    if attempts > failures:
-        backends.ProcessGroupGloo = real
-    elif os.environ["RANK"] == "1":
-        if late:
-            real(*arguments, **options)
-        raise RuntimeError("no route to host")
-    return real(*arguments, **options)
-
-
-backends.ProcessGroupGloo = connect
+os.environ["WORLD_SIZE"] = "2"
 distributed.CONNECTION_TIMEOUT = timedelta(seconds=1)
 try:
-    with distributed.joined() as processes:
-        print(processes.sum(torch.tensor(processes.rank + 1)).item(), attempts)
+    with distributed.joined():
+        print("joined")
 except ProcessError as error:
     print(error)
 """
 
 
-@pytest.mark.parametrize("moment", ["early", "late"])
-def test_all_processes_try_again_if_one_of_them_could_not_connect(moment: str):
-    results = run(2, "-c", CONNECT, 1, moment)
-    assert [(result.code, result.out) for result in results] == [(0, "3 2\n")] * 2, results
-
-
-def test_processes_that_cannot_connect_end_with_the_reason():
-    results = run(2, "-c", CONNECT, 3, "late")
-    reason = "the processes of torchrun cannot reach one another: no route to host\n"
-    assert [(result.code, result.out) for result in results] == [(0, reason)] * 2, results
+def test_a_process_that_waits_in_vain_for_the_others_ends_with_the_reason():
+    (result,) = finish(start(1, "-c", ALONE))
+    assert result.out.startswith("the processes of torchrun cannot reach one another: "), result
+    assert result.out.count("\n") == 1

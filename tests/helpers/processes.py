@@ -11,20 +11,24 @@ from pathlib import Path
 from helpers.support import Result
 
 
-def environments(count: int) -> list[dict[str, str]]:
-    """The variables that torchrun sets for each of `count` processes of one host."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+def environments(count: int, port: int | None = None) -> list[dict[str, str]]:
+    """The variables that torchrun sets for each of `count` processes of one host.
+
+    port: of the store that process 0 makes; None: a free one.
+    """
+    if port is None:
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
     shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     return [os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
 
 
-def start(count: int, *arguments: object, cwd: Path | None = None) -> list[subprocess.Popen]:
-    """Python with these arguments in `count` processes."""
+def start(count: int, *arguments: object, cwd: Path | None = None, port: int | None = None) -> list[subprocess.Popen]:
+    """Python with these arguments in `count` processes. port: see `environments`."""
     command = [sys.executable, *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True}
-    return [subprocess.Popen(command, cwd=cwd, env=env, **pipes) for env in environments(count)]
+    return [subprocess.Popen(command, cwd=cwd, env=env, **pipes) for env in environments(count, port)]
 
 
 def lines_of(process: subprocess.Popen, seconds: float = 300) -> Iterator[str]:

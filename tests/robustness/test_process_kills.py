@@ -139,7 +139,7 @@ def test_torchrun_starts_a_failed_run_again(data: Path):
                 break
         workers = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
         os.kill(int(workers[-1]), signal.SIGKILL)
-        _, err = launcher.communicate(timeout=300)
+        _, err = launcher.communicate(timeout=600)
     assert launcher.returncode == 0, err
     assert " step 48/48 " in err
     assert err.count("; writes to again") == 1  # torchrun may end the other process before it notices
