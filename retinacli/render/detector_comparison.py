@@ -3,6 +3,7 @@
 from typing import Any
 
 from retinacli.console import DASH, print_table
+from retinacli.render.candidates import candidates_document, print_candidates
 from retinacli.render.compare import difference_cells, difference_document
 from retinacli.render.detector_facts import millions
 from retinacli.render.train import duration
@@ -20,6 +21,7 @@ def comparison_document(comparison: DetectorComparison) -> dict[str, Any]:
             {"value": each.value, "seed": each.seed} | difference_document(each.difference)
             for each in comparison.changes
         ],
+        "imbalance": comparison.candidates and candidates_document(comparison.candidates),
     }
 
 
@@ -30,6 +32,8 @@ def print_comparison(comparison: DetectorComparison) -> None:
         f"ms per image: from the resized image to its detections, median of the first {PICTURES} images or fewer, each "
         "alone, which all rows detect in turns"
     )
+    if comparison.candidates is not None:
+        print_candidates(comparison.candidates)
     leader = comparison.leader
     if not comparison.changes:
         return

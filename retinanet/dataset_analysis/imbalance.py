@@ -31,17 +31,22 @@ class Imbalance:
         return self.background / self.foreground if self.foreground else None
 
 
+def evenly_spaced(images: int, most_images: int) -> list[int]:
+    """The indices of all of so many images, or of `most_images` of them, from the first to the last."""
+    return np.linspace(0, images - 1, min(images, most_images)).round().astype(np.int64).tolist()
+
+
 def imbalance(config: Config, dataset: Dataset, most_images: int = MOST_IMAGES) -> Imbalance:
     """The mean numbers of anchors in the images of `dataset`, resized as in training, or in a part of them.
 
     No pixel is read, and no image is cropped or padded to the size of others. In multi-scale training, the short sides
     take turns. most_images: number of images, evenly spaced in the data set, if it has more.
     """
-    indices = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), most_images)).round().astype(np.int64))
+    indices = evenly_spaced(len(dataset), most_images)
     shapes, resizings = AnchorShapes.from_config(config.anchors), training_resizings(config.data, config.train.augment)
     settings = config.anchors.foreground_iou, config.anchors.background_iou, config.anchors.force_best
     counts = np.zeros(3)  # all, foreground, ignored
-    for turn, index in enumerate(indices.tolist()):
+    for turn, index in enumerate(indices):
         size = resized_size(tuple(dataset.sizes[index].tolist()), resizings[turn % len(resizings)])
         height, width = padded(np.array(size)).tolist()
         anchors = torch.cat(image_anchors((height, width), shapes))

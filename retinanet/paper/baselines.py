@@ -57,10 +57,7 @@ class BaselineNetwork(nn.Module):
             images: (B, 3, H, W) RGB in 0..255, uint8 or float; H and W multiples of 32.
             sizes: (B, 2) int, height and width of each image without padding.
         """
-        objects = []
-        for boxes, labels, crowd in zip(targets.boxes, targets.labels, targets.crowd, strict=True):
-            objects.append({"boxes": boxes[~crowd], "labels": labels[~crowd] + 1})  # 0 is the background
-        losses = self.detector(self._unpadded(images, sizes), objects)
+        losses = self.detector(self._unpadded(images, sizes), torchvision_targets(targets))
         if has_proposals(self.detector):
             return {
                 "cls": losses["loss_objectness"] + losses["loss_classifier"],
@@ -82,10 +79,22 @@ class BaselineNetwork(nn.Module):
         found = self.detector(self._unpadded(images, sizes))
         return [each | {"labels": each["labels"] - 1} for each in found]
 
+    def inputs(self, images: Tensor, sizes: Tensor) -> ImageList:
+        """What `detector.backbone` takes: the normalised images, padded. images, sizes: as in `forward`."""
+        return self.detector.transform(self._unpadded(images, sizes))[0]
+
     def _unpadded(self, images: Tensor, sizes: Tensor) -> list[Tensor]:
         """The normalised images, (3, h, w) each."""
         normalised = normalize(images, self.pixel_mean, self.pixel_std)
         return [image[:, :height, :width] for image, (height, width) in zip(normalised, sizes.tolist(), strict=True)]
+
+
+def torchvision_targets(targets: Targets) -> list[dict[str, Tensor]]:
+    """The objects of each image as torchvision's detectors take them: {"boxes", "labels"}, without crowds."""
+    return [
+        {"boxes": boxes[~crowd], "labels": labels[~crowd] + 1}  # 0 is the background
+        for boxes, labels, crowd in zip(targets.boxes, targets.labels, targets.crowd, strict=True)
+    ]
 
 
 def has_proposals(detector: nn.Module) -> bool:

@@ -1,7 +1,7 @@
 """Table 2 of the paper on other data: accuracy by size of object, speed and cost of trained detectors, and the best."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from statistics import mean
@@ -21,6 +21,7 @@ from retinanet.evaluation.coco_metrics import METRICS, measured
 from retinanet.evaluation.comparison import RESAMPLES, Difference, compare
 from retinanet.evaluation.evaluate import EvaluatedModel, Evaluation, evaluate_model
 from retinanet.paper.ablation import method_of, run_config, run_folder, seeds_of, training_seconds
+from retinanet.paper.candidates import CandidateCounts, count_candidates
 from retinanet.paper.tables import PAPER_BY_SIZE, SIZES, Row
 
 PICTURES = 20  # on which the detectors are timed, the first of the validation data
@@ -58,12 +59,14 @@ class Change:
 class DetectorComparison:
     """leader: the row with the highest mean AP; None if no row has an AP. changes: from it to each other row.
 
+    candidates: None where no detector is trained.
     best: the leader, if the interval of each change says that its AP is higher; else None.
     """
 
     detectors: list[ComparedDetector]
     leader: str | None
     changes: list[Change]
+    candidates: CandidateCounts | None = None
 
     @property
     def best(self) -> str | None:
@@ -102,7 +105,8 @@ def compare_detectors(
                 paper=dict(zip(SIZES, PAPER_BY_SIZE.get(row.value, (None,) * 3), strict=True)),
             )
         )
-    return _with_changes(detectors, dataset, evaluations, progress, resamples)
+    candidates = count_candidates(rows, timed, dataset, progress) if timed else None
+    return replace(_with_changes(detectors, dataset, evaluations, progress, resamples), candidates=candidates)
 
 
 def evaluate_trained(

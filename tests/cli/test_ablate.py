@@ -41,7 +41,11 @@ def test_table_2_compares_detectors(tiny: Path):
     assert "loss of torchvision's SSD; " in result.err and "run 2 of 2: table 2, ssd, seed 0\n" in result.err
     lines = result.out.splitlines()
     assert lines[0].startswith("Table 2: RetinaNet compared with two-stage and one-stage detectors; ")
-    first, second, change = (line for line in lines if line.startswith("\u2502 ssd "))
+    first, second, boxes, change = (line for line in lines if line.startswith("\u2502 ssd "))
+    title = lines.index("Imbalance: candidates of an image, mean of 4 validation images")
+    mined = next(line for line in lines[title:] if " mined boxes " in line)
+    assert "about 100,000" in lines[title + 5] and " default boxes \u2502       390 " in boxes
+    assert [cell.strip() for cell in mined.split("\u2502")[6:9]] == ["3.0", "\u2013", "3"]
     assert "31.2" in first and "50.4" in first and "33.3" in first
     assert "10.2" in second and "34.5" in second and "49.8" in second and " M \u2502" in second
     assert change.count("0.0000") >= 2  # equal after an epoch
@@ -54,6 +58,11 @@ def test_table_2_compares_detectors(tiny: Path):
     compared = document["table_2"]
     assert (compared["leader"], compared["best"]) == ("focal", None)
     assert [each["value"] for each in compared["detectors"]] == ["focal", "ssd"]
+    anchors, *_, mined = compared["imbalance"]["candidates"]
+    assert (compared["imbalance"]["images"], compared["imbalance"]["dataset_images"]) == (4, 4)
+    assert (anchors["detector"], anchors["kind"], anchors["number"]) == ("retinanet", "anchors", 774)
+    assert anchors["paper"] == {"number": [100_000, 100_000], "background_per_foreground": None}
+    assert mined["background"] == 3 * mined["foreground"] > 0 and mined["background_per_foreground"] == 3
     ((value, seed, interval),) = [(each["value"], each["seed"], each["interval"]) for each in compared["changes_of_AP"]]
     assert (value, seed, interval) == ("ssd", 0, [0, 0])
 

@@ -36,7 +36,18 @@ def test_the_detectors_have_the_numbers_of_their_runs(tiny: Path, tmp_path: Path
     assert all(each.training_seconds > 0 for each in (focal, faster_rcnn, ssd))
     others = {each.value for each in comparison.changes}
     assert others | {comparison.leader} == {"focal", "faster-rcnn", "ssd"} and comparison.leader not in others
-    assert advances.count((4, 4)) == 3 and advances.count((20, 20)) == 2  # images and resamples
+    assert advances.count((4, 4)) == 4 and advances.count((20, 20)) == 2  # images and resamples
+    found = comparison.candidates
+    assert (found.images, found.dataset_images) == (4, 4)
+    kinds = {(each.detector, each.kind): each for each in found.kinds}
+    assert [detector for detector, _ in kinds] == ["retinanet", *["faster-rcnn"] * 4, "ssd", "ssd"]
+    numbers = {kind: each.number for (_, kind), each in kinds.items()}
+    # images of 64 x 64 pixels have 85 cells on P3 to P7, and 341 on P2 to P6
+    assert kinds["retinanet", "anchors"].number == 85 * 9 + 9 and numbers["default boxes"] == 390
+    assert (kinds["faster-rcnn", "anchors"].number, numbers["sampled anchors"]) == (341 * 3, 256)
+    assert 0 < numbers["proposals"] < 1000 and 0 < numbers["sampled RoIs"] <= 512
+    assert kinds["ssd", "mined boxes"].ratio == 3 < kinds["ssd", "default boxes"].ratio
+    assert kinds["faster-rcnn", "proposals"].paper_number == (1000, 2000)
 
 
 def test_the_time_of_a_run_that_an_earlier_version_finished_is_unknown(tmp_path: Path):
