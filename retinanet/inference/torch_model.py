@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from retinanet import devices
 from retinanet.checkpoints.metadata import Metadata
@@ -43,8 +43,12 @@ class NetworkOnDevice:
 
     @property
     def weights(self) -> int:
-        """The number of weights and biases of the network."""
-        return sum(each.numel() for each in self.network.parameters())
+        return number_of_weights(self.network)
+
+
+def number_of_weights(network: nn.Module) -> int:
+    """The number of weights and biases of a network."""
+    return sum(each.numel() for each in network.parameters())
 
 
 class TorchModel(NetworkOnDevice):

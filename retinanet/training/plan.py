@@ -8,6 +8,7 @@ import torch
 
 from retinanet.data.loader import batch_loader
 from retinanet.devices import describe_device
+from retinanet.inference.torch_model import number_of_weights
 from retinanet.training.batches import load_batches
 from retinanet.training.events import Plan
 from retinanet.training.run import Run
@@ -28,7 +29,7 @@ def make_plan(run: Run) -> Plan:
         train_images=len(run.dataset),
         val_images=len(run.val) if run.val is not None else 0,
         classes=run.dataset.classes,
-        parameters=sum(p.numel() for p in run.model.parameters()),
+        parameters=number_of_weights(run.model),
         epochs=run.epochs,
         steps=run.steps,
         batch_size=run.sampler.batch_size,
