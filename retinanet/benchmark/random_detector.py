@@ -47,17 +47,18 @@ def spread_scores(
 
     Their weights are scaled to LOGIT_DEVIATION and DELTA_DEVIATION, and the logits are shifted.
 
-    logits, deltas: the convolutions with these outputs; all biases of `logits` are equal. run: one prediction.
+    logits, deltas: the convolutions with these outputs. run: one prediction.
     """
     outputs: dict[nn.Module, list[Tensor]] = {logits: [], deltas: []}
 
     def keep(convolution: nn.Module, _: object, output: Tensor) -> None:
         outputs[convolution].append(output.flatten())
 
+    assert logits.bias is not None
+    logits.bias.zero_()  # beside it, small values would lose digits
     with logits.register_forward_hook(keep), deltas.register_forward_hook(keep):
         run()
-    assert logits.bias is not None
-    values = torch.cat(outputs[logits]) - logits.bias[0]
+    values = torch.cat(outputs[logits])
     scale = LOGIT_DEVIATION / values.std()
     # half way to the next value, since other memory layouts round differently
     border = scale * values.topk(candidates + 1).values[-2:].mean()
