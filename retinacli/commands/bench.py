@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from retinanet.paper.speed_table import Row
 
 DEPTHS = (18, 34, 50, 101, 152)
-Baseline = Literal["torchvision", "faster-rcnn", "ssd"]
+Architecture = Literal["torchvision", "faster-rcnn", "ssd"]
 REPEATS_CPU, REPEATS_GPU = 7, 50
 WEIGHTS_HELP = f"{options.DETECTOR}  [default: random weights]"
+AGAINST_HELP = "Compare with this detector of torchvision, in turns, on the same ResNet where ours has one."
 REPEATS_HELP = f"Number of timed runs.  [default: {REPEATS_CPU}; on a GPU {REPEATS_GPU}]"
 
 
@@ -54,7 +55,7 @@ def bench_command(
     precision: options.NetworkPrecision = None,
     repeats: Annotated[int | None, Option(min=1, metavar="N", help=REPEATS_HELP)] = None,
     image: Annotated[Path | None, Option(metavar="FILE", help="Image to use.  [default: a synthetic one]")] = None,
-    against: Annotated[Baseline | None, Option(help="Compare with this detector of torchvision, in turns.")] = None,
+    against: Annotated[Architecture | None, Option(help=AGAINST_HELP)] = None,
     depth: Annotated[
         list[int] | None, Option(metavar="N...", help="Table 1e: depths of the ResNet backbone, such as 50 101.")
     ] = None,
@@ -135,21 +136,24 @@ def measure_stages(request: BenchRequest, size: int | None, json_: bool) -> None
     show_stages(measured, work, speed, json_)
 
 
-def measure_pair(request: BenchRequest, against: Baseline, depth: int, size: int | None, json_: bool) -> None:
+def measure_pair(request: BenchRequest, against: Architecture, depth: int, size: int | None, json_: bool) -> None:
     """Time a detector and a torchvision detector in turns."""
     from retinacli.console import counter
     from retinacli.render.bench import measurement, show_pair
     from retinanet.benchmark.random_detector import CANDIDATES
     from retinanet.benchmark.subject import facts_of
     from retinanet.benchmark.timing import time_pairs, workload
-    from retinanet.benchmark.torchvision_detectors import make_baseline
+    from retinanet.benchmark.torchvision_detectors import make_torchvision_detector
 
     with request.open(depth, size) as subject, counter("pairs") as progress:
         detector = subject.detector
         work = workload(detector, subject.image)
         sides = detector.data.short_side, detector.data.long_side
         candidates = CANDIDATES if work.candidates is None else max(1, work.candidates)
-        other = make_baseline(against, len(detector.classes), subject.image, *sides, candidates, request.device)
+        classes, image = len(detector.classes), subject.image
+        other = make_torchvision_detector(
+            against, detector.backbone, classes, image, *sides, candidates, request.device
+        )
         timing = time_pairs(detector, other.predict, subject.image, request.repeats, progress)
         measured = measurement(subject, **vars(request))
     show_pair(measured, work, facts_of(detector, work.detections), other, timing, json_)

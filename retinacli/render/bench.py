@@ -12,7 +12,7 @@ from retinacli.render.detector_facts import facts_document, facts_table, million
 if TYPE_CHECKING:
     from retinanet.benchmark.subject import Subject
     from retinanet.benchmark.timing import PairedTiming, Speed, Workload
-    from retinanet.benchmark.torchvision_detectors import BaselineDetector
+    from retinanet.benchmark.torchvision_detectors import TorchvisionDetector
     from retinanet.evaluation.detector_facts import DetectorFacts
     from retinanet.paper.speed_table import Row
 
@@ -88,7 +88,7 @@ def show_pair(
     measured: dict[str, Any],
     workload: "Workload",
     own: "DetectorFacts",
-    other: "BaselineDetector",
+    other: "TorchvisionDetector",
     timing: "PairedTiming",
     as_json: bool,
 ) -> None:
@@ -99,6 +99,7 @@ def show_pair(
         height, width = other.padded
         against = {
             "name": other.name,
+            "trunk": other.backbone,
             "classes": other.classes,
             "padded": {"width": width, "height": height},
             "detections": other.detections,
@@ -111,7 +112,7 @@ def show_pair(
     theirs = (names[1], other.classes, _size(other.padded))
     facts_table(title, (ours, theirs), facts, "detector", "classes", "input size")
     print(f"torchvision's takes {timing.ratio:.2f} times as long (median of the pairs)")
-    for note in (*_notes(measured, workload, other), _machine(measured)):
+    for note in (*_notes(measured, workload, own, other), _machine(measured)):
         print(note)
 
 
@@ -144,20 +145,25 @@ def _row_document(each: "Row") -> dict[str, Any]:
     return {"trunk": each.trunk, "scale": each.scale, "work": _work(each.work)} | times
 
 
-def _notes(measured: dict[str, Any], workload: "Workload", other: "BaselineDetector") -> list[str]:
+def _notes(
+    measured: dict[str, Any], workload: "Workload", own: "DetectorFacts", other: "TorchvisionDetector"
+) -> list[str]:
     """Notes for a fair comparison."""
     from retinanet.benchmark.torchvision_detectors import THRESHOLD
+    from retinanet.paper.speed_table import FASTER_RCNN_MS, PAPER
 
     ours = _weights(measured)
     if workload.candidates is not None:
         ours += f", {_candidates(measured, workload)}"
     theirs = f", {other.candidates:,} scores above {THRESHOLD:g}" if other.candidates is not None else ""
     notes = [f"RetinaNet: {ours}; torchvision's: random weights{theirs}"]
-    if other.name.startswith("retinanet") and measured["trunk"] != "resnet50":
-        notes.append(f"the backbones differ: {measured['trunk']} and resnet50")
-    elif other.name.startswith("fasterrcnn"):
+    if measured["trunk"] != other.backbone:
+        notes.append(f"the backbones differ: {measured['trunk']} and {other.backbone}")
+    if other.name == "fasterrcnn_resnet101_fpn" and own.resolution is not None and own.resolution[0] == 600:
         notes.append(
-            "paper, section 5.2, on an Nvidia M40: RetinaNet-101-600 122 ms, Faster R-CNN with FPN of equal AP 172 ms"
+            f"paper, section 5.2, with ResNet-101 on an Nvidia M40: RetinaNet {PAPER['resnet101', 600][0]} ms at 600 "
+            f"pixels, Faster R-CNN {FASTER_RCNN_MS} ms at equal AP and the 800 pixels of its own paper; here both have "
+            "the same resolution"
         )
     elif other.name.startswith("ssd"):
         notes.append("SSD resizes every image to 300 x 300 pixels")

@@ -6,25 +6,31 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import nn
-from torchvision.models import detection
+from torchvision.models.detection import FasterRCNN, RetinaNet, ssd300_vgg16
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from retinanet.benchmark.random_detector import spread_scores
 from retinanet.evaluation.detector_facts import DetectorFacts
+from retinanet.inference.torch_model import number_of_weights
+from retinanet.model.backbone import TORCHVISION
 
-Baseline = Literal["torchvision", "faster-rcnn", "ssd"]
+Architecture = Literal["torchvision", "faster-rcnn", "ssd"]  # the first is torchvision's RetinaNet
 THRESHOLD = 0.05  # of RetinaNet's scores, torchvision's default
 
 
 @dataclass(frozen=True)
-class BaselineDetector:
+class TorchvisionDetector:
     """A detector of torchvision, and its results on one image.
 
-    name: the function of torchvision that makes it. padded: (height, width) of the network's input.
-    detections: their number. classes: their number, without the background.
+    name: as torchvision's functions that make detectors are called. backbone: its name, as in a config.
+    padded: (height, width) of the network's input. detections: their number.
+    classes: their number, without the background.
     candidates: the number of scores above THRESHOLD; None for detectors other than RetinaNet. facts: without a time.
     """
 
     name: str
+    backbone: str
     model: nn.Module
     padded: tuple[int, int]
     detections: int
@@ -37,48 +43,59 @@ class BaselineDetector:
         return {name: tensor.cpu().numpy() for name, tensor in _run(self.model, image).items()}
 
 
-def make_baseline(
-    baseline: Baseline,
+def make_torchvision_detector(
+    architecture: Architecture,
+    backbone: str,
     classes: int,
     image: np.ndarray,
     short_side: int,
     long_side: int,
     candidates: int,
     device: torch.device | str,
-) -> BaselineDetector:
+) -> TorchvisionDetector:
     """A detector in evaluation mode; the same at every call.
 
     Args:
+        backbone: as in a config; in place of one that is no ResNet of torchvision, the detector has a ResNet-50, and
+            SSD has VGG-16 whatever it is.
         classes: their number, without the background.
         image: (H, W, 3) uint8 RGB, in which `candidates` scores exceed RetinaNet's threshold. The scores of the other
             detectors are those of random weights.
         short_side, long_side: as `resize` takes them; SSD resizes to 300 x 300 pixels whatever they are.
     """
-    sides: dict[str, Any] = {"min_size": short_side, "max_size": long_side}
-    make, settings = {
-        "torchvision": (detection.retinanet_resnet50_fpn, sides | {"score_thresh": THRESHOLD}),
-        "faster-rcnn": (detection.fasterrcnn_resnet50_fpn, sides),
-        "ssd": (detection.ssd300_vgg16, {}),
-    }[baseline]
-    is_retinanet = baseline == "torchvision"
-    outputs = classes if is_retinanet else classes + 1  # the others have one for the background
+    backbone = "vgg16" if architecture == "ssd" else backbone if backbone in TORCHVISION else "resnet50"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = make(weights=None, weights_backbone=None, num_classes=outputs, **settings).eval().to(device)
-    if is_retinanet:
+        name, model = _make(architecture, backbone, classes, {"min_size": short_side, "max_size": long_side})
+    model = model.eval().to(device)
+    if isinstance(model, RetinaNet):
         logits, deltas = model.head.classification_head.cls_logits, model.head.regression_head.bbox_reg
         spread_scores(logits, deltas, lambda: _run(model, image), THRESHOLD, candidates)
     images, _ = model.transform(_tensors(image, device))
     height, width = images.tensors.shape[-2:]
     detections = len(_run(model, image)["boxes"])
-    above_threshold = candidates if is_retinanet else None
+    above_threshold = candidates if isinstance(model, RetinaNet) else None
     facts = DetectorFacts(
         detections_per_image=detections,
         resolution=(max(model.transform.min_size), model.transform.max_size),
         max_detections=getattr(model, "roi_heads", model).detections_per_img,
-        weights=sum(each.numel() for each in model.parameters()),
+        weights=number_of_weights(model),
     )
-    return BaselineDetector(make.__name__, model, (height, width), detections, classes, above_threshold, facts)
+    return TorchvisionDetector(name, backbone, model, (height, width), detections, classes, above_threshold, facts)
+
+
+def _make(architecture: Architecture, backbone: str, classes: int, sides: dict[str, Any]) -> tuple[str, Any]:
+    """The name and the detector, which with resnet50 has the layers of torchvision's function of this name."""
+    if architecture == "ssd":
+        return "ssd300_vgg16", ssd300_vgg16(weights=None, weights_backbone=None, num_classes=classes + 1)
+    random: dict[str, Any] = {"weights": None, "norm_layer": nn.BatchNorm2d, "trainable_layers": 5}
+    if architecture == "faster-rcnn":
+        pyramid = resnet_fpn_backbone(backbone_name=backbone, **random)
+        return f"fasterrcnn_{backbone}_fpn", FasterRCNN(pyramid, classes + 1, **sides)
+    pyramid = resnet_fpn_backbone(
+        backbone_name=backbone, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256), **random
+    )
+    return f"retinanet_{backbone}_fpn", RetinaNet(pyramid, classes, score_thresh=THRESHOLD, **sides)
 
 
 @torch.inference_mode()

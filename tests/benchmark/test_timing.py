@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.models import detection
 
 from retinanet.benchmark import timing as bench
 from retinanet.benchmark.random_detector import save_random_detector
@@ -20,7 +21,7 @@ from retinanet.benchmark.timing import (
     time_stages,
     workload,
 )
-from retinanet.benchmark.torchvision_detectors import make_baseline
+from retinanet.benchmark.torchvision_detectors import make_torchvision_detector
 from retinanet.checkpoints.checkpoint import read_tensors
 from retinanet.checkpoints.metadata import Metadata
 from retinanet.config.schema import Config, DataConfig
@@ -198,10 +199,24 @@ def test_table_1e_gains_accuracy_and_takes_longer_with_scale_and_depth():
 
 
 def test_torchvisions_retinanet_gets_as_many_candidates(subject: Subject):
-    peer = make_baseline("torchvision", 80, subject.image, 64, 107, 700, "cpu")
+    peer = make_torchvision_detector("torchvision", "resnet18", 80, subject.image, 64, 107, 700, "cpu")
     logits = []
     peer.model.head.register_forward_hook(lambda module, inputs, output: logits.append(output["cls_logits"]))
     found = peer.predict(subject.image)
     assert int((logits[0].sigmoid() > 0.05).sum()) == 700
-    assert peer.name == "retinanet_resnet50_fpn" and peer.padded == (64, 96)
+    assert peer.name == "retinanet_resnet18_fpn" and peer.padded == (64, 96)
     assert peer.detections == len(found["boxes"]) > 50 and found["scores"].min() > 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("architecture", "function"),
+    [("torchvision", detection.retinanet_resnet50_fpn), ("faster-rcnn", detection.fasterrcnn_resnet50_fpn)],
+)
+def test_with_resnet50_the_detector_is_that_of_torchvisions_function(architecture, function, subject: Subject):
+    peer = make_torchvision_detector(architecture, "resnet50", 80, subject.image, 64, 107, 700, "cpu")
+    classes = 80 + (architecture == "faster-rcnn")  # and the background
+    theirs = function(weights=None, weights_backbone=None, num_classes=classes, min_size=64, max_size=107)
+    assert peer.name == function.__name__ and peer.backbone == "resnet50"
+    assert str(peer.model) == str(theirs.eval())
+    assert peer.facts.weights == sum(each.numel() for each in theirs.parameters())

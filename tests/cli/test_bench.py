@@ -95,23 +95,34 @@ def test_an_engine_gets_what_it_runs(tiny_run: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_against_faster_rcnn(here):
-    result = here("--size", 64, "--repeats", 1, "--against", "faster-rcnn", "--depth", 18)
+@pytest.mark.parametrize("depth", [18, 101])
+def test_faster_rcnn_has_the_same_depth_and_the_papers_pair_only_where_it_is_that(here, depth):
+    result = here("--size", 600, "--repeats", 1, "--against", "faster-rcnn", "--depth", depth)
     assert (result.code, result.err) == (0, RANDOM)
     ours, theirs = cells(result.out)
-    assert ours[:3] == ["RetinaNet resnet18, torch fp32", "80", "96 x 64"]
-    assert theirs[:3] == ["torchvision's fasterrcnn_resnet50_fpn", "80", "96 x 64"]
-    assert "times as long (median of the pairs)" in result.out
-    assert "RetinaNet-101-600 122 ms, Faster R-CNN with FPN of equal AP 172 ms" in result.out
+    assert ours[:3] == [f"RetinaNet resnet{depth}, torch fp32", "80", "800 x 608"]
+    assert theirs[:3] == [f"torchvision's fasterrcnn_resnet{depth}_fpn", "80", "800 x 608"]
+    assert "times as long (median of the pairs)" in result.out and "the backbones differ" not in result.out
+    pair = "RetinaNet 122 ms at 600 pixels, Faster R-CNN 172 ms at equal AP and the 800 pixels of its own paper; "
+    assert (pair in result.out) == (depth == 101)
+
+
+@pytest.mark.slow
+def test_torchvision_has_no_such_backbone(here, tiny: Path):
+    assert retina("train", "tiny.yaml", "--epochs", 1, "-o", "lc", cwd=tiny).code == 0
+    result = here(tiny / "lc", "--repeats", 1, "--against", "faster-rcnn")
+    assert (result.code, result.err) == (0, "") and "fasterrcnn_resnet50_fpn" in result.out
+    assert "the backbones differ: timm:lcnet_035 and resnet50" in result.out
 
 
 def test_against_the_same_architecture(here, tiny_run: Path):
     result = here(tiny_run, "--repeats", 1, "--against", "torchvision")
     assert (result.code, result.err) == (0, "")
-    assert "the backbones differ: resnet18 and resnet50" in result.out and "172 ms" not in result.out
-    assert result.out.count("64 x 1333") == 2 and "resolutions differ" not in result.out
+    assert "retinanet_resnet18_fpn" in result.out and "172 ms" not in result.out and "differ" not in result.out
+    assert result.out.count("64 x 1333") == 2
     document = json.loads(here(tiny_run, "--repeats", 1, "--against", "ssd", "--json").out)
-    assert document["against"]["name"] == "ssd300_vgg16" and document["against"]["padded"] == {
+    assert (document["against"]["name"], document["against"]["trunk"]) == ("ssd300_vgg16", "vgg16")
+    assert document["against"]["padded"] == {
         "width": 300,
         "height": 300,
     }
