@@ -2,8 +2,8 @@
 
 import json
 import shlex
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +13,7 @@ from typer import Argument, BadParameter, Option
 from retinacli import options
 from retinacli.failure import check_writable, fail
 from retinacli.processes import in_processes
+from retinacli.stop_signals import stoppable
 from retinanet.distributed import current_processes
 
 if TYPE_CHECKING:
@@ -186,25 +187,39 @@ def evaluate_one(weights: str, settings: EvalSettings, outputs: EvalOutputs, jso
         if file is not None:
             check_writable(file)
     funnel = outputs.funnel or (outputs.report is not None and gives_every_score(weights))
-    with counter("images") as progress:
-        evaluation = evaluate_weights(weights, settings, settings.data, progress, funnel, outputs.reference)
-    if current_processes().rank:
-        return
-    for note in evaluation.notes:
-        message(note)
-    dataset, results, thresholds, diagnosis = evaluation.dataset, evaluation.results, None, None
-    if outputs.diagnose or outputs.thresholds or outputs.report:
-        check_scores(weights, evaluation)
-        lowest = evaluation.score_threshold
-        with counter("resamples of a class") as progress:
-            thresholds = choose_thresholds(dataset, results, outputs.target_precision, lowest, progress=progress)
-    if thresholds is not None and (outputs.diagnose or outputs.report):
-        with counter("error analysis"):
-            diagnosis = diagnose(dataset, results, [each.threshold for each in thresholds])
+    thresholds, diagnosis = None, None
+    with in_one_go():
+        with counter("images") as progress:
+            evaluation = evaluate_weights(weights, settings, settings.data, progress, funnel, outputs.reference)
+        if current_processes().rank:
+            return
+        for note in evaluation.notes:
+            message(note)
+        dataset, results = evaluation.dataset, evaluation.results
+        if outputs.diagnose or outputs.thresholds or outputs.report:
+            check_scores(weights, evaluation)
+            lowest = evaluation.score_threshold
+            with counter("resamples of a class") as progress:
+                thresholds = choose_thresholds(dataset, results, outputs.target_precision, lowest, progress=progress)
+        if thresholds is not None and (outputs.diagnose or outputs.report):
+            with counter("error analysis"):
+                diagnosis = diagnose(dataset, results, [each.threshold for each in thresholds])
     # before the tables, whose reader may end, as in `| head`
     write_files(weights, settings, outputs, evaluation, thresholds, diagnosis)
     show_evaluation(evaluation, thresholds, diagnosis, json_)
     check_results(outputs, evaluation, thresholds)
+
+
+@contextmanager
+def in_one_go() -> Iterator[None]:
+    """Say of an interrupt within the context that the evaluation is lost."""
+    with stoppable() as stop:
+        interrupted = True
+        with suppress(KeyboardInterrupt):
+            yield
+            interrupted = False
+    if interrupted or stop():
+        fail(f"{stop.name}; nothing was saved, and the same command starts the evaluation again", stop.code)
 
 
 def check_scores(weights: str, evaluation: "Evaluation") -> None:
@@ -262,17 +277,19 @@ def compare_two(weights: list[str], settings: EvalSettings, json_: bool) -> None
 
     data: str | Dataset | None = settings.data
     evaluations: dict[int, Evaluation] = {}
-    with counter("images") as progress:
-        for place in sorted((0, 1), key=lambda place: is_results_file(weights[place])):  # a detector may have own data
-            evaluations[place] = evaluate_weights(weights[place], settings, data, progress)
-            data = evaluations[place].dataset
-    if current_processes().rank:
-        return
-    first, second = evaluations[0], evaluations[1]
-    for note in dict.fromkeys((*first.notes, *second.notes)):
-        message(note)
-    with counter("resamples") as progress:
-        comparison = compare(first.dataset, first.results, second.results, progress=progress)
+    order = sorted((0, 1), key=lambda place: is_results_file(weights[place]))  # a detector may have own data
+    with in_one_go():
+        with counter("images") as progress:
+            for place in order:
+                evaluations[place] = evaluate_weights(weights[place], settings, data, progress)
+                data = evaluations[place].dataset
+        if current_processes().rank:
+            return
+        first, second = evaluations[0], evaluations[1]
+        for note in dict.fromkeys((*first.notes, *second.notes)):
+            message(note)
+        with counter("resamples") as progress:
+            comparison = compare(first.dataset, first.results, second.results, progress=progress)
     precisions, facts = [first.precision, second.precision], [first.facts, second.facts]
     show_comparison(weights, precisions, facts, comparison, json_)
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from helpers.support import RETINA, Result, installed
+from helpers.support import RETINA, Result, installed, retina
 
 from retinanet.checkpoints.checkpoint import LAST, read_metadata
 
@@ -146,3 +146,32 @@ def test_a_prediction_that_is_ended_keeps_what_it_found(tiny: Path, tiny_run: Pa
     result = signalled(place, "after", "SIGTERM", *command, cwd=tiny)
     assert (result.code, result.err) == (143, "retina: terminated after 0 of 4 images\n")
     assert json.loads(result.out)["images"] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "word", "arguments"),
+    [
+        ("SIGTERM", 143, "terminated", ["run", "--save-coco", "lost.json"]),
+        pytest.param("SIGINT", 130, "interrupted", ["run", "run", "--compare"], marks=pytest.mark.slow),
+    ],
+)
+def test_an_evaluation_that_is_ended_says_that_it_is_lost(tiny: Path, tiny_run: Path, kind, code, word, arguments):
+    place = "retinanet.evaluation.evaluate:coco_rows"  # after the first image
+    result = signalled(place, "after", kind, "eval", *arguments, cwd=tiny)
+    line = f"retina: {word}; nothing was saved, and the same command starts the evaluation again\n"
+    assert result == Result(code, "", line)
+    assert not (tiny / "lost.json").exists()
+
+
+@pytest.mark.parametrize("kind", ["SIGTERM", pytest.param("SIGKILL", marks=pytest.mark.slow)])
+def test_a_run_that_is_ended_in_its_evaluation_evaluates_again(tiny: Path, kind):
+    place = "retinanet.evaluation.evaluate:coco_rows"
+    command = ["train", "tiny.yaml", "--epochs", "1", "-o", kind]
+    result = signalled(place, "after", kind, *command, cwd=tiny)
+    assert result.code == {"SIGTERM": 143, "SIGKILL": -9}[kind] and "epoch 1: AP " not in result.err
+    if kind == "SIGTERM":
+        last = f"retina: terminated and saved after step 2; continue with: retina {' '.join(command)} --resume\n"
+        assert result.err.endswith(last)
+    resumed = retina(*command, "--resume", cwd=tiny)
+    assert resumed.code == 0 and "epoch 1: AP " in resumed.err
+    assert resumed.err.startswith("the evaluation after epoch 1 was not finished; it starts again\n")
