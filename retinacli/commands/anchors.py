@@ -54,6 +54,8 @@ def anchors_command(
     from retinanet.io.pictures import write_picture
 
     settings = load_config(config, set_ or []) if config else override(Config(), set_ or [])
+    if optimize and settings.anchors.matching == "atss":
+        fail("--optimize searches for anchors that reach anchors.foreground_iou, but anchors.matching is atss", 2)
     dataset = open_dataset(settings.data, split) if config else None
     coverage = matched = better = None
     if dataset is not None:
@@ -70,4 +72,4 @@ def anchors_command(
         message(picture_line(picture, output, split if config else None))
     show_anchors(settings.anchors, coverage, matched, better, json_)
     if coverage is not None and min_coverage is not None and not coverage.share >= min_coverage:
-        fail(shortfall(coverage, min_coverage, settings.anchors.foreground_iou), 3)
+        fail(shortfall(coverage, min_coverage, settings.anchors), 3)

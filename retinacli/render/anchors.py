@@ -52,12 +52,13 @@ def imbalance_line(imbalance: Imbalance) -> str:
     return f"imbalance: {imbalance.anchors:,.0f} anchors per image, {kinds}; mean of {imbalance.images:,} images"
 
 
-def shortfall(coverage: Coverage, least: float, foreground_iou: float) -> str:
+def shortfall(coverage: Coverage, least: float, anchors: AnchorConfig) -> str:
     """The message that coverage is below `least`."""
     short, objects = coverage.all.objects - coverage.all.covered, coverage.all.objects
+    which = "that ATSS selects" if anchors.matching == "atss" else f"of IoU >= {anchors.foreground_iou:g}"
     return (
         f"coverage is {coverage.share:.6g}, below --min-coverage {least:g}: {short:,} of {objects:,} objects have no "
-        f"anchor of IoU >= {foreground_iou:g}"
+        f"anchor {which}"
     )
 
 
@@ -100,11 +101,19 @@ def _shapes_table(anchors: AnchorConfig) -> None:
 
 
 def _coverage_tables(coverage: Coverage, anchors: AnchorConfig) -> None:
-    high, low = f"{anchors.foreground_iou:g}", f"{anchors.background_iou:g}"
-    columns = ("group", "", "objects", f"IoU >= {high}", f"{low} to {high}", f"< {low}", "coverage", "mean IoU")
+    if anchors.matching == "atss":
+        title, outcomes = (
+            "Coverage: whether ATSS selects an anchor for each object",
+            ["anchor selected", "none selected"],
+        )
+    else:
+        high, low = f"{anchors.foreground_iou:g}", f"{anchors.background_iou:g}"
+        title = "Coverage: IoU of each object with its best anchor"
+        outcomes = [f"IoU >= {high}", f"{low} to {high}", f"< {low}"]
+    columns = ("group", "", "objects", *outcomes, "coverage", "mean IoU")
     parts = {"level": coverage.per_level, "size": coverage.per_size, "class": coverage.per_class, "": [coverage.all]}
-    groups = (headed([name], map(_cells, shares)) for name, shares in parts.items())
-    print_table("Coverage: IoU of each object with its best anchor", columns, *groups, text_columns=2)
+    groups = (headed([name], (_cells(share, len(outcomes)) for share in shares)) for name, shares in parts.items())
+    print_table(title, columns, *groups, text_columns=2)
     worst = (
         (o.file, o.label, o.annotation_id, f"{o.width:.1f}", f"{o.height:.1f}", f"{o.iou:.3f}") for o in coverage.worst
     )
@@ -138,8 +147,9 @@ def _yaml(better: SearchResult, anchors: AnchorConfig) -> str:
     return "\n".join(lines)
 
 
-def _cells(share: Share) -> Sequence[object]:
+def _cells(share: Share, outcomes: int) -> Sequence[object]:
+    """A row of the table of coverage. outcomes: 3, or 2 where no object is ignored."""
     if share.mean_iou is None:
-        return (share.name, 0, "", "", "", DASH, DASH)
-    rate = f"{share.covered / share.objects:.4f}"
-    return (share.name, share.objects, share.covered, share.ignored, share.missed, rate, f"{share.mean_iou:.4f}")
+        return (share.name, 0, *[""] * outcomes, DASH, DASH)
+    counts = (share.covered, share.ignored, share.missed) if outcomes == 3 else (share.covered, share.missed)
+    return (share.name, share.objects, *counts, f"{share.covered / share.objects:.4f}", f"{share.mean_iou:.4f}")

@@ -130,6 +130,8 @@ class AnchorConfig:
     """Factors of the sizes on each level. Paper, section 4."""
     ratios: Annotated[tuple[float, ...], POSITIVE, NOT_EMPTY] = (0.5, 1, 2)
     """Height divided by width. Paper, section 4."""
+    matching: Literal["iou", "atss"] = "iou"
+    """Matching with objects by fixed IoUs (paper, section 4), or by one that fits each object (Zhang et al. 2020)."""
     foreground_iou: Annotated[float, between(0, 1)] = 0.5
     """Lowest IoU with an object at which an anchor is foreground. Paper, section 4."""
     background_iou: Annotated[float, between(1e-6, 1)] = 0.4

@@ -18,6 +18,7 @@ from retinanet.errors import ConfigError
 from retinanet.messages import shortened
 
 MAX_ANCHORS_PER_CELL = 1000  # the paper has 9
+IOU_MATCHING = ("foreground_iou", "background_iou", "force_best")  # keys that only matching by IoU has
 
 
 def check_section(config: Any, path: str) -> None:
@@ -67,6 +68,13 @@ def _check_anchors(config: AnchorConfig) -> None:
         raise ConfigError(
             f"anchors has {scales} scales and {ratios} ratios, expected at most {MAX_ANCHORS_PER_CELL:,} pairs of them"
         )
+    if config.matching == "atss":
+        for key in IOU_MATCHING:
+            if getattr(config, key) != getattr(AnchorConfig, key):
+                raise ConfigError(
+                    f"anchors.{key} is {shortened(getattr(config, key))}, but anchors.matching is atss, in which each "
+                    f"object sets its own IoU; remove one of the two keys"
+                )
     if config.background_iou > foreground:
         raise ConfigError(
             f"anchors.background_iou is {config.background_iou:g}, "

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from retinanet.config.schema import AnchorConfig, Config
 from retinanet.data.dataset import Dataset
 from retinanet.data.transforms import Resizing, padded, resized_size, training_resizings
 from retinanet.errors import DataError
-from retinanet.model.anchors import STRIDES, AnchorShapes, cell_anchors
+from retinanet.losses.atss import has_selected_anchor
+from retinanet.model.anchors import STRIDES, AnchorShapes, cell_anchors, image_anchors
 
 LEVELS = ("P3", "P4", "P5", "P6", "P7")
 SIZES = {
@@ -43,7 +45,7 @@ class Share:
     """The coverage of one group of objects, by the IoU of each with its best anchor.
 
     objects: their number. covered: number with IoU >= foreground_iou; missed: below background_iou; ignored: between
-    the two. mean_iou: None without objects.
+    the two. With ATSS, covered: number with a selected anchor; missed: the others. mean_iou: None without objects.
     """
 
     name: str
@@ -176,17 +178,33 @@ def best_anchors(boxes: np.ndarray, image_sizes: np.ndarray, shapes: AnchorShape
     return iou, level
 
 
+def have_selected_anchor(objects: Objects, anchors: AnchorConfig) -> np.ndarray:
+    """Whether ATSS selects an anchor for each of the `objects`: (M,) bool."""
+    shapes, sizes, found = (
+        AnchorShapes.from_config(anchors),
+        padded(objects.image_sizes),
+        np.zeros(len(objects.boxes), bool),
+    )
+    for height, width in np.unique(sizes, axis=0).tolist():
+        rows = np.flatnonzero((sizes == (height, width)).all(axis=1))
+        boxes = torch.from_numpy(objects.boxes[rows].astype(np.float32))
+        found[rows] = has_selected_anchor(image_anchors((height, width), shapes), boxes, shapes.per_cell).numpy()
+    return found
+
+
 def coverage(dataset: Dataset, objects: Objects, anchors: AnchorConfig) -> Coverage:
-    """The coverage of the `objects` of `dataset`, even if `match` assigns their best anchors to other objects."""
+    """The coverage of the `objects` of `dataset`, even if training matches their best anchors to other objects."""
     iou, level = best_anchors(objects.boxes, objects.image_sizes, AnchorShapes.from_config(anchors))
     labels, areas = dataset.labels[objects.indices], dataset.areas[objects.indices]
+    if anchors.matching == "atss":
+        covered = have_selected_anchor(objects, anchors)
+        missed = ~covered
+    else:
+        covered, missed = iou >= anchors.foreground_iou, iou < anchors.background_iou
 
     def share(name: str, chosen: np.ndarray) -> Share:
-        values = iou[chosen]
-        covered = int(np.count_nonzero(values >= anchors.foreground_iou))
-        missed = int(np.count_nonzero(values < anchors.background_iou))
-        mean = float(values.mean()) if len(values) else None
-        return Share(name, len(values), covered, len(values) - covered - missed, missed, mean)
+        objects, yes, no = (int(np.count_nonzero(kind)) for kind in (chosen, covered[chosen], missed[chosen]))
+        return Share(name, objects, yes, objects - yes - no, no, float(iou[chosen].mean()) if objects else None)
 
     order = np.argsort(iou, kind="stable")
     _, first = np.unique(objects.indices[order], return_index=True)  # where each object has its lowest IoU

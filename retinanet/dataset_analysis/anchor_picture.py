@@ -16,7 +16,7 @@ from retinanet.data.transforms import padded, resize, training_resizings
 from retinanet.dataset_analysis.anchor_coverage import LEVELS, anchor_sides, best_anchors, level_cells
 from retinanet.errors import DataError
 from retinanet.inference.drawing import FONT, draw_tag
-from retinanet.losses.matching import match
+from retinanet.losses.criterion import make_matching
 from retinanet.model.anchors import STRIDES, AnchorShapes, image_anchors
 from retinanet.plotting import BLUE, GREEN, ORANGE, SKY_BLUE, VERMILLION, YELLOW, rgb
 
@@ -145,14 +145,16 @@ def matches_panel(image: np.ndarray, boxes: np.ndarray, crowd: np.ndarray, confi
     """Each object in thick lines and the anchors that training matches to it in thin ones, coloured by its outcome.
 
     Matched: at least one anchor is matched to the object. Only in the ignore band: none is, but one has an IoU of at
-    least background_iou. Not covered: neither. A tag shows the best IoU and the number of matched anchors.
+    least background_iou; ATSS has no such band. Not covered: neither. A tag shows the best IoU and the number of
+    matched anchors.
 
     image: (H, W, 3) uint8 RGB, resized as for training. boxes: (M, 4) float32 xyxy pixels. crowd: (M,) bool.
     """
     height, width = image.shape[:2]
-    shapes, high, low = AnchorShapes.from_config(config), config.foreground_iou, config.background_iou
-    anchors = torch.cat(image_anchors((padded(height), padded(width)), shapes))
-    matched = match(anchors, torch.as_tensor(boxes), torch.as_tensor(crowd), high, low, config.force_best).numpy()
+    shapes, adaptive = AnchorShapes.from_config(config), config.matching == "atss"
+    levels = image_anchors((padded(height), padded(width)), shapes)
+    matched = make_matching(config)(levels, torch.as_tensor(boxes), torch.as_tensor(crowd)).numpy()
+    anchors = torch.cat(levels).numpy()
     image_sizes = np.tile([height, width], (len(boxes), 1))
     best, _ = best_anchors(boxes.astype(np.float64), image_sizes, shapes)
     view = _View(image, (-width / 16, -height / 16, width * 17 / 16, height * 17 / 16), whitened=0.25)
@@ -160,10 +162,11 @@ def matches_panel(image: np.ndarray, boxes: np.ndarray, crowd: np.ndarray, confi
     outcomes, tags = [], []
     for index, iou in enumerate(best):
         count = int((matched == index).sum())
-        outcome = CROWD if crowd[index] else MATCHED if count else IGNORED if iou >= low else MISSED
+        ignored = not adaptive and iou >= config.background_iou
+        outcome = CROWD if crowd[index] else MATCHED if count else IGNORED if ignored else MISSED
         outcomes.append(outcome)
         tags.append("" if crowd[index] else f"{iou:.2f} x{count}" if count else f"{iou:.2f}")
-        for box in anchors[torch.as_tensor(matched == index)].numpy():
+        for box in anchors[matched == index]:
             view.box(box, outcome, 1)
     view.canvas = np.rint(MATCHED_OPACITY * view.canvas + (1 - MATCHED_OPACITY) * plain).astype(np.uint8)
     for box, outcome in zip(boxes, outcomes, strict=True):
@@ -175,14 +178,27 @@ def matches_panel(image: np.ndarray, boxes: np.ndarray, crowd: np.ndarray, confi
         if tag:
             x, y, _, _ = view.corners(box)
             draw_tag(view.canvas, (x, y - 3), tag, outcome, TAG_LETTER)
-    meanings = {
-        MATCHED: f"matched: IoU >= {high:g} (tag: best IoU x matched anchors)",
-        IGNORED: f"only in the ignore band: IoU {low:g} to {high:g}, or its anchors match others",
-        MISSED: f"not covered: IoU < {low:g}",
-        CROWD: "crowd: matched to no anchor",
-    }
-    counts = {colour: outcomes.count(colour) for colour in meanings}
+    counts = {colour: outcomes.count(colour) for colour in (MATCHED, IGNORED, MISSED, CROWD)}
+    meanings = _outcomes(config)
     return Panel(view.canvas, [(c, f"{counts[c]} {text}") for c, text in meanings.items() if c != CROWD or counts[c]])
+
+
+def _outcomes(config: AnchorConfig) -> dict[Colour, str]:
+    """What the colours of objects mean."""
+    tag, crowd = "(tag: best IoU x matched anchors)", "crowd: matched to no anchor"
+    if config.matching == "atss":
+        return {
+            MATCHED: f"matched: ATSS selects anchors {tag}",
+            MISSED: "not covered: ATSS selects no anchor, or its anchors match others",
+            CROWD: crowd,
+        }
+    high, low = f"{config.foreground_iou:g}", f"{config.background_iou:g}"
+    return {
+        MATCHED: f"matched: IoU >= {high} {tag}",
+        IGNORED: f"only in the ignore band: IoU {low} to {high}, or its anchors match others",
+        MISSED: f"not covered: IoU < {low}",
+        CROWD: crowd,
+    }
 
 
 def beside(panels: Sequence[Panel]) -> np.ndarray:

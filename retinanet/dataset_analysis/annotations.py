@@ -7,7 +7,7 @@ import numpy as np
 from retinanet.config.schema import AnchorConfig
 from retinanet.data.dataset import Dataset
 from retinanet.data.transforms import Resizing
-from retinanet.dataset_analysis.anchor_coverage import best_anchors, resized_objects
+from retinanet.dataset_analysis.anchor_coverage import best_anchors, have_selected_anchor, resized_objects
 from retinanet.dataset_analysis.findings import FIRST, Finding, Level, Split, agreeing, counted, part
 from retinanet.model.anchors import STRIDES, AnchorShapes
 
@@ -195,12 +195,17 @@ def after_resize(train: Split, resizings: Sequence[Resizing], anchors: AnchorCon
     rows = objects.indices[: len(objects.indices) // len(resizings)]
     sides = "" if len(resizings) == 1 else " at any of train.augment.short_sides"
 
-    iou, _ = best_anchors(objects.boxes, objects.image_sizes, AnchorShapes.from_config(anchors))
-    unreached = rows[(iou < anchors.background_iou).reshape(len(resizings), -1).all(axis=0)]
+    if anchors.matching == "atss":
+        missed, which = ~have_selected_anchor(objects, anchors), "that ATSS selects"
+        advice = "training ignores them; set a larger data.short_side"
+    else:
+        iou, _ = best_anchors(objects.boxes, objects.image_sizes, AnchorShapes.from_config(anchors))
+        missed, which = iou < anchors.background_iou, f"of IoU >= {anchors.background_iou:g}"
+        advice = "training ignores them; set a larger data.short_side, or use retina anchors CONFIG --optimize"
+    unreached = rows[missed.reshape(len(resizings), -1).all(axis=0)]
     if len(unreached) and not anchors.force_best:
         none = f"{part(len(unreached), len(rows), 'object', 'has')} no anchor"
-        text = f"{none} of IoU >= {anchors.background_iou:g} after the resize{sides}"
-        advice = "training ignores them; set a larger data.short_side, or use retina anchors CONFIG --optimize"
+        text = f"{none} {which} after the resize{sides}"
         yield train.objects(unreached, "warning", "unreached-object", text, advice)
 
     x1, y1, x2, y2 = objects.boxes.T

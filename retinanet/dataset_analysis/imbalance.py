@@ -9,7 +9,8 @@ from retinanet.config.schema import Config
 from retinanet.data.dataset import Dataset
 from retinanet.data.transforms import padded, resized_size, training_resizings
 from retinanet.dataset_analysis.anchor_coverage import resized_boxes
-from retinanet.losses.matching import IGNORE, match
+from retinanet.losses.criterion import make_matching
+from retinanet.losses.matching import IGNORE
 from retinanet.model.anchors import AnchorShapes, image_anchors
 
 MOST_IMAGES = 200  # to match; an image of COCO128 at 800 pixels takes 7 ms on one core
@@ -17,7 +18,7 @@ MOST_IMAGES = 200  # to match; an image of COCO128 at 800 pixels takes 7 ms on o
 
 @dataclass(frozen=True)
 class Imbalance:
-    """Means over `images` images. anchors: all of an image; foreground, ignored, background: as `match` finds them."""
+    """Means over `images` images. anchors: all of an image; foreground, ignored, background: as in training."""
 
     images: int
     anchors: float
@@ -44,15 +45,15 @@ def imbalance(config: Config, dataset: Dataset, most_images: int = MOST_IMAGES) 
     """
     indices = evenly_spaced(len(dataset), most_images)
     shapes, resizings = AnchorShapes.from_config(config.anchors), training_resizings(config.data, config.train.augment)
-    settings = config.anchors.foreground_iou, config.anchors.background_iou, config.anchors.force_best
+    match = make_matching(config.anchors)
     counts = np.zeros(3)  # all, foreground, ignored
     for turn, index in enumerate(indices):
         size = resized_size(tuple(dataset.sizes[index].tolist()), resizings[turn % len(resizings)])
         height, width = padded(np.array(size)).tolist()
-        anchors = torch.cat(image_anchors((height, width), shapes))
         objects = np.arange(dataset.first_object[index], dataset.first_object[index + 1])
         boxes = torch.from_numpy(resized_boxes(dataset, objects, np.array(size)).astype(np.float32))
-        matched = match(anchors, boxes, torch.from_numpy(dataset.crowd[objects]), *settings)
+        crowd = torch.from_numpy(dataset.crowd[objects])
+        matched = match(image_anchors((height, width), shapes), boxes, crowd)
         counts += len(matched), int((matched >= 0).sum()), int((matched == IGNORE).sum())
     every, foreground, ignored = (counts / len(indices)).tolist()
     return Imbalance(len(indices), every, foreground, ignored, every - foreground - ignored)

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from torch.utils.data import DataLoader
 
-from retinanet.config.schema import Config, DetectConfig
+from retinanet.config.schema import AnchorConfig, Config, DetectConfig
 from retinanet.data.dataset import Dataset
 from retinanet.data.loader import eval_loader, workers_note
 from retinanet.data.transforms import Resizing
@@ -110,7 +110,7 @@ def evaluate_model(
     batch_size: int = 1,
     workers: int = 0,
     progress: Callable[[int, int], object] = lambda done, total: None,
-    missed_objects: bool = False,
+    missed_objects: AnchorConfig | None = None,
 ) -> Evaluation:
     """Detect objects in every image of `dataset` and compute the 12 COCO metrics.
 
@@ -119,10 +119,11 @@ def evaluate_model(
 
     batch_size: above 1, padding changes the last digits of scores. workers: processes that load images.
     progress: called after each image with (images done, all images).
-    missed_objects: whether to analyse why objects were missed; not for exported models.
+    missed_objects: the detector's anchors, to analyse why objects were missed; not for exported models. None: no.
     """
     processes = current_processes()
-    observer = MissedObjectsObserver(dataset, settings.score_threshold) if missed_objects else None
+    threshold = settings.score_threshold
+    observer = MissedObjectsObserver(dataset, threshold, missed_objects) if missed_objects is not None else None
     loader = eval_loader(EvalSamples(dataset, resizing), batch_size, workers, pin_memory=model.on_gpu)
     part = processes.together(lambda: detect_part(model, dataset, loader, settings, progress, observer))
     batches = in_turn(processes.gather(part))
@@ -252,7 +253,8 @@ def evaluate_detector(
     model, config, dataset, category_ids = opened
     resizing = model.resizing(Resizing.from_config(config.data))
     settings = config.detect, batch_size, config.data.workers
-    result = evaluate_model(model, dataset, resizing, *settings, progress, missed_objects)
+    anchors = config.anchors if missed_objects else None
+    result = evaluate_model(model, dataset, resizing, *settings, progress, anchors)
     notes = (*workers_note(config.data.workers), *dataset.notes, *result.notes)
     return replace(result, notes=notes, category_ids=category_ids)
 

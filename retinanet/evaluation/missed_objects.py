@@ -8,14 +8,17 @@ import torch
 from pycocotools import mask
 from torch import Tensor
 
+from retinanet.config.schema import AnchorConfig
 from retinanet.data.dataset import Dataset, Sample
 from retinanet.detections import Detections
 from retinanet.evaluation.coco_metrics import DETECTIONS, IOU, ignored, score
+from retinanet.losses.atss import has_selected_anchor
 from retinanet.model.boxes import clip, decode
 from retinanet.model.postprocess import Stages, to_original
 from retinanet.model.retinanet import Predictions
 
-# the first that applies; a box fits an object if their IoU is at least 0.5 after clipping to the image
+# the first that applies; a box fits an object if their IoU is at least 0.5 after clipping to the image, and so does an
+# anchor, but of a detector that is trained with ATSS an anchor that this selects for the object
 STAGES = {
     "no anchor": "no anchor fits the object, and no predicted box does",
     "box too loose": "an anchor fits the object, but no predicted box does",
@@ -78,10 +81,13 @@ class MissedObjects:
 
 
 class MissedObjectsObserver:
-    """Finds the stage at which each object of `dataset` was lost: `observe` every batch, then read the `summary`."""
+    """Finds the stage at which each object of `dataset` was lost: `observe` every batch, then read the `summary`.
 
-    def __init__(self, dataset: Dataset, score_threshold: float):
-        self.dataset, self.score_threshold = dataset, score_threshold
+    anchors: those of the detector, and how training matches them.
+    """
+
+    def __init__(self, dataset: Dataset, score_threshold: float, anchors: AnchorConfig):
+        self.dataset, self.score_threshold, self.anchors = dataset, score_threshold, anchors
         self.counted = ~ignored(dataset.areas, dataset.crowd)
         self.index_of_id = dataset.index_of_id
         self.stages = np.full(len(dataset.boxes), NOT_MISSED, np.int8)
@@ -159,7 +165,6 @@ class MissedObjectsObserver:
         anchors, deltas = torch.cat(predictions.anchors), torch.cat([level[i] for level in predictions.deltas])
         decoded = to_original(clip(decode(deltas.float(), anchors), size), size, original)
         boxes = _xywh(clip(decoded, original).cpu().numpy())  # (R, 4)
-        anchor_boxes = _xywh(to_original(anchors, size, original).cpu().numpy())  # (R, 4)
         starts = np.cumsum([0, *map(len, logits[:-1])])  # index of each level's first anchor in all R
         rows = torch.cat([r + start for r, start in zip(passed.rows, starts.tolist(), strict=True)]).cpu().numpy()
         labels, last_stages = passed.labels.cpu().numpy(), candidate_stages(passed)
@@ -167,7 +172,7 @@ class MissedObjectsObserver:
         for start in range(0, len(missed), step):
             part = missed[start : start + step]
             fits = _iou(boxes, self.dataset.boxes[part]) >= IOU  # (R, m)
-            anchor_fits = _iou(anchor_boxes, self.dataset.boxes[part]).max(axis=0, initial=0) >= IOU  # (m,)
+            anchor_fits = self._anchor_fits(part, predictions.anchors, size, original)  # (m,)
             for column, row in enumerate(part):
                 label = self.dataset.labels[row]
                 fitting = np.flatnonzero(fits[:, column])
@@ -184,6 +189,19 @@ class MissedObjectsObserver:
                     self.stages[row] = TOP_K
                 else:
                     self.stages[row] = WRONG_CLASS if above.any() else LOW_SCORE
+
+    def _anchor_fits(
+        self, objects: np.ndarray, levels: Sequence[Tensor], size: tuple[int, int], original: tuple[int, int]
+    ) -> np.ndarray:
+        """Whether an anchor fits each of the `objects` (m,) of an image: (m,) bool."""
+        if self.anchors.matching == "iou":
+            anchor_boxes = _xywh(to_original(torch.cat(list(levels)), size, original).cpu().numpy())  # (R, 4)
+            return _iou(anchor_boxes, self.dataset.boxes[objects]).max(axis=0, initial=0) >= IOU
+        x, y, w, h = torch.from_numpy(self.dataset.boxes[objects]).unbind(dim=1)
+        scale = torch.tensor([size[1] / original[1], size[0] / original[0]] * 2)
+        boxes = (clip(torch.stack([x, y, x + w, y + h], dim=1), original) * scale).float().to(levels[0].device)
+        per_cell = len(self.anchors.scales) * len(self.anchors.ratios)
+        return has_selected_anchor(levels, boxes, per_cell).cpu().numpy()
 
 
 def candidate_stages(passed: Stages) -> np.ndarray:

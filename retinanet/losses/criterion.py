@@ -14,8 +14,9 @@ from torchvision.ops import generalized_box_iou_loss
 from retinanet.config.schema import AnchorConfig, LossConfig, loss_settings
 from retinanet.devices import highest_precision_dtype
 from retinanet.distributed import current_processes
+from retinanet.losses.atss import match_atss
 from retinanet.losses.focal import anchor_cross_entropy, anchor_focal_loss, anchor_focal_star_loss
-from retinanet.losses.matching import BACKGROUND, IGNORE, match, require_labels
+from retinanet.losses.matching import BACKGROUND, IGNORE, Matching, match, require_labels
 from retinanet.losses.ohem import hard_examples, hard_examples_1_3
 from retinanet.losses.sampling import random_examples
 from retinanet.model.boxes import decode, encode
@@ -42,9 +43,19 @@ class Targets:
     keys: Sequence[int] = ()
 
 
+def make_matching(anchors: AnchorConfig) -> Matching:
+    """The matching of anchors and objects in training, with this configuration."""
+    match anchors.matching:
+        case "atss":
+            return partial(match_atss, per_cell=len(anchors.scales) * len(anchors.ratios))
+        case "iou":
+            settings = anchors.foreground_iou, anchors.background_iou, anchors.force_best
+            return lambda levels, boxes, crowd: match(torch.cat(list(levels)), boxes, crowd, *settings)
+
+
 @dataclass
 class Criterion:
-    """The training loss of a detector: `match` for each image, then `detection_loss`, with their parameters.
+    """The training loss of a detector: `matching` for each image, then `detection_loss`, with their parameters.
 
     sampling: chooses the anchors of the classification loss in place of `mining`, without looking at their losses.
     normalizer: "image" divides the loss of an image by its number of foreground anchors (paper, section 4.1),
@@ -56,9 +67,7 @@ class Criterion:
     sampling: Sampling | None = None
     box: BoxLoss = "smooth_l1"
     beta: float = 0.11
-    foreground_iou: float = 0.5
-    background_iou: float = 0.4
-    force_best: bool = False
+    matching: Matching = make_matching(AnchorConfig())
     normalizer: Literal["image", "exponential"] = "image"
     running_normalizer: float | Tensor = 100.0  # at the first step (detectron2); a plain number from a checkpoint
 
@@ -71,10 +80,8 @@ class Criterion:
 
     def match_anchors(self, anchors: Sequence[Tensor], targets: Targets) -> Tensor:
         """The object of each anchor, BACKGROUND or IGNORE: (B, R). anchors: (R_l, 4) xyxy pixels for each level."""
-        joined = torch.cat(list(anchors))  # (R, 4)
-        settings = self.foreground_iou, self.background_iou, self.force_best
         objects = zip(targets.boxes, targets.crowd, strict=True)
-        return torch.stack([match(joined, boxes, crowd, *settings) for boxes, crowd in objects])
+        return torch.stack([self.matching(anchors, boxes, crowd) for boxes, crowd in objects])
 
     def losses(
         self, predictions: Predictions, matched: Tensor, targets: Targets, check_labels: bool = True
@@ -130,9 +137,7 @@ def make_criterion(loss: LossConfig, anchors: AnchorConfig) -> Criterion:
         sampling=sampling,
         box=loss.box,
         beta=loss.beta,
-        foreground_iou=anchors.foreground_iou,
-        background_iou=anchors.background_iou,
-        force_best=anchors.force_best,
+        matching=make_matching(anchors),
         normalizer=loss.normalizer,
     )
 

@@ -1,6 +1,6 @@
 """Assignment of objects to anchors (paper, section 4)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ IGNORE = -2
 CROWD_SHARE = 0.5  # an anchor with at least this share of its area inside a crowd box is ignored
 CHUNK = 1 << 21  # anchor-object pairs in a chunk on a GPU: 8 MiB for each temporary
 CPU_CHUNK = 1 << 18  # pairs in a chunk on a CPU; no slower than 2^16 and 2^20
+
+Matching = Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]  # anchors of each level, boxes, crowd -> as `match`
 
 
 def match(
@@ -44,7 +46,7 @@ def match(
         iou = _iou(shared, areas[part], gt_boxes[near])
         if any_crowd:
             is_crowd = crowd[near, None]
-            in_crowd[part] = ((shared >= CROWD_SHARE * areas[part]) & is_crowd).any(dim=0)
+            in_crowd[part] = _in_crowd(shared, areas[part], is_crowd)
             iou.masked_fill_(is_crowd, -1)
         value, index = iou.max(dim=0)
         best_iou[part] = torch.where(value > 0, value, 0)
@@ -58,6 +60,16 @@ def match(
             foreground[part] |= ((iou == highest[near, None]) & (highest[near, None] > 0)).any(dim=0)
     background = (best_iou < background_iou) & ~in_crowd
     return torch.where(foreground, best, torch.where(background, BACKGROUND, IGNORE))
+
+
+def inside_crowds(anchors: Tensor, gt_boxes: Tensor, crowd: Tensor) -> Tensor:
+    """Whether each anchor has at least half of its own area inside a crowd box: (R,) bool. Arguments: see `match`."""
+    in_crowd = torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
+    if _may_have_crowd(crowd):
+        areas = area(anchors)
+        for part, near, shared in _intersections(anchors, gt_boxes):
+            in_crowd[part] = _in_crowd(shared, areas[part], crowd[near, None])
+    return in_crowd
 
 
 def require_labels(labels: Tensor, classes: int, lowest: int = IGNORE) -> None:
@@ -89,6 +101,11 @@ def _intersections(anchors: Tensor, gt_boxes: Tensor) -> Iterator[tuple[slice, T
 def _may_have_crowd(crowd: Tensor) -> bool:
     """Whether any object may be a crowd; always True on a GPU, since reading the value would wait for it."""
     return crowd.device.type != "cpu" or bool(crowd.any())
+
+
+def _in_crowd(shared: Tensor, areas: Tensor, is_crowd: Tensor) -> Tensor:
+    """`inside_crowds` of the anchors of a chunk, (n,). shared: (m, n), of `_intersections`. is_crowd: (m, 1)."""
+    return ((shared >= CROWD_SHARE * areas) & is_crowd).any(dim=0)
 
 
 def _objects_near(anchors: Tensor, gt_boxes: Tensor) -> Tensor:

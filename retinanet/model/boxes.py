@@ -59,6 +59,18 @@ def intersection(boxes: Tensor, others: Tensor) -> Tensor:
     return width.mul_(height)
 
 
+def centers(boxes: Tensor) -> Tensor:
+    """Centres (..., 2) of `boxes` (..., 4) xyxy, in pixels."""
+    return (boxes[..., :2] + boxes[..., 2:]) / 2
+
+
+def iou_of_pairs(boxes: Tensor, others: Tensor) -> Tensor:
+    """IoU (...,) of each of `boxes` (..., 4) with the one of `others` (..., 4) in its place; either has an area > 0."""
+    sides = torch.minimum(boxes[..., 2:], others[..., 2:]) - torch.maximum(boxes[..., :2], others[..., :2])
+    shared = sides.clamp(min=0).prod(dim=-1)
+    return shared / (area(boxes) + area(others) - shared)
+
+
 def _centers_sizes(boxes: Tensor) -> tuple[Tensor, Tensor]:
     sizes = boxes[..., 2:] - boxes[..., :2]
     return boxes[..., :2] + 0.5 * sizes, sizes

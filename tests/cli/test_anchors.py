@@ -12,16 +12,18 @@ from helpers.support import installed, retina
 from PIL import Image
 from torchvision.ops import box_iou
 
-from retinacli.render.anchors import anchors_document, imbalance_line
+from retinacli.render.anchors import anchors_document, imbalance_line, shortfall
 from retinanet.config.schema import AnchorConfig
 from retinanet.config_file import load_config
 from retinanet.data import open_dataset
 from retinanet.data.shapes import open_shapes
-from retinanet.dataset_analysis.anchor_coverage import data_coverage
+from retinanet.data.transforms import padded
+from retinanet.dataset_analysis.anchor_coverage import Coverage, Share, data_coverage
 from retinanet.dataset_analysis.anchor_picture import LEVEL_COLOURS, find_image, matches_panel
 from retinanet.dataset_analysis.imbalance import Imbalance, imbalance
 from retinanet.errors import DataError
-from retinanet.model.anchors import make_anchors
+from retinanet.losses.atss import match_atss
+from retinanet.model.anchors import image_anchors, make_anchors
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,37 @@ def test_the_line_of_the_imbalance():
         "mean of 200 images"
     )
     assert "0.0 of them foreground (none) and" in imbalance_line(Imbalance(1, 9, 0, 0, 9))
+
+
+def test_with_atss_coverage_counts_the_objects_with_a_selected_anchor(tiny: Path, coverage: dict):
+    atss = ("--set", "anchors.matching=atss")
+    document = json.loads(retina("anchors", "tiny.yaml", *atss, "--json", cwd=tiny).out)
+    config = load_config(tiny / "tiny.yaml", [atss[1]])
+    data = open_dataset(config.data, "train")
+    objects = data_coverage(config, data)[0]
+    selected = 0
+    for box, size in zip(objects.boxes, objects.image_sizes, strict=True):
+        levels = image_anchors(tuple(padded(size).tolist()))
+        one = torch.from_numpy(box[None]).float()
+        selected += int((match_atss(levels, one, torch.tensor([False]), per_cell=9) >= 0).any())
+    everything, by_iou = document["coverage"]["all"], coverage["all"]
+    assert (everything["covered"], everything["ignored"]) == (selected, 0)
+    assert everything["missed"] == everything["objects"] - selected
+    assert everything["covered"] > by_iou["covered"] and everything["mean_iou"] == by_iou["mean_iou"]
+    found = imbalance(config, data)
+    assert document["imbalance"] == dataclasses.asdict(found) | {"ratio": found.ratio}
+
+    result = retina("anchors", "tiny.yaml", *atss, "--min-coverage", 1, cwd=tiny)
+    for text in ("whether ATSS selects an anchor for each object", "anchor selected", "none selected"):
+        assert text in result.out
+    assert "IoU >=" not in result.out
+    assert result.code == (0 if selected == everything["objects"] else 3)
+
+
+def test_the_message_about_atss_coverage():
+    share = Share("all", 10, 9, 0, 1, 0.5)
+    message = shortfall(Coverage(share, [], [], [], []), 0.95, AnchorConfig(matching="atss"))
+    assert message == ("coverage is 0.9, below --min-coverage 0.95: 1 of 10 objects have no anchor that ATSS selects")
 
 
 def test_the_worst_are_named(tiny: Path, coverage: dict):
@@ -194,6 +227,17 @@ def test_verdicts():
     ]
 
 
+def test_verdicts_of_atss():
+    image = np.full((128, 128, 3), 128, np.uint8)
+    # the second lies between the centres of P3, which are 8 px apart
+    boxes = np.array([[48, 48, 80, 80], [81, 81, 87, 87]], np.float32)
+    legend = matches_panel(image, boxes, np.array([False, False]), AnchorConfig(matching="atss")).legend
+    assert [text.split(" (")[0] for _, text in legend] == [
+        "1 matched: ATSS selects anchors",
+        "1 not covered: ATSS selects no anchor, or its anchors match others",
+    ]
+
+
 def test_images_are_found_by_path_or_by_a_name_of_their_own():
     dataset = open_shapes("val")
     assert find_image(dataset, Path("shapes-val-00007.png")) == 7
@@ -215,6 +259,11 @@ def test_images_are_found_by_path_or_by_a_name_of_their_own():
         (["--optimize"], 2, "--optimize needs the objects of a data set; name a CONFIG"),
         (["--min-coverage", "0.9"], 2, "--min-coverage needs the objects of a data set; name a CONFIG"),
         (["tiny.yaml", "--per-cell", "9"], 2, "add --optimize"),
+        (
+            ["tiny.yaml", "--optimize", "--set", "anchors.matching=atss"],
+            2,
+            "--optimize searches for anchors that reach anchors.foreground_iou, but anchors.matching is atss",
+        ),
         (["--vis", "a.png", "-o", "a.gif"], 2, "expected a name that ends in .png or .jpg"),
         (["--vis", "a.png", "-o", "./a.png"], 2, "is the image of --vis; choose another file"),
     ],

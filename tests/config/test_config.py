@@ -183,6 +183,16 @@ train: {lr: 1e-4, epochs: "3", augment: {flip: 0, short_sides: [640, 800]}, mile
         ("anchors: {scales: [1, -1]}", "anchors.scales is [1.0, -1.0], expected 1e-06 to 1,000,000"),
         ("anchors: {sizes: [32, 64]}", "anchors.sizes is [32.0, 64.0], expected 5 values, for P3 to P7"),
         (
+            "anchors: {matching: atss, foreground_iou: 0.6}",
+            "anchors.foreground_iou is 0.6, but anchors.matching is atss, in which each object sets its own IoU; "
+            "remove one of the two keys",
+        ),
+        (
+            "preset: detectron2\nanchors: {matching: atss}",
+            "anchors.force_best is True, but anchors.matching is atss, in which each object sets its own IoU; "
+            "remove one of the two keys",
+        ),
+        (
             "anchors: {background_iou: 0.6}",
             "anchors.background_iou is 0.6, expected at most anchors.foreground_iou, 0.5",
         ),

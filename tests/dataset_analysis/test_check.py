@@ -490,6 +490,17 @@ def test_an_object_counts_as_unreached_if_no_short_side_reaches_it(root: Path):
     assert finding.text.endswith("after the resize at any of train.augment.short_sides")
 
 
+def test_atss_selects_no_anchor_for_an_object_between_the_centres(root: Path):
+    # at 512 px the object covers x and y from 41 to 47, between the cells of P3 at 40 and at 48
+    on(12, bbox=[10.25, 10.25, 1.5, 1.5])(root)
+    findings = check_of(root, "anchors.matching=atss").findings
+    assert [(f.code, f.ids) for f in findings[:2]] == [("unreached-object", (12,)), ("tiny-object", (12,))]
+    assert findings[0].text.endswith("has no anchor that ATSS selects after the resize")
+    assert findings[0].advice == "training ignores them; set a larger data.short_side"
+    on(12, bbox=[10, 10, 3, 3])(root)  # 40 to 52 px
+    assert not check_of(root, "anchors.matching=atss").count("warning")
+
+
 def test_anchors_that_are_forced_reach_every_object(root: Path):
     on(12, bbox=[0, 10, 128, 9])(root)
     assert not check_of(root, "anchors.force_best=true").count("warning")

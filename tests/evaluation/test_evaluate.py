@@ -11,7 +11,7 @@ import torch
 from helpers.support import retina
 
 import retinanet
-from retinanet.config.schema import DetectConfig
+from retinanet.config.schema import AnchorConfig, DetectConfig
 from retinanet.data.dataset import Dataset
 from retinanet.data.shapes import open_shapes
 from retinanet.data.transforms import Resizing
@@ -105,7 +105,7 @@ def test_missed_objects_do_not_change_the_results(shapes):
     arguments = (torn, Resizing(128, 128), DetectConfig(nms_iou=1))
     for oracle in (Oracle(shapes), Oracle(shapes, scale=0.8)):
         plain = evaluate_model(TorchModel(oracle), *arguments)
-        more = evaluate_model(TorchModel(oracle), *arguments, missed_objects=True)
+        more = evaluate_model(TorchModel(oracle), *arguments, missed_objects=AnchorConfig())
         np.testing.assert_array_equal(plain.results, more.results)
         assert plain.metrics == more.metrics == reference_metrics(torn, more.results)
         counts = {at.stage: at.missed for at in more.missed_objects.by_stage}

@@ -8,6 +8,7 @@ import torch
 from helpers.scoring_cases import dataset, pycocotools_evaluation, random_case
 from torchvision.ops import box_iou, nms
 
+from retinanet.config.schema import AnchorConfig
 from retinanet.data.dataset import Dataset, blank_sample
 from retinanet.evaluation import missed_objects
 from retinanet.evaluation.coco_metrics import score
@@ -20,6 +21,7 @@ from retinanet.model.retinanet import Predictions
 
 STAGES = list(missed_objects.STAGES)
 NONE = 1e-6
+PAPER = AnchorConfig()
 OBJECT, FAR = [20, 20, 60, 60], [70, 70, 90, 90]
 
 
@@ -45,6 +47,7 @@ def observe(
     top_k=1000,
     nms_iou=0.5,
     max_detections=100,
+    anchors=PAPER,
     **columns,
 ) -> tuple[list[str | None], MissedObjects]:
     """The stage of each of the `objects` (xyxy) of one image, None for a detected one, and the summary."""
@@ -53,7 +56,7 @@ def observe(
     truth = dataset([len(boxes)], boxes, labels or [0] * len(boxes), **columns)
     image = predictions(*levels)
     [found] = detect_stages(image, [size], [original], score_threshold, top_k, nms_iou, max_detections)
-    observer = MissedObjectsObserver(truth, score_threshold)
+    observer = MissedObjectsObserver(truth, score_threshold, anchors)
     observer.observe([replace(blank_sample(0, "0.jpg"), original_size=original)], image, [size], [found])
     rows = coco_rows(found.detections, 0)
     summary = observer.summary(rows)
@@ -79,6 +82,21 @@ def test_box_too_loose():
     assert stages([OBJECT], [(OBJECT, [0.9, 0.9], FAR)]) == ["box too loose"]
     assert stages([OBJECT], [([20, 20, 60, 40], [0.9, NONE], FAR)]) == ["box too loose"]  # IoU 0.5 counts
     assert stages([OBJECT], [(OBJECT, [0.9, NONE], [20, 20, 60, 39])]) == ["box too loose"]
+
+
+def test_with_atss_an_anchor_fits_that_is_selected():
+    # the anchors inside the object have IoUs of 0.25 and 0.11 with it, and the others 0: the first is selected
+    atss = AnchorConfig(matching="atss", scales=(1,), ratios=(1,))
+    inside, smaller = [[30, 30, 50, 50], [NONE, NONE], FAR], [[33, 33, 46, 46], [NONE, NONE], FAR]
+    far = [([x, 80, x + 20, 100], [NONE, NONE]) for x in range(0, 80, 10)]
+    level = [inside, smaller, *far]
+    assert stages([OBJECT], level) == ["no anchor"]
+    assert stages([OBJECT], level, anchors=atss) == ["box too loose"]
+    assert stages([[0, 0, 9, 9]], level, anchors=atss) == ["no anchor"]  # no anchor's centre is inside
+    # resized to half the width: the same anchors have other objects
+    wide = [40, 20, 120, 60]
+    assert stages([wide], level, size=(100, 100), original=(100, 200), anchors=atss) == ["box too loose"]
+    assert stages([wide], level, size=(100, 200), original=(100, 200), anchors=atss) == ["no anchor"]
 
 
 def test_a_box_is_clipped_to_the_image():
@@ -283,7 +301,7 @@ def test_it_is_the_plain_definition_and_adds_up_to_what_pycocotools_misses(seed,
     samples = [replace(blank_sample(i, f"{i}.jpg"), original_size=ORIGINAL) for i in range(images)]
     samples[5] = blank_sample(5, "5.jpg")
     found = detect_stages(prediction, [SIZE] * images, [s.original_size for s in samples], *SETTINGS)
-    observer = MissedObjectsObserver(truth, SETTINGS[0])
+    observer = MissedObjectsObserver(truth, SETTINGS[0], PAPER)
     for part in (slice(0, 7), slice(7, None)):  # in two batches
         some = Predictions(
             [x[part] for x in prediction.logits], [x[part] for x in prediction.deltas], prediction.anchors

@@ -9,6 +9,7 @@ CASES = {  # (overrides, steps)
     "adamw, average, clipping": (["train.optimizer=adamw", "train.ema=0.9", "train.clip_norm=0.1"], 1),
     "accumulation of a group of five": (["train.accumulate=8", "train.batch_size=4"], 1),
     "exponential normaliser": (["loss.normalizer=exponential"], 1),
+    "atss": (["anchors.matching=atss"], 1),
     "ohem": (["loss.classification=ohem"], 1),
     "sampled": (["loss.classification=sampled"], 1),
     "giou": (["loss.box=giou", "train.batch_size=4"], 1),

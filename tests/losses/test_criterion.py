@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from retinanet.config.schema import AnchorConfig, LossConfig
+from retinanet.losses.atss import match_atss
 from retinanet.losses.criterion import Criterion, Targets, box_loss, detection_loss, make_criterion
 from retinanet.losses.focal import anchor_cross_entropy, anchor_focal_loss, anchor_focal_star_loss
 from retinanet.losses.matching import BACKGROUND, IGNORE, match
 from retinanet.losses.ohem import hard_examples, hard_examples_1_3
+from retinanet.model.anchors import AnchorShapes, image_anchors
 from retinanet.model.retinanet import Predictions
 
 ANCHOR = torch.tensor([[0.0, 0, 10, 10]])
@@ -177,6 +179,14 @@ def test_a_criterion_matches_as_configured():
         found[force_best] = matched.tolist()
     assert found[False] == [[BACKGROUND, 0, BACKGROUND], [BACKGROUND] * 3]
     assert found[True] == [[1, 0, BACKGROUND], [BACKGROUND] * 3]  # anchor 0 is the best one of object 1, IoU 2 / 3
+
+
+def test_a_criterion_matches_the_levels_with_atss():
+    levels = image_anchors((64, 64), AnchorShapes(scales=(1, 1.5)))
+    criterion = make_criterion(LossConfig(), AnchorConfig(matching="atss", scales=(1, 1.5)))
+    matched = criterion.match_anchors(levels, TARGETS)
+    assert torch.equal(matched[0], match_atss(levels, TARGETS.boxes[0], TARGETS.crowd[0], per_cell=6))
+    assert torch.equal(matched[1], torch.full_like(matched[1], BACKGROUND)) and (matched[0] >= 0).any()
 
 
 def test_the_exponential_normaliser_is_the_state_of_its_criterion_alone():

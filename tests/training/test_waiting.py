@@ -15,8 +15,11 @@ from retinanet.training.setup import start_run
 from retinanet.training.train import train_one_epoch
 
 
-@pytest.mark.parametrize("normalizer", ["image", "exponential"])
-def test_a_step_waits_once(tmp_path: Path, monkeypatch, normalizer):
+@pytest.mark.parametrize(
+    ("section", "settings"),
+    [("loss", {"normalizer": "image"}), ("loss", {"normalizer": "exponential"}), ("anchors", {"matching": "atss"})],
+)
+def test_a_step_waits_once(tmp_path: Path, monkeypatch, section, settings):
     # as on a GPU, where matching looks neither for near objects nor for crowds
     monkeypatch.setattr(matching, "_objects_near", lambda anchors, gt_boxes: torch.arange(len(gt_boxes)))
     monkeypatch.setattr(matching, "_may_have_crowd", lambda crowd: True)
@@ -25,7 +28,7 @@ def test_a_step_waits_once(tmp_path: Path, monkeypatch, normalizer):
     values = {
         "data": {"root": str(tmp_path), "train": "train", "short_side": 64, "long_side": 64, "workers": 0},
         "model": {"backbone": "resnet18", "pretrained": False, "trunk_norm": "frozen_bn", **narrow},
-        "loss": {"normalizer": normalizer},
+        section: settings,
         "train": {"epochs": 1, "batch_size": 2, "clip_norm": 1.0, "ema": 0.9, "device": "cpu", "log_every": 1},
     }
     run = start_run(config_from_dict(values, "test"), tmp_path / "run", resume=False, force=False)
