@@ -146,12 +146,14 @@ class AnchorConfig:
 class LossConfig:
     """The losses. A setting that is null has the default of its classification loss."""
 
-    classification: Literal["focal", "ce", "balanced_ce", "focal_star", "ohem", "ohem_1_3", "sampled"] = "focal"
-    """Loss of the classification subnet. Paper, section 3."""
+    classification: Literal[
+        "focal", "ce", "balanced_ce", "focal_star", "ohem", "ohem_1_3", "sampled", "quality_focal", "varifocal"
+    ] = "focal"
+    """Loss of the classification subnet. Paper, section 3; the last two: Li et al. 2020, Zhang et al. 2021."""
     gamma: Annotated[float | None, between(0, 100)] = None
-    """Focusing parameter of focal and focal_star; focal with 0 is cross entropy. null is 2. Paper, section 5.1."""
+    """Focusing parameter; focal with 0 is cross entropy. null is 2. Paper, section 5.1. quality_focal's paper: beta."""
     alpha: Annotated[float | tuple[float, ...] | None, between(0, 1)] = None
-    """Weight of the right class, or one per class; others: 1 - alpha. null: the paper's best value (tables 1 and 3)."""
+    """Weight of the right class, or one per class; others: 1 - alpha. In varifocal of wrong ones. null: the paper's."""
     shift: Annotated[float | None, between(-100, 100)] = None
     """Beta of focal_star. null is 1. Paper, table 3."""
     count: Annotated[int | None, between(1, 1_000_000)] = None
@@ -176,6 +178,8 @@ LOSS_DEFAULTS: dict[str, dict[str, Any]] = {
     "ohem": {"count": 128, "nms_iou": 0.5},  # paper, table 1d
     "ohem_1_3": {"count": 128, "nms_iou": 0.5},  # paper, table 1d
     "sampled": {"count": 256},  # Ren et al. 2015, section 3.1.3
+    "quality_focal": {"gamma": 2.0},  # Li et al. 2020
+    "varifocal": {"alpha": 0.75, "gamma": 2.0},  # Zhang et al. 2021
 }
 LOSS_SETTINGS = tuple(dict.fromkeys(name for defaults in LOSS_DEFAULTS.values() for name in defaults))
 

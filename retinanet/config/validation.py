@@ -96,6 +96,10 @@ def _check_loss(config: LossConfig) -> None:
         )
     if chosen == "focal_star" and config.gamma == 0:
         raise ConfigError("loss.gamma is 0, expected a number above 0 for focal_star")
+    if chosen == "quality_focal" and config.gamma is not None and 0 < config.gamma < 1:
+        raise ConfigError(f"loss.gamma is {config.gamma:g}, expected 0, or 1 or more for quality_focal")
+    if chosen == "varifocal" and isinstance(config.alpha, tuple):
+        raise ConfigError("loss.alpha is a list, expected one number for varifocal")
 
 
 def _check_train(config: TrainConfig) -> None:

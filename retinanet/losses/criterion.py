@@ -18,12 +18,14 @@ from retinanet.losses.atss import match_atss
 from retinanet.losses.focal import anchor_cross_entropy, anchor_focal_loss, anchor_focal_star_loss
 from retinanet.losses.matching import BACKGROUND, IGNORE, Matching, match, require_labels
 from retinanet.losses.ohem import hard_examples, hard_examples_1_3
+from retinanet.losses.quality import anchor_quality_focal_loss, anchor_varifocal_loss
 from retinanet.losses.sampling import random_examples
-from retinanet.model.boxes import decode, encode
+from retinanet.model.boxes import decode, encode, iou_of_pairs
 from retinanet.model.retinanet import Predictions
 
 BoxLoss = Literal["smooth_l1", "l1", "giou"]
 Classification = Callable[[Tensor, Tensor], Tensor]  # (..., R, K) logits and (..., R) labels -> (...) summed loss
+QualityLoss = Callable[[Tensor, Tensor, Tensor], Tensor]  # the same, with the quality (..., R) of foreground anchors
 Mining = Callable[[Tensor, Tensor, Tensor], Tensor]  # (R, K) logits, (R,) labels, (R, 4) boxes -> rows to train
 Sampling = Callable[[Tensor, int], Tensor]  # (R,) labels, key of the image -> rows to train
 Examples = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # index of the image, then as for `Mining`
@@ -57,12 +59,15 @@ def make_matching(anchors: AnchorConfig) -> Matching:
 class Criterion:
     """The training loss of a detector: `matching` for each image, then `detection_loss`, with their parameters.
 
+    quality_loss: a classification loss in place of `classification`. The quality of a foreground anchor is the IoU of
+        its predicted box with its object; no gradient passes through it.
     sampling: chooses the anchors of the classification loss in place of `mining`, without looking at their losses.
     normalizer: "image" divides the loss of an image by its number of foreground anchors (paper, section 4.1),
         "exponential" divides the loss of the batch by `running_normalizer`, the only state of a criterion.
     """
 
     classification: Classification = anchor_focal_loss
+    quality_loss: QualityLoss | None = None
     mining: Mining | None = None
     sampling: Sampling | None = None
     box: BoxLoss = "smooth_l1"
@@ -101,8 +106,9 @@ class Criterion:
             foreground = processes.sum((matched >= 0).sum()).clamp(min=1).to(exact)
             self.running_normalizer = 0.9 * before + 0.1 * foreground
             normalizer = self.running_normalizer / processes.world  # the gradients are averaged over the processes
-        parts = self.classification, self._examples(targets), self.box, self.beta
-        return _detection_loss(predictions, matched, targets, *parts, normalizer)
+        parts = self.classification, self.quality_loss, self._examples(targets)
+        box = partial(box_loss, kind=self.box, beta=self.beta)
+        return _detection_loss(predictions, matched, targets, *parts, box, normalizer)
 
     def _examples(self, targets: Targets) -> Examples | None:
         """How the anchors of the classification loss are chosen; None: all. Raises: ValueError without keys."""
@@ -117,11 +123,12 @@ class Criterion:
 def make_criterion(loss: LossConfig, anchors: AnchorConfig) -> Criterion:
     """The training loss of a detector with this configuration."""
     settings = loss_settings(loss)
-    mining = sampling = None
+    classification: Classification = anchor_focal_loss
+    quality_loss = mining = sampling = None
     match loss.classification:
         case "ohem" | "ohem_1_3" as name:
             mining = partial(hard_examples if name == "ohem" else hard_examples_1_3, check_labels=False, **settings)
-            classification: Classification = partial(anchor_cross_entropy, check_labels=False)
+            classification = partial(anchor_cross_entropy, check_labels=False)
         case "sampled":
             sampling = partial(random_examples, **settings)
             classification = partial(anchor_cross_entropy, check_labels=False)
@@ -131,8 +138,13 @@ def make_criterion(loss: LossConfig, anchors: AnchorConfig) -> Criterion:
             classification = partial(anchor_focal_loss, check_labels=False, **settings)
         case "focal_star":
             classification = partial(anchor_focal_star_loss, check_labels=False, **settings)
+        case "quality_focal":
+            quality_loss = partial(anchor_quality_focal_loss, check_labels=False, **settings)
+        case "varifocal":
+            quality_loss = partial(anchor_varifocal_loss, check_labels=False, **settings)
     return Criterion(
         classification=classification,
+        quality_loss=quality_loss,
         mining=mining,
         sampling=sampling,
         box=loss.box,
@@ -165,8 +177,8 @@ def detection_loss(
     Raises: ValueError for a label outside 0..K-1, or an anchor matched to an object that is not there.
     """
     _require_targets(predictions, matched, targets)
-    examples = _of_each_image(mining)
-    return _detection_loss(predictions, matched, targets, classification, examples, box, beta, normalizer)
+    examples, by_anchor = _of_each_image(mining), partial(box_loss, kind=box, beta=beta)
+    return _detection_loss(predictions, matched, targets, classification, None, examples, by_anchor, normalizer)
 
 
 def _of_each_image(mining: Mining | None) -> Examples | None:
@@ -190,12 +202,12 @@ def _detection_loss(
     matched: Tensor,
     targets: Targets,
     classification: Classification,
+    quality_loss: QualityLoss | None,
     examples: Examples | None,
-    box: BoxLoss,
-    beta: float,
+    box: Callable[[Tensor, Tensor, Tensor], Tensor],
     normalizer: float | Tensor | None,
 ) -> dict[str, Tensor]:
-    """`detection_loss` of targets that are known to be right."""
+    """`detection_loss` of targets that are known to be right. box: `box_loss` with its parameters."""
     logits, deltas = torch.cat(predictions.logits, dim=1), torch.cat(predictions.deltas, dim=1)  # (B, R, K), (B, R, 4)
     anchors = torch.cat(predictions.anchors)  # (R, 4)
     image, row = (matched >= 0).nonzero(as_tuple=True)  # (F,) each; the only line that waits for a GPU
@@ -204,11 +216,16 @@ def _detection_loss(
     labels = matched.clone()  # (B, R): BACKGROUND and IGNORE stay
     labels[image, row] = torch.cat(list(targets.labels))[objects]
     gt_boxes = torch.cat(list(targets.boxes))[objects]  # (F, 4)
-    by_anchor = box_loss(deltas[image, row].float(), anchors[row], gt_boxes, box, beta)  # (F,)
+    predicted = deltas[image, row].float()  # (F, 4)
+    by_anchor = box(predicted, anchors[row], gt_boxes)  # (F,)
     by_image = by_anchor.new_zeros(len(matched)).index_add(0, image, by_anchor)  # (B,)
     foreground = (matched >= 0).sum(dim=1).clamp(min=1)  # (B,)
     divisor = len(matched) * foreground if normalizer is None else normalizer
-    if examples is None:
+    if quality_loss is not None:
+        quality = by_image.new_zeros(matched.shape)  # (B, R)
+        quality[image, row] = iou_of_pairs(decode(predicted.detach(), anchors[row]), gt_boxes)
+        cls = (quality_loss(logits, labels, quality) / divisor).sum()
+    elif examples is None:
         # not image by image: autograd would allocate a (B, R, K) gradient for each slice
         cls = (classification(logits, labels) / divisor).sum()
     else:

@@ -47,7 +47,7 @@ def sigmoid_focal_loss(
 
 def soft_focal(x: Tensor, target: Tensor, alpha: float, gamma: float) -> Tensor:
     """The loss of `sigmoid_focal_loss`, elementwise, for autograd and TorchScript."""
-    z, _, doubt = _towards_wrong(x, target)
+    z, _, doubt = towards_wrong(x, target)
     wrong, entropy = _wrong_and_entropy(z, z.sigmoid(), doubt)
     return _weight(target, alpha) * wrong**gamma * entropy
 
@@ -57,7 +57,7 @@ def soft_focal_and_slope(x: Tensor, target: Tensor, alpha: float, gamma: float) 
 
     alpha_t q^gamma (gamma CE p (1 - p) (1 - 2 u) / q + p - u).
     """
-    z, sign, doubt = _towards_wrong(x, target)
+    z, sign, doubt = towards_wrong(x, target)
     p = z.sigmoid()
     wrong, entropy = _wrong_and_entropy(z, p, doubt)
     power = wrong.pow(gamma).mul_(_weight(target, alpha))
@@ -78,7 +78,7 @@ def hard_focal_and_slope(x: Tensor, target: Tensor, alpha: float, gamma: float) 
     return loss * weight, lambda: slope().mul_(weight).mul_(sign)
 
 
-def _towards_wrong(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def towards_wrong(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The logit z of the less likely answer, the sign of x in it, and that answer's share of the target, up to 0.5.
 
     So no difference of two numbers near 1 is taken: 1 - p_t keeps its digits where p_t is almost 1.

@@ -180,7 +180,7 @@ def check_alpha(loss: LossConfig, classes: int) -> list[str]:
         if len(alpha) != classes:
             raise ConfigError(f"loss.alpha has {len(alpha)} values, expected 1 or {classes} (one for each class)")
         return []
-    if settings.get("gamma") == 0 and settings["alpha"] < 0.5:
+    if loss.classification == "focal" and settings["gamma"] == 0 and settings["alpha"] < 0.5:
         return [
             f"warning: with loss.gamma 0, loss.alpha {alpha:g} gives objects less weight than background; in the paper "
             "(table 1a) AP was 10.8 with alpha 0.25 and 31.1 with alpha 0.75"

@@ -61,6 +61,8 @@ def test_the_papers_defaults():
         ("{classification: ohem}", {"count": 128, "nms_iou": 0.5}),
         ("{classification: ohem_1_3, count: 256}", {"count": 256, "nms_iou": 0.5}),
         ("{classification: sampled}", {"count": 256}),
+        ("{classification: quality_focal}", {"gamma": 2}),
+        ("{classification: varifocal, gamma: 1.5}", {"alpha": 0.75, "gamma": 1.5}),
     ],
 )
 def test_defaults_follow_the_loss(write, text, settings):
@@ -136,7 +138,7 @@ train: {lr: 1e-4, epochs: "3", augment: {flip: 0, short_sides: [640, 800]}, mile
         (
             "loss: {classification: focall}",
             "loss.classification is 'focall', expected one of focal, ce, balanced_ce, focal_star, ohem, ohem_1_3, "
-            "sampled; "
+            "sampled, quality_focal, varifocal; "
             "did you mean focal?",
         ),
         (
@@ -148,6 +150,18 @@ train: {lr: 1e-4, epochs: "3", augment: {flip: 0, short_sides: [640, 800]}, mile
             "loss.alpha is set, but loss.classification ohem has no alpha; it takes count, nms_iou",
         ),
         ("loss: {shift: 1}", "loss.shift is set, but loss.classification focal has no shift; it takes gamma, alpha"),
+        (
+            "loss: {classification: quality_focal, gamma: 0.5}",
+            "loss.gamma is 0.5, expected 0, or 1 or more for quality_focal",
+        ),
+        (
+            "loss: {classification: varifocal, alpha: [0.5, 0.75]}",
+            "loss.alpha is a list, expected one number for varifocal",
+        ),
+        (
+            "loss: {classification: quality_focal, alpha: 0.25}",
+            "loss.alpha is set, but loss.classification quality_focal has no alpha; it takes gamma",
+        ),
         ("loss: {classification: focal_star, gamma: 0}", "loss.gamma is 0, expected a number above 0 for focal_star"),
         (
             "loss: {classification: ohem, normalizer: exponential}",

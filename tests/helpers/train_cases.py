@@ -12,6 +12,8 @@ CASES = {  # (overrides, steps)
     "atss": (["anchors.matching=atss"], 1),
     "ohem": (["loss.classification=ohem"], 1),
     "sampled": (["loss.classification=sampled"], 1),
+    "quality_focal": (["loss.classification=quality_focal"], 1),
+    "varifocal, exponential normaliser": (["loss.classification=varifocal", "loss.normalizer=exponential"], 1),
     "giou": (["loss.box=giou", "train.batch_size=4"], 1),
     "bf16": (["train.precision=bf16"], 1),
 }

@@ -101,7 +101,7 @@ def test_a_batch_without_objects_has_finite_loss_and_gradients(box, dtype):
     assert torch.equal(deltas.grad, torch.zeros_like(deltas))
 
 
-LOSSES = ["focal", "ce", "balanced_ce", "focal_star", "ohem", "ohem_1_3", "sampled"]
+LOSSES = ["focal", "ce", "balanced_ce", "focal_star", "ohem", "ohem_1_3", "sampled", "quality_focal", "varifocal"]
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -17,7 +17,12 @@ from retinanet.training.train import train_one_epoch
 
 @pytest.mark.parametrize(
     ("section", "settings"),
-    [("loss", {"normalizer": "image"}), ("loss", {"normalizer": "exponential"}), ("anchors", {"matching": "atss"})],
+    [
+        ("loss", {"normalizer": "image"}),
+        ("loss", {"normalizer": "exponential"}),
+        ("loss", {"classification": "varifocal"}),
+        ("anchors", {"matching": "atss"}),
+    ],
 )
 def test_a_step_waits_once(tmp_path: Path, monkeypatch, section, settings):
     # as on a GPU, where matching looks neither for near objects nor for crowds
