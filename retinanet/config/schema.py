@@ -108,6 +108,8 @@ class ModelConfig:
     """Number of hidden layers of each subnet. Paper, section 4."""
     head_norm: Literal["none", "gn"] = "none"
     """Normalisation of the subnets; gn is torchvision's second version. Paper, section 4."""
+    level_scales: bool = False
+    """Whether the box subnet's outputs have a learned factor for each level, as in FCOS (Tian et al. 2019) and ATSS."""
     stride_in_1x1: bool = False
     """Whether the stride of a bottleneck is in its first 1x1 convolution, as in detectron2, and not in its 3x3 one."""
     p6_from: Literal["c5", "p5"] = "c5"

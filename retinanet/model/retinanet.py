@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retinanet.config.schema import AnchorConfig, ModelConfig
-from retinanet.model.anchors import PAPER_SHAPES, AnchorShapes, image_anchors
+from retinanet.model.anchors import PAPER_SHAPES, STRIDES, AnchorShapes, image_anchors
 from retinanet.model.backbone import Backbone, float32_on_cpu, group_norm, make_backbone
 
 
@@ -91,6 +91,7 @@ class RetinaNet(nn.Module):
 
     classes: K, foreground only. prior: score of every anchor before training; None: 0.5.
     pixel_mean, pixel_std: RGB in 0..255; None: the backbone's own. top_down: see `FPN`.
+    level_scales: whether the deltas of each level have a learned factor, as in FCOS (Tian et al. 2019, section 3.2).
     """
 
     pixel_mean: Tensor
@@ -110,6 +111,7 @@ class RetinaNet(nn.Module):
         pixel_std: tuple[float, ...] | None = None,
         anchor_shapes: AnchorShapes = PAPER_SHAPES,
         top_down: bool = True,
+        level_scales: bool = False,
     ):
         super().__init__()
         self.classes = classes
@@ -119,6 +121,7 @@ class RetinaNet(nn.Module):
         self.fpn = FPN(backbone.channels, fpn_channels, p6_from, top_down)
         self.cls_subnet = Subnet(fpn_channels, head_channels, head_depth, per_cell * classes, head_norm)
         self.box_subnet = Subnet(fpn_channels, head_channels, head_depth, per_cell * 4, head_norm)
+        self.box_scales = nn.Parameter(torch.ones(len(STRIDES))) if level_scales else None
         if prior is not None:
             assert self.cls_subnet.predict.bias is not None
             nn.init.constant_(self.cls_subnet.predict.bias, -math.log((1 - prior) / prior))  # paper, 4.1
@@ -144,6 +147,8 @@ class RetinaNet(nn.Module):
         pyramid = self.fpn(features)  # P3..P7, (B, fpn_channels, H_l, W_l)
         logits = [_rows(self.cls_subnet(p), self.classes) for p in pyramid]  # L of (B, R_l, K)
         deltas = [_rows(self.box_subnet(p), 4) for p in pyramid]  # L of (B, R_l, 4)
+        if self.box_scales is not None:
+            deltas = [level * scale for level, scale in zip(deltas, self.box_scales, strict=True)]
         return Predictions(logits, deltas, self.anchors((height, width), images.device))
 
     def keep_classes(self, labels: Sequence[int]) -> None:
@@ -191,6 +196,7 @@ def make_model(model: ModelConfig, anchors: AnchorConfig, classes: int, pretrain
         pixel_std=model.pixel_std,
         anchor_shapes=AnchorShapes.from_config(anchors),
         top_down=model.pyramid == "fpn",
+        level_scales=model.level_scales,
     )
 
 

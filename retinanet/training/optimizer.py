@@ -31,7 +31,7 @@ def learning_rate(train: TrainConfig, images: int) -> float:
 def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
     """SGD or AdamW for the trainable parameters, without weight decay on biases and normalisation (Detectron).
 
-    `optimizer_step` sets its learning rate.
+    Nor on the scales of the levels. `optimizer_step` sets its learning rate.
     """
     decay = train.weight_decay if train.weight_decay is not None else WEIGHT_DECAY[train.optimizer]
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -101,7 +101,7 @@ def test_onnx_inputs_have_the_checkpoints_defaults(exported: Path, tiny_run: Pat
         {
             "data": {"resize": "float"},
             "anchors": {"whole_pixels": True},
-            "model": {"p6_from": "p5", "head_norm": "gn", "head_depth": 1},
+            "model": {"p6_from": "p5", "head_norm": "gn", "level_scales": True, "head_depth": 1},
         },
         pytest.param({"model": {"backbone": "efficientnet_lite0"}}, marks=pytest.mark.slow),
         pytest.param({"model": {"backbone": "resnet50", "stride_in_1x1": True}}, marks=pytest.mark.slow),
@@ -120,6 +120,8 @@ def test_every_setting_can_be_exported(monkeypatch, tmp_path: Path, values: dict
     torch.manual_seed(0)
     config = config_from_dict(values, "test")
     model = make_model(config.model, config.anchors, 3, pretrained=False).eval()
+    if model.box_scales is not None:
+        torch.nn.init.uniform_(model.box_scales, 2, 4)
     monkeypatch.setattr(
         "retinanet.export.export.open_model", lambda path: (model, Metadata(config, ("a", "b", "c"), (1, 2, 3)))
     )

@@ -9,12 +9,18 @@ CASES = {  # (overrides, steps)
     "adamw, average, clipping": (["train.optimizer=adamw", "train.ema=0.9", "train.clip_norm=0.1"], 1),
     "accumulation of a group of five": (["train.accumulate=8", "train.batch_size=4"], 1),
     "exponential normaliser": (["loss.normalizer=exponential"], 1),
-    "atss": (["anchors.matching=atss"], 1),
+    "varifocal, its normaliser, atss, level scales": (
+        [
+            "loss.classification=varifocal",
+            "loss.normalizer=exponential",
+            "anchors.matching=atss",
+            "model.level_scales=true",
+        ],
+        1,
+    ),
     "ohem": (["loss.classification=ohem"], 1),
     "sampled": (["loss.classification=sampled"], 1),
-    "quality_focal": (["loss.classification=quality_focal"], 1),
-    "varifocal, exponential normaliser": (["loss.classification=varifocal", "loss.normalizer=exponential"], 1),
-    "giou": (["loss.box=giou", "train.batch_size=4"], 1),
+    "giou, quality_focal": (["loss.box=giou", "loss.classification=quality_focal", "train.batch_size=4"], 1),
     "bf16": (["train.precision=bf16"], 1),
 }
 

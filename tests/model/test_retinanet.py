@@ -15,6 +15,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from retinanet.config.schema import AnchorConfig, ModelConfig
 from retinanet.errors import ConfigError
+from retinanet.inference.torch_model import TorchModel
 from retinanet.losses.criterion import Targets, detection_loss
 from retinanet.model.backbone import TORCHVISION, make_backbone
 from retinanet.model.retinanet import FPN, Predictions, make_model
@@ -207,6 +208,31 @@ def test_group_normalisation_in_the_subnets():
     model = small_model(head_norm="gn", head_channels=256, head_depth=2)
     assert [m.num_groups for m in model.cls_subnet.modules() if isinstance(m, torch.nn.GroupNorm)] == [32, 32]
     assert all(x.isfinite().all() for x in model(pixels(1, 3, 64, 64)).logits)
+
+
+def test_the_scales_of_the_levels_multiply_the_deltas():
+    plain, scaled = small_model().eval(), small_model(level_scales=True).eval()
+    assert {*scaled.state_dict()} - {*plain.state_dict()} == {"box_scales"}
+    images = pixels(1, 3, 64, 64)
+    expected, untrained = plain(images), scaled(images)
+    assert all(map(torch.equal, untrained.deltas, expected.deltas))  # they start at 1
+    with torch.no_grad():
+        scaled.box_scales.copy_(torch.tensor([0.5, 1, 2, 3, 4]))
+    found = scaled(images)
+    for factor, deltas, before in zip((0.5, 1, 2, 3, 4), found.deltas, expected.deltas, strict=True):
+        torch.testing.assert_close(deltas, factor * before)
+    assert all(map(torch.equal, found.logits, expected.logits))
+    sum(level.square().sum() for level in found.deltas).backward()
+    assert (scaled.box_scales.grad != 0).all()
+    folded = TorchModel(scaled).copy_for_evaluation().network(images)
+    torch.testing.assert_close(folded.deltas, found.deltas)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_scales_of_the_levels_keep_the_precision(dtype):
+    model = small_model(level_scales=True).eval()
+    with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        assert {level.dtype for level in model(pixels(1, 3, 64, 64)).deltas} == {dtype}
 
 
 def test_narrow_group_normalised_subnets_take_one_small_image():
