@@ -10,8 +10,8 @@ from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
 from retinanet.evaluation.coco_metrics import METRICS, score
 from retinanet.evaluation.comparison import RESAMPLES, Difference, difference, resampled
-from retinanet.paper.detector_comparison import Progress, evaluate_trained
 from retinanet.paper.tables import Row
+from retinanet.paper.trained_detectors import Progress, detections_of_trained
 
 CAUSES = {"loss": ("ce", "focal"), "pyramid": ("lateral", "fpn"), "anchors per cell": ("1", "9")}  # parts of a value
 AP = list(METRICS).index("AP")
@@ -68,13 +68,13 @@ def effects(
 
 
 def effects_of_causes(rows: Sequence[Row], output: Path, seeds: int, progress: Progress) -> list[Effect]:
-    """`effects` of the detectors that `ablate` has trained in `output`, evaluated anew.
+    """`effects` of the detectors that `ablate` has trained in `output`.
 
     rows: of table causes, on the same data. A run that diverged has no detections. Raises: CheckpointError, DataError.
     """
     dataset = open_dataset(rows[0].config.data, "val")
-    trained = evaluate_trained(rows, output, seeds, dataset, progress)
-    results = {(row.value, seed): evaluation.results for row, seed, _, evaluation in trained}
+    trained = detections_of_trained(rows, output, seeds, dataset, progress)
+    results = {(row.value, seed): found for row, seed, found in trained}
     return effects(dataset, results, progress=progress)
 
 

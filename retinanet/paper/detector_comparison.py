@@ -1,32 +1,31 @@
 """Table 2 of the paper on other data: accuracy by size of object, speed and cost of trained detectors, and the best."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from statistics import mean
 
-import torch
+import numpy as np
 
 from retinanet.benchmark.timing import time_in_turns
-from retinanet.checkpoints.checkpoint import BEST, MODEL, read_metadata, read_tensors, strip_prefix
 from retinanet.config.schema import Config
 from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
 from retinanet.data.loader import Batch, eval_loader
 from retinanet.data.transforms import Resizing
 from retinanet.data.views import EvalSamples
-from retinanet.devices import pick_device
-from retinanet.evaluation.coco_metrics import METRICS, measured
+from retinanet.evaluation.coco_metrics import METRICS, measured, score
 from retinanet.evaluation.comparison import RESAMPLES, Difference, compare
-from retinanet.evaluation.evaluate import EvaluatedModel, Evaluation, evaluate_model
-from retinanet.paper.ablation import method_of, run_config, run_folder, seeds_of, training_seconds
+from retinanet.evaluation.evaluate import EvaluatedModel
+from retinanet.paper.ablation import run_folder, seeds_of, training_seconds
 from retinanet.paper.candidates import CandidateCounts, count_candidates
 from retinanet.paper.tables import PAPER_BY_SIZE, SIZES, Row
+from retinanet.paper.trained_detectors import Progress, detections_of_trained, open_trained
 
 PICTURES = 20  # on which the detectors are timed, the first of the validation data
 
-Progress = Callable[[int, int], object]  # called with the number of finished images or resamples and that of all
+Results = dict[str, dict[int, np.ndarray]]  # the detections of each run, (D, 7), by row and seed
 
 
 @dataclass(frozen=True)
@@ -83,11 +82,12 @@ def compare_detectors(
     """
     data = rows[0].config.data
     dataset, resizing = open_dataset(data, "val"), Resizing.from_config(data)
-    evaluations: dict[str, dict[int, Evaluation]] = {row.value: {} for row in rows}
+    results: Results = {row.value: {} for row in rows}
     timed: dict[str, EvaluatedModel] = {}  # the first of each row, as trained
-    for row, seed, model, found in evaluate_trained(rows, output, seeds, dataset, progress):
-        timed.setdefault(row.value, model)
-        evaluations[row.value][seed] = found
+    for row, seed, found in detections_of_trained(rows, output, seeds, dataset, progress):
+        results[row.value][seed] = found
+        if row.value not in timed:
+            timed[row.value] = open_trained(row, output, seed)
     batches = list(islice(eval_loader(EvalSamples(dataset, resizing), 1, workers=0), PICTURES))
     detect = [_detect_with(model.copy_for_evaluation(), rows[0].config) for model in timed.values()]
     times = dict(zip(timed, time_in_turns(detect, batches), strict=True))
@@ -98,7 +98,7 @@ def compare_detectors(
         detectors.append(
             ComparedDetector(
                 value=row.value,
-                metrics=_mean_metrics(list(evaluations[row.value].values())),
+                metrics=_mean_metrics([score(dataset, found).metrics for found in results[row.value].values()]),
                 weights=None if trained is None else trained.weights,
                 ms_per_image=times.get(row.value),
                 training_seconds=_mean(seconds),
@@ -106,40 +106,13 @@ def compare_detectors(
             )
         )
     candidates = count_candidates(rows, timed, dataset, progress) if timed else None
-    return replace(_with_changes(detectors, dataset, evaluations, progress, resamples), candidates=candidates)
-
-
-def evaluate_trained(
-    rows: Sequence[Row], output: Path, seeds: int, dataset: Dataset, progress: Progress
-) -> Iterator[tuple[Row, int, EvaluatedModel, Evaluation]]:
-    """Each run that `ablate` has trained in `output`, except diverged ones: row, seed, best detector, evaluation."""
-    for row in rows:
-        for seed in seeds_of(row, seeds):
-            config = run_config(row, seed)
-            model = _open_trained(row, config, run_folder(row, output, seed))
-            if model is not None:
-                resizing, workers = Resizing.from_config(config.data), config.data.workers
-                found = evaluate_model(model, dataset, resizing, config.detect, workers=workers, progress=progress)
-                yield row, seed, model, found
-
-
-def _open_trained(row: Row, config: Config, folder: Path) -> EvaluatedModel | None:
-    """The best detector of a run of `row`, on the device of its training; None if the run has none."""
-    file = folder / BEST
-    if not file.is_file():
-        return None
-    tensors = read_tensors(file)
-    method = method_of(row)(config)
-    network = method.make_model(len(read_metadata(file).classes), pretrained=False)
-    network.load_state_dict(strip_prefix(tensors, MODEL))
-    network = network.to(pick_device(config.train.device)).to(memory_format=torch.channels_last)
-    return method.for_evaluation(network)
+    return replace(_with_changes(detectors, dataset, results, progress, resamples), candidates=candidates)
 
 
 def _with_changes(
     detectors: list[ComparedDetector],
     dataset: Dataset,
-    evaluations: dict[str, dict[int, Evaluation]],
+    results: Results,
     progress: Progress,
     resamples: int,
 ) -> DetectorComparison:
@@ -150,9 +123,8 @@ def _with_changes(
     leader = max(known, key=known.__getitem__)
     changes = []
     for value in known:
-        for seed in sorted(evaluations[leader].keys() & evaluations[value].keys()) if value != leader else ():
-            first, second = evaluations[leader][seed].results, evaluations[value][seed].results
-            found = compare(dataset, first, second, resamples, progress=progress)
+        for seed in sorted(results[leader].keys() & results[value].keys()) if value != leader else ():
+            found = compare(dataset, results[leader][seed], results[value][seed], resamples, progress=progress)
             changes.append(Change(value, seed, next(each for each in found.metrics if each.name == "AP")))
     return DetectorComparison(detectors, leader, changes)
 
@@ -166,8 +138,8 @@ def _detect_with(model: EvaluatedModel, config: Config) -> Callable[[Batch], obj
     return detect
 
 
-def _mean_metrics(evaluations: Sequence[Evaluation]) -> dict[str, float | None]:
-    return {name: _mean([measured(each.metrics[name]) for each in evaluations]) for name in METRICS}
+def _mean_metrics(runs: Sequence[dict[str, float]]) -> dict[str, float | None]:
+    return {name: _mean([measured(metrics[name]) for metrics in runs]) for name in METRICS}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -1,0 +1,117 @@
+"""What trained detectors detect is kept in their folders, and read while all that it depends on is the same."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retinanet.checkpoints.checkpoint import BEST
+from retinanet.config.schema import Config
+from retinanet.config_file import load_config
+from retinanet.data import open_dataset
+from retinanet.evaluation.evaluate import evaluate
+from retinanet.evaluation.results_file import ResultsFile
+from retinanet.inference.detector import load
+from retinanet.paper.ablation import ablate
+from retinanet.paper.tables import make_rows
+from retinanet.paper.trained_detectors import detections_of_trained
+
+
+@pytest.fixture(scope="module")
+def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
+    """A config on data of its own, and the folder of an ablation of one row, which finds something."""
+    folder = tmp_path_factory.mktemp("trained")
+    shutil.copytree(tiny / "shapes", folder / "shapes")
+    shutil.copy(tiny / "tiny.yaml", folder)
+    settings = ["train.steps=6", "train.lr=0.003", "train.warmup_steps=0", "train.ema=null"]
+    config = load_config(folder / "tiny.yaml", [*settings, "detect.score_threshold=0.001"])
+    list(ablate(make_rows(config, "2", ["focal"]), folder / "ablation"))
+    return config, folder / "ablation"
+
+
+def detect(config: Config, output: Path, short_side: int | None = None) -> tuple[np.ndarray, bool]:
+    """The detections of the only run, and whether its detector ran."""
+    advances: list[tuple[int, int]] = []
+    rows, dataset = make_rows(config, "2", ["focal"]), open_dataset(config.data, "val")
+    trained = detections_of_trained(rows, output, 1, dataset, lambda *done: advances.append(done), short_side)
+    ((_, _, found),) = trained
+    return found, bool(advances)
+
+
+def test_the_detections_are_those_of_an_evaluation_at_the_same_scale(trained: tuple[Config, Path]):
+    config, output = trained
+    detector = load(output / "focal-gamma-2-seed0", "cpu")
+    for short_side, long_side in ((None, 1333), (96, 2000)):
+        size = [] if short_side is None else [f"data.short_side={short_side}", f"data.long_side={long_side}"]
+        expected = evaluate(detector, config, overrides=size)
+        for ran in (True, False):
+            found, has_run = detect(config, output, short_side)
+            assert len(found) and np.array_equal(found, expected.results)
+            assert has_run == ran
+        (file,) = (output / "focal-gamma-2-seed0").glob(f"detections-{short_side or 64}-*.json")
+        assert evaluate(ResultsFile(file), config).metrics == expected.metrics
+
+
+def repaint(config: Config, output: Path) -> Config:
+    os.utime(Path(config.data.root) / "val" / "0.png", (1, 1))
+    return config
+
+
+def move_objects(config: Config, output: Path) -> Config:
+    file = Path(config.data.root) / "annotations" / "instances_val.json"
+    document = json.loads(file.read_text())
+    document["annotations"][0]["bbox"][0] += 1
+    file.write_text(json.dumps(document))
+    return config
+
+
+def rename_categories(config: Config, output: Path) -> Config:
+    file = Path(config.data.root) / "annotations" / "instances_val.json"
+    document = json.loads(file.read_text())
+    for each in document["categories"]:
+        each["id"] += 1
+    for each in document["annotations"]:
+        each["category_id"] += 1
+    file.write_text(json.dumps(document))
+    return config
+
+
+def keep_fewer(config: Config, output: Path) -> Config:
+    return replace(config, detect=replace(config.detect, max_detections=3))
+
+
+def resize_otherwise(config: Config, output: Path) -> Config:
+    return replace(config, data=replace(config.data, resize="pil"))
+
+
+def other_weights(config: Config, output: Path) -> Config:
+    file = output / "focal-gamma-2-seed0" / BEST
+    os.utime(file)  # is no change, since the content decides
+    assert not detect(config, output)[1]
+    shutil.copy(output / "focal-gamma-2-seed0" / "last.safetensors", file)
+    return config
+
+
+def damage(config: Config, output: Path) -> Config:
+    (file,) = (output / "focal-gamma-2-seed0").glob("detections-64-*.json")
+    file.write_bytes(file.read_bytes()[:-9])
+    return config
+
+
+CHANGES = (repaint, move_objects, rename_categories, keep_fewer, resize_otherwise, damage, other_weights)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_has_the_detector_run_again(trained: tuple[Config, Path], change: Callable[[Config, Path], Config]):
+    config, output = trained
+    detect(config, output)
+    assert not detect(config, output)[1]
+    changed = change(config, output)
+    assert detect(changed, output)[1]
+    assert not detect(changed, output)[1]
+    assert len(list((output / "focal-gamma-2-seed0").glob("detections-64-*.json"))) == 1
