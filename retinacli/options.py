@@ -21,6 +21,7 @@ PRECISIONS: dict[Engine, tuple[Precision, ...]] = {
     "onnx": ("fp32",),
     "openvino": ("fp32", "bf16"),
 }
+FIGURES = (".png", ".pdf", ".svg")
 PRECISION_HELP = "Numeric precision of the network; fp16 on a GPU, bf16 also of OpenVINO models.  [default: fp32]"
 
 Config = Annotated[
@@ -60,6 +61,12 @@ def number(low: float, high: float) -> Callable[[str], float]:
         return value
 
     return parse
+
+
+def check_figure(option: str, file: Path) -> None:
+    """Fail unless `file`, the value of `option`, has the suffix of a figure."""
+    if file.suffix.lower() not in FIGURES:
+        fail(f"{option} {file}: expected a name that ends in {', '.join(FIGURES[:-1])} or {FIGURES[-1]}", 2)
 
 
 def overrides(given: Sequence[str] | None, **flags: object) -> list[str]:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from retinanet.evaluation.detector_and_data import DataSource
 
 FIGURE_1, FIGURE_4 = (0, 0.5, 1, 2, 5), (0, 0.5, 1, 2)  # values of gamma in the paper
-SUFFIXES = (".png", ".pdf", ".svg")
 GAMMA_HELP = "One or more values of gamma.  [default: 0 0.5 1 2 5; with --cdf 0 0.5 1 2]"
 CDF_HELP = "Plot how much of this detector's loss comes from easy and from hard anchors (paper, figure 4)."
 
@@ -47,8 +46,7 @@ def loss_plot_command(
 
     The options from --data to --device belong to --cdf.
     """
-    if output.suffix.lower() not in SUFFIXES:
-        fail(f"-o {output}: expected a name that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}", 2)
+    options.check_figure("-o", output)
     star = loss == "focal_star"
     only_cdf = {"--data": data, "--split": split, "--set": set_, "--seed": seed, "--device": device}
     never_cdf = {"--gradient": gradient or None, "--alpha": alpha, "--loss focal_star": star or None}

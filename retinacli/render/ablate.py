@@ -7,7 +7,7 @@ from typing import Any
 
 from retinacli.console import DASH, message, print_json, print_table
 from retinacli.render.causes import effect_document, print_effects
-from retinacli.render.detector_comparison import comparison_document, print_comparison
+from retinacli.render.detector_comparison import comparison_document, print_comparison, print_scales
 from retinacli.render.detector_facts import resolution, resolution_document
 from retinacli.render.train import show_training
 from retinacli.stop_signals import Stop
@@ -32,16 +32,19 @@ def show_ablation(
     facts: DetectorFacts,
     comparison: DetectorComparison | None,
     effects: Sequence[Effect],
+    figure: dict[str, Any] | None,
     as_json: bool,
 ) -> None:
     """Show the results of all rows and the paths of the files.
 
     facts: what the detectors of all rows have in common. comparison: of those of table 2; None without that table.
-    effects: of table causes.
+    effects: of table causes. figure: figure 2 for JSON, unless it is not asked for.
     """
     if as_json:
         common = {"resolution": resolution_document(facts), "max_detections": facts.max_detections}
         compared: dict[str, Any] = {} if comparison is None else {"table_2": comparison_document(comparison)}
+        if figure is not None:
+            compared["figure_2"] = figure
         if effects:
             compared["effects"] = [effect_document(each) for each in effects]
         print_json({"rows": [asdict(outcome) for outcome in outcomes]} | compared | common)
@@ -50,6 +53,8 @@ def show_ablation(
             _print_table(name, [outcome for outcome in outcomes if outcome.table == name], facts)
         if comparison is not None:
             print_comparison(comparison)
+            if figure is not None:
+                print_scales(comparison.detectors)
         if effects:
             print_effects(effects)
     message(f"wrote {folder / 'ablation.json'} and {folder / 'ablation.png'}; the runs are in {folder}")

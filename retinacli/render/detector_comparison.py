@@ -1,8 +1,9 @@
 """Shows the second part of table 2: accuracy by size of object, speed and cost of detectors, and which is the best."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from retinacli.console import DASH, print_table
+from retinacli.console import DASH, headed, print_table
 from retinacli.render.candidates import candidates_document, print_candidates
 from retinacli.render.compare import difference_cells, difference_document
 from retinacli.render.detector_facts import millions
@@ -14,7 +15,9 @@ from retinanet.paper.tables import SIZES
 def comparison_document(comparison: DetectorComparison) -> dict[str, Any]:
     """The comparison for JSON."""
     return {
-        "detectors": [vars(each) for each in comparison.detectors],
+        "detectors": [
+            {key: value for key, value in vars(each).items() if key != "points"} for each in comparison.detectors
+        ],
         "leader": comparison.leader,
         "best": comparison.best,
         "changes_of_AP": [
@@ -48,13 +51,32 @@ def print_comparison(comparison: DetectorComparison) -> None:
         print(f"best here: none; {reason}")
 
 
+def print_scales(detectors: Sequence[ComparedDetector]) -> None:
+    """Show the numbers of figure 2."""
+    groups = (
+        headed(
+            [each.value],
+            [(point.scale, *map(_percent, (point.AP, point.AP50)), _ms(point.ms)) for point in each.points],
+        )
+        for each in detectors
+    )
+    print_table("Figure 2: by short side of the images", ("value", "scale", "AP", "AP50", "ms per\nimage"), *groups)
+
+
+def _percent(value: float | None) -> str:
+    return DASH if value is None else f"{100 * value:.1f}"
+
+
+def _ms(value: float | None) -> str:
+    return DASH if value is None else f"{value:.1f}"
+
+
 def _cells(each: ComparedDetector) -> tuple[str, ...]:
-    values = [each.metrics[name] for name in SIZES]
     return (
         each.value,
-        *(DASH if value is None else f"{100 * value:.1f}" for value in values),
+        *(_percent(each.metrics[name]) for name in SIZES),
         *(DASH if value is None else f"{value:.1f}" for value in each.paper.values()),
-        DASH if each.ms_per_image is None else f"{each.ms_per_image:.1f}",
+        _ms(each.ms_per_image),
         millions(each.weights),
         DASH if each.training_seconds is None else duration(each.training_seconds),
     )

@@ -1,6 +1,6 @@
 """Table 2 of the paper on other data: accuracy by size of object, speed and cost of trained detectors, and the best."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -8,8 +8,9 @@ from statistics import mean
 
 import numpy as np
 
+from retinanet.benchmark.subject import with_short_side
 from retinanet.benchmark.timing import time_in_turns
-from retinanet.config.schema import Config
+from retinanet.config.schema import DataConfig, DetectConfig
 from retinanet.data import open_dataset
 from retinanet.data.dataset import Dataset
 from retinanet.data.loader import Batch, eval_loader
@@ -29,12 +30,26 @@ Results = dict[str, dict[int, np.ndarray]]  # the detections of each run, (D, 7)
 
 
 @dataclass(frozen=True)
+class Point:
+    """A detector at one scale of the images.
+
+    scale: their short side in pixels. AP, AP50: in 0..1, means over the seeds; None where no seed has one.
+    ms: as `ms_per_image`.
+    """
+
+    scale: int
+    AP: float | None
+    AP50: float | None
+    ms: float | None
+
+
+@dataclass(frozen=True)
 class ComparedDetector:
     """A row of table 2; its numbers are means over the seeds, None where no seed has one.
 
     metrics: the 12 COCO metrics, in 0..1. paper: APs, APm and APl of the paper in percent, None where it gives none.
     ms_per_image: median time from a resized image to its detections, of the first seed. weights: their number.
-    training_seconds: without evaluations.
+    training_seconds: without evaluations. points: by rising scale; all but `points` is at the scale of the config.
     """
 
     value: str
@@ -43,6 +58,7 @@ class ComparedDetector:
     ms_per_image: float | None
     training_seconds: float | None
     paper: dict[str, float | None]
+    points: list[Point]
 
 
 @dataclass(frozen=True)
@@ -74,39 +90,61 @@ class DetectorComparison:
 
 
 def compare_detectors(
-    rows: Sequence[Row], output: Path, seeds: int, progress: Progress, resamples: int = RESAMPLES
+    rows: Sequence[Row],
+    output: Path,
+    seeds: int,
+    progress: Progress,
+    scales: Sequence[int] = (),
+    resamples: int = RESAMPLES,
 ) -> DetectorComparison:
     """Evaluate and time the detectors that `ablate` has trained in `output`, all with the same images and limits.
 
-    rows: of table 2, on the same data. A run that diverged has no numbers. Raises: CheckpointError, DataError.
+    rows: of table 2, on the same data. A run that diverged has no numbers.
+    scales: short sides in pixels at which to evaluate and time, too; the long side is limited in proportion.
+    Raises: CheckpointError, DataError.
     """
     data = rows[0].config.data
-    dataset, resizing = open_dataset(data, "val"), Resizing.from_config(data)
+    dataset = open_dataset(data, "val")
     results: Results = {row.value: {} for row in rows}
-    timed: dict[str, EvaluatedModel] = {}  # the first of each row, as trained
-    for row, seed, found in detections_of_trained(rows, output, seeds, dataset, progress):
-        results[row.value][seed] = found
-        if row.value not in timed:
-            timed[row.value] = open_trained(row, output, seed)
-    batches = list(islice(eval_loader(EvalSamples(dataset, resizing), 1, workers=0), PICTURES))
-    detect = [_detect_with(model.copy_for_evaluation(), rows[0].config) for model in timed.values()]
-    times = dict(zip(timed, time_in_turns(detect, batches), strict=True))
+    metrics: dict[tuple[str, int], list[dict[str, float]]] = {}  # of each run, by row and scale
+    models: dict[str, EvaluatedModel] = {}  # the first of each row, as trained
+    sides = sorted({data.short_side, *scales})
+    for side in sides:
+        for row, seed, found in detections_of_trained(rows, output, seeds, dataset, progress, side):
+            metrics.setdefault((row.value, side), []).append(score(dataset, found).metrics)
+            if side == data.short_side:
+                results[row.value][seed] = found
+            if row.value not in models:
+                models[row.value] = open_trained(row, output, seed)
+    times = {side: _times(models, dataset, with_short_side(data, side), rows[0].config.detect) for side in sides}
     detectors = []
     for row in rows:
-        trained = timed.get(row.value)
+        at = {side: _mean_metrics(metrics.get((row.value, side), [])) for side in sides}
+        points = [Point(side, at[side]["AP"], at[side]["AP50"], times[side].get(row.value)) for side in sides]
         seconds = [training_seconds(run_folder(row, output, seed)) for seed in seeds_of(row, seeds)]
         detectors.append(
             ComparedDetector(
                 value=row.value,
-                metrics=_mean_metrics([score(dataset, found).metrics for found in results[row.value].values()]),
-                weights=None if trained is None else trained.weights,
-                ms_per_image=times.get(row.value),
+                metrics=at[data.short_side],
+                weights=models[row.value].weights if row.value in models else None,
+                ms_per_image=times[data.short_side].get(row.value),
                 training_seconds=_mean(seconds),
                 paper=dict(zip(SIZES, PAPER_BY_SIZE.get(row.value, (None,) * 3), strict=True)),
+                points=points,
             )
         )
-    candidates = count_candidates(rows, timed, dataset, progress) if timed else None
+    candidates = count_candidates(rows, models, dataset, progress) if models else None
     return replace(_with_changes(detectors, dataset, results, progress, resamples), candidates=candidates)
+
+
+def _times(
+    models: Mapping[str, EvaluatedModel], dataset: Dataset, data: DataConfig, settings: DetectConfig
+) -> dict[str, float]:
+    """The milliseconds per image of each of `models`, which detect the first images of `dataset` in turns."""
+    samples = EvalSamples(dataset, Resizing.from_config(data))
+    batches = list(islice(eval_loader(samples, 1, workers=0), PICTURES))
+    detect = [_detect_with(model.copy_for_evaluation(), settings) for model in models.values()]
+    return dict(zip(models, time_in_turns(detect, batches), strict=True))
 
 
 def _with_changes(
@@ -129,11 +167,11 @@ def _with_changes(
     return DetectorComparison(detectors, leader, changes)
 
 
-def _detect_with(model: EvaluatedModel, config: Config) -> Callable[[Batch], object]:
+def _detect_with(model: EvaluatedModel, settings: DetectConfig) -> Callable[[Batch], object]:
     def detect(batch: Batch) -> object:
         images = batch.images.permute(0, 2, 3, 1).numpy()
         originals = [sample.original_size for sample in batch.samples]
-        return model.detect(images, batch.sizes.numpy(), originals, config.detect)
+        return model.detect(images, batch.sizes.numpy(), originals, settings)
 
     return detect
 

@@ -1,4 +1,4 @@
-"""The paper's figures 1, 4 and 6, and a chart of its tables."""
+"""The paper's figures 1, 2, 4 and 6, and a chart of its tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,17 +7,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retinanet.paper.loss_curves import Curve, Kind
-from retinanet.plotting import BLUE, LINE_STYLES, VERMILLION, new_figure, own_settings, save_figure
+from retinanet.plotting import BLUE, LINE_STYLES, PALETTE, VERMILLION, new_figure, own_settings, save_figure
 
 if TYPE_CHECKING:
     from retinanet.paper.ablation import Outcome
+    from retinanet.paper.detector_comparison import ComparedDetector
     from retinanet.paper.loss_distribution import LossDistribution
+    from retinanet.paper.speed_accuracy import ScalePoint
 
 CROSS_ENTROPY = r"$\mathrm{CE}(p_\mathrm{t}) = -%s\log(p_\mathrm{t})$"
 FORMULAS = {
     "focal": r"$\mathrm{FL}(p_\mathrm{t}) = -%s(1 - p_\mathrm{t})^\gamma\,\log(p_\mathrm{t})$",
     "focal_star": r"$\mathrm{FL}^*(p_\mathrm{t}) = -%s\log(\sigma(\gamma x_\mathrm{t} + \beta))\,/\,\gamma$",
 }
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+MARKER = 10  # pixels that a point takes up
+# where the text of a point may stand, best first: how far to the right and up in points of type, and its alignment
+BESIDE = (
+    (-4, 4, "right", "bottom"),
+    (4, -4, "left", "top"),
+    (0, 6, "center", "bottom"),
+    (0, -6, "center", "top"),
+    (7, 0, "left", "center"),
+    (-7, 0, "right", "center"),
+)
 
 
 @own_settings()
@@ -61,6 +74,60 @@ def draw_distribution(distribution: "LossDistribution", output: Path) -> None:
         axes.set(xlim=(0, 1.005), ylim=(0, 1.005), title=f"{kind}, {part.drawn:,} samples")
         axes.set(xlabel=f"fraction of {kind} samples, easiest first", ylabel="cumulative normalised loss")
     save_figure(figure, output)
+
+
+@own_settings()
+def draw_speed_accuracy(detectors: "Sequence[ComparedDetector]", data: str, output: Path) -> None:
+    """Figure 2: AP over the time per image at each scale, and the paper's own points in grey.
+
+    The paper's have a panel of their own: its data and its machine are others, so that no axis means the same for both.
+    """
+    from matplotlib import rcParams
+
+    from retinanet.paper.speed_accuracy import paper_points
+
+    rcParams["text.parse_math"] = False  # names may contain $
+    figure = new_figure(10.5, 5)
+    here, paper = figure.subplots(1, 2)
+    ours: dict[str, list[ScalePoint]] = {
+        each.value: [(p.ms, 100 * p.AP, p.scale) for p in each.points if p.ms is not None and p.AP is not None]
+        for each in detectors
+    }
+    panels: tuple[tuple[Any, dict[str, list[ScalePoint]], Sequence[str]], ...]
+    panels = ((here, ours, PALETTE), (paper, paper_points(), ("0.4",)))
+    for axes, curves, colours in panels:
+        for index, (name, points) in enumerate(curves.items()):
+            line = LINE_STYLES[index % len(LINE_STYLES)] if len(points) > 1 else ""
+            style = {"color": colours[index % len(colours)], "marker": MARKERS[index % len(MARKERS)], "linestyle": line}
+            axes.plot([point[0] for point in points], [point[1] for point in points], label=name, **style)
+        axes.set(xlabel="ms per image", ylabel="AP, %")
+        axes.margins(0.1, 0.12)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, handlelength=3.5)
+    here.set(title=f"{data}, this machine")
+    paper.set(title="the paper: COCO test-dev, Nvidia M40")
+    figure.draw_without_rendering()  # gives each point its place
+    for axes, curves, _ in panels:
+        _write_scales(axes, [point for points in curves.values() for point in points])
+    save_figure(figure, output)
+
+
+def _write_scales(axes: Any, points: "Sequence[ScalePoint]") -> None:
+    """Write the scale of each point beside it, unless it would cover a point, a line or another scale."""
+    from matplotlib.transforms import Bbox
+
+    places = axes.transData.transform([point[:2] for point in points]) if points else []
+    lines = [line.get_path().transformed(axes.transData) for line in axes.lines if len(line.get_xdata()) > 1]
+    taken = [Bbox.from_bounds(x - MARKER / 2, y - MARKER / 2, MARKER, MARKER) for x, y in places]
+    for ms, ap, scale in points:
+        for x, y, horizontal, vertical in BESIDE if scale is not None else ():
+            offset = {"xytext": (x, y), "textcoords": "offset points", "ha": horizontal, "va": vertical}
+            text = axes.annotate(f"{scale}", (ms, ap), **offset, fontsize=8, color="0.25", in_layout=False)
+            box = text.get_window_extent()
+            if not any(map(box.overlaps, taken)) and not any(line.intersects_bbox(box, False) for line in lines):
+                taken.append(box)
+                break
+            text.remove()
 
 
 def _draw(axes: Any, curves: Sequence[Curve], legend: str) -> None:

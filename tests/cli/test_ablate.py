@@ -36,12 +36,12 @@ def test_a_table_beside_the_papers(tiny: Path):
 
 def test_table_2_compares_detectors(tiny: Path):
     command = ("ablate", "tiny.yaml", "--table", "2", "--values", "focal", "ssd", "--epochs", 1, "-o", "two")
-    result = retina(*command, cwd=tiny)
+    result = retina(*command, "--scale", 96, cwd=tiny)
     assert result.code == 0, result.err
     assert "loss of torchvision's SSD; " in result.err and "run 2 of 2: table 2, ssd, seed 0\n" in result.err
     lines = result.out.splitlines()
     assert lines[0].startswith("Table 2: RetinaNet compared with two-stage and one-stage detectors; ")
-    first, second, boxes, change = (line for line in lines if line.startswith("\u2502 ssd "))
+    first, second, boxes, change, _ = (line for line in lines if line.startswith("\u2502 ssd "))
     title = lines.index("Imbalance: candidates of an image, mean of 4 validation images")
     mined = next(line for line in lines[title:] if " mined boxes " in line)
     assert "about 100,000" in lines[title + 5] and " default boxes \u2502       390 " in boxes
@@ -49,10 +49,15 @@ def test_table_2_compares_detectors(tiny: Path):
     assert "31.2" in first and "50.4" in first and "33.3" in first
     assert "10.2" in second and "34.5" in second and "49.8" in second and " M \u2502" in second
     assert change.count("0.0000") >= 2  # equal after an epoch
-    assert lines[-1] == "best here: none; the interval includes 0 for ssd (seed 0)"
+    assert "best here: none; the interval includes 0 for ssd (seed 0)" in lines
+    points = [[cell.strip() for cell in line.split("\u2502")[1:-1]] for line in lines if "\u2502" in line][-4:]
+    assert [row[:2] for row in points] == [["focal", "64"], ["", "96"], ["ssd", "64"], ["", "96"]]
+    assert (tiny / "two" / "figure2.png").read_bytes().startswith(b"\x89PNG")
 
-    again = installed(*command, "--json", cwd=tiny)
+    again = installed(*command, "--json", "--scale", 96, 48, "--figure", "two/own.svg", cwd=tiny)
     assert "run 1" not in again.err  # it is done
+    assert again.err.startswith("wrote two/own.svg and two/figure2.json\n")
+    assert b"<svg" in (tiny / "two" / "own.svg").read_bytes()[:1000]
     document = json.loads(again.out)
     assert [row["value"] for row in document["rows"]] == ["focal", "ssd"]
     compared = document["table_2"]
@@ -65,6 +70,18 @@ def test_table_2_compares_detectors(tiny: Path):
     assert mined["background"] == 3 * mined["foreground"] > 0 and mined["background_per_foreground"] == 3
     ((value, seed, interval),) = [(each["value"], each["seed"], each["interval"]) for each in compared["changes_of_AP"]]
     assert (value, seed, interval) == ("ssd", 0, [0, 0])
+    figure = document["figure_2"]
+    assert figure == json.loads((tiny / "two" / "figure2.json").read_text()) and figure["figure"] == "two/own.svg"
+    for each, detector in zip(figure["detectors"], compared["detectors"], strict=True):
+        assert (each["value"], each["weights"]) == (detector["value"], detector["weights"])
+        assert [point["scale"] for point in each["points"]] == [48, 64, 96]
+        own = {"scale": 64, "ms": detector["ms_per_image"]} | {
+            name: detector["metrics"][name] for name in ("AP", "AP50")
+        }
+        assert each["points"][1] == own
+    paper = {each["detector"]: each["points"] for each in figure["paper"]}
+    assert paper["RetinaNet-101"][2] == {"scale": 600, "AP": 36.0, "ms": 122}
+    assert paper["Faster R-CNN, FPN"] == [{"scale": None, "AP": 36.2, "ms": 172}]
 
     refused = retina("predict", "shapes/val/0.png", "-w", "two/ssd-seed0", cwd=tiny)
     assert refused.code == 1 and refused.err.count("\n") == 1 and "does not fit its own config" in refused.err
@@ -105,6 +122,13 @@ def test_equal_rows_have_no_best():
             ["--table", "1a", "1b", "--values", "0"],
             2,
             "retina: --values needs one --table, not 1a, 1b; run them one by one, ",
+        ),
+        (["--scale", "96"], 2, "retina: --scale is for table 2; add --table 2\n"),
+        (["--table", "2", "--figure", "a.png"], 2, "retina: --figure names the file of figure 2; it needs --scale\n"),
+        (
+            ["--table", "2", "--scale", "96", "--figure", "a.gif"],
+            2,
+            "retina: --figure a.gif: expected a name that ends in .png, .pdf or .svg\n",
         ),
         (["--set", "train.epochs=x"], 1, "train.epochs is 'x', expected a whole number"),
     ],

@@ -11,7 +11,7 @@ from retinanet.config_file import load_config
 from retinanet.evaluation.coco_metrics import METRICS
 from retinanet.evaluation.comparison import Difference
 from retinanet.paper.ablation import RESULT, ablate, training_seconds
-from retinanet.paper.detector_comparison import Change, DetectorComparison, compare_detectors
+from retinanet.paper.detector_comparison import Change, DetectorComparison, Point, compare_detectors
 from retinanet.paper.tables import make_rows
 
 
@@ -31,6 +31,7 @@ def test_the_detectors_have_the_numbers_of_their_runs(tiny: Path, tmp_path: Path
         assert detector.metrics.keys() == METRICS.keys()
         assert {name: detector.metrics[name] for name in outcome.mean} == outcome.mean
     assert (diverged.weights, diverged.ms_per_image) == (None, None)
+    assert diverged.points == [Point(64, None, None, None)]
     assert focal.weights < faster_rcnn.weights and all(each.ms_per_image > 0 for each in (focal, faster_rcnn, ssd))
     assert (faster_rcnn.paper, diverged.paper["APs"]) == ({"APs": 18.2, "APm": 39.0, "APl": 48.2}, None)
     assert all(each.training_seconds > 0 for each in (focal, faster_rcnn, ssd))

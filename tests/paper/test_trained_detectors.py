@@ -14,28 +14,30 @@ from retinanet.checkpoints.checkpoint import BEST
 from retinanet.config.schema import Config
 from retinanet.config_file import load_config
 from retinanet.data import open_dataset
+from retinanet.evaluation.coco_metrics import score
 from retinanet.evaluation.evaluate import evaluate
 from retinanet.evaluation.results_file import ResultsFile
 from retinanet.inference.detector import load
 from retinanet.paper.ablation import ablate
+from retinanet.paper.detector_comparison import compare_detectors
 from retinanet.paper.tables import make_rows
 from retinanet.paper.trained_detectors import detections_of_trained
 
 
 @pytest.fixture(scope="module")
 def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
-    """A config on data of its own, and the folder of an ablation of one row, which finds something."""
+    """A config on data of its own, and the folder of an ablation of one row with two seeds, which finds something."""
     folder = tmp_path_factory.mktemp("trained")
     shutil.copytree(tiny / "shapes", folder / "shapes")
     shutil.copy(tiny / "tiny.yaml", folder)
     settings = ["train.steps=6", "train.lr=0.003", "train.warmup_steps=0", "train.ema=null"]
     config = load_config(folder / "tiny.yaml", [*settings, "detect.score_threshold=0.001"])
-    list(ablate(make_rows(config, "2", ["focal"]), folder / "ablation"))
+    list(ablate(make_rows(config, "2", ["focal"]), folder / "ablation", seeds=2))
     return config, folder / "ablation"
 
 
 def detect(config: Config, output: Path, short_side: int | None = None) -> tuple[np.ndarray, bool]:
-    """The detections of the only run, and whether its detector ran."""
+    """The detections of the first run, and whether its detector ran."""
     advances: list[tuple[int, int]] = []
     rows, dataset = make_rows(config, "2", ["focal"]), open_dataset(config.data, "val")
     trained = detections_of_trained(rows, output, 1, dataset, lambda *done: advances.append(done), short_side)
@@ -55,6 +57,22 @@ def test_the_detections_are_those_of_an_evaluation_at_the_same_scale(trained: tu
             assert has_run == ran
         (file,) = (output / "focal-gamma-2-seed0").glob(f"detections-{short_side or 64}-*.json")
         assert evaluate(ResultsFile(file), config).metrics == expected.metrics
+
+
+def test_each_scale_has_the_mean_of_the_seeds(trained: tuple[Config, Path]):
+    config, output = trained
+    rows, dataset = make_rows(config, "2", ["focal"]), open_dataset(config.data, "val")
+    (detector,) = compare_detectors(rows, output, 2, lambda done, total: None, scales=[96, 32, 96]).detectors
+    assert [point.scale for point in detector.points] == [32, 64, 96]
+    for point in detector.points:
+        found = detections_of_trained(rows, output, 2, dataset, lambda done, total: None, point.scale)
+        both = [score(dataset, results).metrics for _, _, results in found]
+        assert len(both) == 2 and point.ms > 0
+        for name in ("AP", "AP50"):
+            assert getattr(point, name) == pytest.approx(sum(metrics[name] for metrics in both) / 2, rel=1e-12)
+    own = detector.points[1]
+    assert (own.AP, own.AP50, own.ms) == (detector.metrics["AP"], detector.metrics["AP50"], detector.ms_per_image)
+    assert len({point.AP50 for point in detector.points}) > 1
 
 
 def repaint(config: Config, output: Path) -> Config:
