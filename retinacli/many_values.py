@@ -6,7 +6,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-ASSIGNMENT = re.compile(r"[\w.]+=")  # the beginning of KEY=VALUE
+ASSIGNMENT = re.compile(r"[\w.-]+=")  # the beginning of KEY=VALUE
 
 
 class ManyValues(TyperCommand):

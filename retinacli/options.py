@@ -22,6 +22,7 @@ PRECISIONS: dict[Engine, tuple[Precision, ...]] = {
     "openvino": ("fp32", "bf16"),
 }
 FIGURES = (".png", ".pdf", ".svg")
+CLASSES_FROM_HELP = "The results file's category ids number the data's classes, from 0 or from 1."
 PRECISION_HELP = "Numeric precision of the network; fp16 on a GPU, bf16 also of OpenVINO models.  [default: fp32]"
 
 Config = Annotated[
@@ -39,6 +40,7 @@ Split = Annotated[str, Option(metavar="NAME", help="Split: train, val or another
 BatchSize = Annotated[int, Option(min=1, metavar="N", help="Number of images per batch.")]
 SaveCoco = Annotated[Path | None, Option(metavar="FILE", help="Save the detections in COCO's results format (JSON).")]
 NetworkPrecision = Annotated[Precision | None, Option(help=PRECISION_HELP)]
+ClassesFrom = Annotated[int | None, Option(min=0, max=1, metavar="0|1", help=CLASSES_FROM_HELP)]
 Device = Annotated[str | None, Option(metavar="NAME", help="Device: auto (the default), cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, Option("--json", help="Print the result to stdout as one JSON document.")]
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 DIAGNOSE_HELP = "Also report kinds of errors (TIDE), confused classes, calibration and precision at each recall."
 TARGET_HELP = "Precision that each class's threshold must reach, else exit 3.  [default: best F1]"
 REFERENCE_HELP = "Also compute the metrics with pycocotools; exit 3 if one differs."
-CLASSES_FROM_HELP = "The results file's category ids number the data's classes, from 0 or from 1."
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def eval_command(
     ] = None,
     reference: Annotated[bool, Option("--reference", help=REFERENCE_HELP)] = False,
     compare: Annotated[bool, Option("--compare", help="Compare two WEIGHTS, with 95 % intervals.")] = False,
-    classes_from: Annotated[int | None, Option(min=0, max=1, metavar="0|1", help=CLASSES_FROM_HELP)] = None,
+    classes_from: options.ClassesFrom = None,
     precision: Annotated[
         str | None, Option(parser=precision_or_number, metavar="<fp32|bf16|fp16>", help=options.PRECISION_HELP)
     ] = None,

@@ -7,14 +7,14 @@ from typing import Any
 
 from retinacli.console import DASH, message, print_json, print_table
 from retinacli.render.causes import effect_document, print_effects
-from retinacli.render.detector_comparison import comparison_document, print_comparison, print_scales
+from retinacli.render.detector_comparison import comparison_document, percent, print_comparison, print_scales
 from retinacli.render.detector_facts import resolution, resolution_document
 from retinacli.render.train import show_training
 from retinacli.stop_signals import Stop
 from retinanet.evaluation.detector_facts import DetectorFacts
 from retinanet.paper.ablation import Outcome
 from retinanet.paper.causes import Effect
-from retinanet.paper.detector_comparison import DetectorComparison
+from retinanet.paper.detector_comparison import ComparedDetector, DetectorComparison
 from retinanet.paper.tables import METRICS, TABLES, Row
 from retinanet.training.events import Event
 
@@ -42,7 +42,7 @@ def show_ablation(
     """
     if as_json:
         common = {"resolution": resolution_document(facts), "max_detections": facts.max_detections}
-        compared: dict[str, Any] = {} if comparison is None else {"table_2": comparison_document(comparison)}
+        compared: dict[str, Any] = {} if comparison is None else {"table_2": comparison_document(comparison, facts)}
         if figure is not None:
             compared["figure_2"] = figure
         if effects:
@@ -50,7 +50,8 @@ def show_ablation(
         print_json({"rows": [asdict(outcome) for outcome in outcomes]} | compared | common)
     else:
         for name in dict.fromkeys(outcome.table for outcome in outcomes):
-            _print_table(name, [outcome for outcome in outcomes if outcome.table == name], facts)
+            others = [each for each in comparison.detectors if each.results_file] if comparison and name == "2" else []
+            _print_table(name, [outcome for outcome in outcomes if outcome.table == name], facts, others)
         if comparison is not None:
             print_comparison(comparison)
             if figure is not None:
@@ -60,7 +61,10 @@ def show_ablation(
     message(f"wrote {folder / 'ablation.json'} and {folder / 'ablation.png'}; the runs are in {folder}")
 
 
-def _print_table(name: str, outcomes: Sequence[Outcome], facts: DetectorFacts) -> None:
+def _print_table(
+    name: str, outcomes: Sequence[Outcome], facts: DetectorFacts, others: Sequence[ComparedDetector]
+) -> None:
+    """others: rows of results files."""
     first = ["first\nloss"] if name == "prior" else []
     columns = ("value", "data", "steps", "seeds", *first, *METRICS, *(f"paper's\n{metric}" for metric in METRICS))
     rows = []
@@ -69,8 +73,15 @@ def _print_table(name: str, outcomes: Sequence[Outcome], facts: DetectorFacts) -
         seeds = ", ".join(str(run["seed"]) for run in outcome.runs)
         cells = [_first_losses(outcome)] if first else []
         rows.append((outcome.value, outcome.data, steps, seeds, *cells, *_metrics(outcome), *_paper_metrics(outcome)))
-    print_table(f"Table {name}: {TABLES[name]}", columns, rows, text_columns=2)
-    print(f"all rows: images of {resolution(facts)} pixels, at most {facts.max_detections} detections per image")
+    more = [
+        (each.value, outcomes[0].data, DASH, DASH, *(percent(each.metrics[metric]) for metric in METRICS), *[DASH] * 3)
+        for each in others
+    ]
+    print_table(f"Table {name}: {TABLES[name]}", columns, rows, more, text_columns=2)
+    names = ", ".join(each.value for each in others)
+    which, unknown = (f"all rows but {names}", f"; {names}: resolution not known") if others else ("all rows", "")
+    limits = f"images of {resolution(facts)} pixels, at most {facts.max_detections} detections per image"
+    print(f"{which}: {limits}{unknown}")
     ours = {outcome.value: outcome.mean["AP"] for outcome in outcomes if outcome.mean["AP"] is not None}
     papers = {outcome.value: outcome.paper["AP"] for outcome in outcomes if outcome.paper["AP"] is not None}
     if len(ours) > 1 and papers and name != "2":  # whose detectors are compared image by image

@@ -150,7 +150,7 @@ def _notes(
 ) -> list[str]:
     """Notes for a fair comparison."""
     from retinanet.benchmark.torchvision_detectors import THRESHOLD
-    from retinanet.paper.speed_table import FASTER_RCNN_MS, PAPER
+    from retinanet.paper.speed_accuracy import SECTION_5_2
 
     ours = _weights(measured)
     if workload.candidates is not None:
@@ -161,9 +161,9 @@ def _notes(
         notes.append(f"the backbones differ: {measured['trunk']} and {other.backbone}")
     if other.name == "fasterrcnn_resnet101_fpn" and own.resolution is not None and own.resolution[0] == 600:
         notes.append(
-            f"paper, section 5.2, with ResNet-101 on an Nvidia M40: RetinaNet {PAPER['resnet101', 600][0]} ms at 600 "
-            f"pixels, Faster R-CNN {FASTER_RCNN_MS} ms at equal AP and the 800 pixels of its own paper; here both have "
-            "the same resolution"
+            f"paper, section 5.2, with ResNet-101 on an Nvidia M40: RetinaNet {SECTION_5_2['focal']} ms at 600 pixels, "
+            f"Faster R-CNN {SECTION_5_2['faster-rcnn']} ms at equal AP and the 800 pixels of its own paper; here both "
+            "have the same resolution"
         )
     elif other.name.startswith("ssd"):
         notes.append("SSD resizes every image to 300 x 300 pixels")

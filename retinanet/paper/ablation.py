@@ -76,12 +76,11 @@ def ablate(
             if run is None:
                 return
             runs.append(run)
-        data = row.config.data
         known = {name: [run[name] for run in runs if run[name] is not None] for name in METRICS}
         yield Outcome(
             table=row.table,
             value=row.value,
-            data=data.embedded or Path(data.root).name,
+            data=data_name(row.config),
             runs=runs,
             mean={name: mean(values) if values else None for name, values in known.items()},
             spread={name: stdev(values) if len(values) > 1 else None for name, values in known.items()},
@@ -138,6 +137,11 @@ def seeds_of(row: Row, seeds: int) -> range:
 def method_of(row: Row) -> Callable[[Config], Method]:
     """How the detector of a row is trained."""
     return RetinaNetMethod if row.detector == "retinanet" else partial(BaselineMethod, row.detector)
+
+
+def data_name(config: Config) -> str:
+    """The name of the data set: its folder's, or its own if it is embedded."""
+    return config.data.embedded or Path(config.data.root).name
 
 
 def run_config(row: Row, seed: int) -> Config:

@@ -1,7 +1,7 @@
 """Table 2 of the paper on other data: accuracy by size of object, speed and cost of trained detectors, and the best."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from statistics import mean
@@ -16,28 +16,29 @@ from retinanet.data.dataset import Dataset
 from retinanet.data.loader import Batch, eval_loader
 from retinanet.data.transforms import Resizing
 from retinanet.data.views import EvalSamples
+from retinanet.devices import describe_device, pick_device
 from retinanet.evaluation.coco_metrics import METRICS, measured, score
 from retinanet.evaluation.comparison import RESAMPLES, Difference, compare
 from retinanet.evaluation.evaluate import EvaluatedModel
-from retinanet.paper.ablation import run_folder, seeds_of, training_seconds
+from retinanet.paper.ablation import data_name, run_folder, seeds_of, training_seconds
 from retinanet.paper.candidates import CandidateCounts, count_candidates
 from retinanet.paper.tables import PAPER_BY_SIZE, SIZES, Row
 from retinanet.paper.trained_detectors import Progress, detections_of_trained, open_trained
 
 PICTURES = 20  # on which the detectors are timed, the first of the validation data
 
-Results = dict[str, dict[int, np.ndarray]]  # the detections of each run, (D, 7), by row and seed
+Runs = dict[int | None, np.ndarray]  # the detections of each run, (D, 7), by seed; a results file has the seed None
 
 
 @dataclass(frozen=True)
 class Point:
     """A detector at one scale of the images.
 
-    scale: their short side in pixels. AP, AP50: in 0..1, means over the seeds; None where no seed has one.
-    ms: as `ms_per_image`.
+    scale: their short side in pixels, None if it is not known. ms: as `ms_per_image`.
+    AP, AP50: in 0..1, means over the seeds; None where no seed has one.
     """
 
-    scale: int
+    scale: int | None
     AP: float | None
     AP50: float | None
     ms: float | None
@@ -50,6 +51,7 @@ class ComparedDetector:
     metrics: the 12 COCO metrics, in 0..1. paper: APs, APm and APl of the paper in percent, None where it gives none.
     ms_per_image: median time from a resized image to its detections, of the first seed. weights: their number.
     training_seconds: without evaluations. points: by rising scale; all but `points` is at the scale of the config.
+    results_file: of the detections of another program. Its resolution is not known, nor its time unless it is stated.
     """
 
     value: str
@@ -59,14 +61,32 @@ class ComparedDetector:
     training_seconds: float | None
     paper: dict[str, float | None]
     points: list[Point]
+    results_file: str | None = None
+
+
+@dataclass(frozen=True)
+class OtherDetector:
+    """A detector of another program.
+
+    file: the COCO results file of what it detects in data.val. results: what it holds, (D, 7) as `Evaluation` has.
+    ms_per_image: as the user states it; None: not known.
+    """
+
+    name: str
+    file: str
+    results: np.ndarray
+    ms_per_image: float | None
 
 
 @dataclass(frozen=True)
 class Change:
-    """The change of AP from the row with the highest mean AP to the row `value`, of the runs with the same seed."""
+    """The change of AP from the row with the highest mean AP to the row `value`, of the runs with the same seed.
+
+    seed: None if both rows are of results files; one such row is compared with each run of another.
+    """
 
     value: str
-    seed: int
+    seed: int | None
     difference: Difference
 
 
@@ -74,13 +94,17 @@ class Change:
 class DetectorComparison:
     """leader: the row with the highest mean AP; None if no row has an AP. changes: from it to each other row.
 
-    candidates: None where no detector is trained.
     best: the leader, if the interval of each change says that its AP is higher; else None.
+    data, backbone, machine: of all rows but those of other programs; `machine` as `describe_device` names it.
+    candidates: None where no detector is trained.
     """
 
     detectors: list[ComparedDetector]
     leader: str | None
     changes: list[Change]
+    data: str
+    backbone: str
+    machine: str
     candidates: CandidateCounts | None = None
 
     @property
@@ -95,17 +119,19 @@ def compare_detectors(
     seeds: int,
     progress: Progress,
     scales: Sequence[int] = (),
+    others: Sequence[OtherDetector] = (),
     resamples: int = RESAMPLES,
 ) -> DetectorComparison:
     """Evaluate and time the detectors that `ablate` has trained in `output`, all with the same images and limits.
 
     rows: of table 2, on the same data. A run that diverged has no numbers.
     scales: short sides in pixels at which to evaluate and time, too; the long side is limited in proportion.
+    others: further rows, of the same data and other names.
     Raises: CheckpointError, DataError.
     """
     data = rows[0].config.data
     dataset = open_dataset(data, "val")
-    results: Results = {row.value: {} for row in rows}
+    results: dict[str, Runs] = {row.value: {} for row in rows}
     metrics: dict[tuple[str, int], list[dict[str, float]]] = {}  # of each run, by row and scale
     models: dict[str, EvaluatedModel] = {}  # the first of each row, as trained
     sides = sorted({data.short_side, *scales})
@@ -134,7 +160,19 @@ def compare_detectors(
             )
         )
     candidates = count_candidates(rows, models, dataset, progress) if models else None
-    return replace(_with_changes(detectors, dataset, results, progress, resamples), candidates=candidates)
+    for each in others:
+        detectors.append(_other(each, dataset))
+        results[each.name] = {None: each.results}
+    leader, changes = _changes(detectors, dataset, results, progress, resamples)
+    config = rows[0].config
+    about = data_name(config), config.model.backbone, describe_device(pick_device(config.train.device))
+    return DetectorComparison(detectors, leader, changes, *about, candidates)
+
+
+def _other(other: OtherDetector, dataset: Dataset) -> ComparedDetector:
+    metrics, ms = _mean_metrics([score(dataset, other.results).metrics]), other.ms_per_image
+    point, paper = Point(None, metrics["AP"], metrics["AP50"], ms), dict.fromkeys(SIZES)
+    return ComparedDetector(other.name, metrics, None, ms, None, paper, [point], other.file)
 
 
 def _times(
@@ -147,24 +185,32 @@ def _times(
     return dict(zip(models, time_in_turns(detect, batches), strict=True))
 
 
-def _with_changes(
-    detectors: list[ComparedDetector],
+def _changes(
+    detectors: Sequence[ComparedDetector],
     dataset: Dataset,
-    results: Results,
+    results: dict[str, Runs],
     progress: Progress,
     resamples: int,
-) -> DetectorComparison:
-    """Compare the detector with the highest AP with each other one."""
+) -> tuple[str | None, list[Change]]:
+    """The detector with the highest AP, and the changes from it to each other one."""
     known = {each.value: ap for each in detectors if (ap := each.metrics["AP"]) is not None}
     if not known:
-        return DetectorComparison(detectors, None, [])
+        return None, []
     leader = max(known, key=known.__getitem__)
     changes = []
     for value in known:
-        for seed in sorted(results[leader].keys() & results[value].keys()) if value != leader else ():
-            found = compare(dataset, results[leader][seed], results[value][seed], resamples, progress=progress)
+        for seed, first, second in _pairs(results[leader], results[value]) if value != leader else ():
+            found = compare(dataset, first, second, resamples, progress=progress)
             changes.append(Change(value, seed, next(each for each in found.metrics if each.name == "AP")))
-    return DetectorComparison(detectors, leader, changes)
+    return leader, changes
+
+
+def _pairs(first: Runs, second: Runs) -> Iterator[tuple[int | None, np.ndarray, np.ndarray]]:
+    """The runs of equal seed, and the seed; a results file makes a pair with each run."""
+    for seed in dict.fromkeys([*first, *second]):
+        one, other = first.get(seed, first.get(None)), second.get(seed, second.get(None))
+        if one is not None and other is not None:
+            yield seed, one, other
 
 
 def _detect_with(model: EvaluatedModel, settings: DetectConfig) -> Callable[[Batch], object]:

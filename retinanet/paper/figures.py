@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from retinanet.plotting import BLUE, LINE_STYLES, PALETTE, VERMILLION, new_figur
 
 if TYPE_CHECKING:
     from retinanet.paper.ablation import Outcome
-    from retinanet.paper.detector_comparison import ComparedDetector
+    from retinanet.paper.detector_comparison import DetectorComparison
     from retinanet.paper.loss_distribution import LossDistribution
     from retinanet.paper.speed_accuracy import ScalePoint
 
@@ -21,6 +22,7 @@ FORMULAS = {
     "focal_star": r"$\mathrm{FL}^*(p_\mathrm{t}) = -%s\log(\sigma(\gamma x_\mathrm{t} + \beta))\,/\,\gamma$",
 }
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+NAME = 26  # characters in a line of a legend, two columns of which are as wide as a panel
 MARKER = 10  # pixels that a point takes up
 # where the text of a point may stand, best first: how far to the right and up in points of type, and its alignment
 BESIDE = (
@@ -77,7 +79,7 @@ def draw_distribution(distribution: "LossDistribution", output: Path) -> None:
 
 
 @own_settings()
-def draw_speed_accuracy(detectors: "Sequence[ComparedDetector]", data: str, output: Path) -> None:
+def draw_speed_accuracy(comparison: "DetectorComparison", output: Path) -> None:
     """Figure 2: AP over the time per image at each scale, and the paper's own points in grey.
 
     The paper's have a panel of their own: its data and its machine are others, so that no axis means the same for both.
@@ -87,24 +89,29 @@ def draw_speed_accuracy(detectors: "Sequence[ComparedDetector]", data: str, outp
     from retinanet.paper.speed_accuracy import paper_points
 
     rcParams["text.parse_math"] = False  # names may contain $
-    figure = new_figure(10.5, 5)
+    figure = new_figure(10.5, 5.4)
     here, paper = figure.subplots(1, 2)
-    ours: dict[str, list[ScalePoint]] = {
-        each.value: [(p.ms, 100 * p.AP, p.scale) for p in each.points if p.ms is not None and p.AP is not None]
-        for each in detectors
-    }
+    ours: dict[str, list[ScalePoint]] = {}
+    for each in comparison.detectors:
+        name = each.value + (", time as stated" if each.results_file else "")
+        ours[name] = [(p.ms, 100 * p.AP, p.scale) for p in each.points if p.ms is not None and p.AP is not None]
     panels: tuple[tuple[Any, dict[str, list[ScalePoint]], Sequence[str]], ...]
     panels = ((here, ours, PALETTE), (paper, paper_points(), ("0.4",)))
     for axes, curves, colours in panels:
         for index, (name, points) in enumerate(curves.items()):
+            if not points:
+                continue
             line = LINE_STYLES[index % len(LINE_STYLES)] if len(points) > 1 else ""
             style = {"color": colours[index % len(colours)], "marker": MARKERS[index % len(MARKERS)], "linestyle": line}
-            axes.plot([point[0] for point in points], [point[1] for point in points], label=name, **style)
+            ms, ap, _ = zip(*points, strict=True)
+            axes.plot(ms, ap, **style, label=fill(name, NAME))
         axes.set(xlabel="ms per image", ylabel="AP, %")
         axes.margins(0.1, 0.12)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, handlelength=3.5)
-    here.set(title=f"{data}, this machine")
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "ncols": 2}
+        if axes.lines:
+            axes.legend(frameon=False, fontsize="small", handlelength=3.5, **below)
+    here.set(title=fill(f"{comparison.data}, {comparison.backbone}, {comparison.machine}", 2 * NAME))
     paper.set(title="the paper: COCO test-dev, Nvidia M40")
     figure.draw_without_rendering()  # gives each point its place
     for axes, curves, _ in panels:

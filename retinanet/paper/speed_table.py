@@ -28,8 +28,6 @@ PAPER: dict[tuple[str, int], tuple[int, float]] = {
     ("resnet101", 700): (154, 37.1),
     ("resnet101", 800): (198, 37.8),
 }
-# with ResNet-101 on the same GPU (section 5.2), at 800 pixels (Lin et al. 2017a, section 5.2)
-FASTER_RCNN_MS = 172
 
 
 @dataclass(frozen=True)

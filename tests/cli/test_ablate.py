@@ -8,6 +8,8 @@ from helpers.support import installed, retina
 
 from retinacli.render.ablate import _best
 
+TABLE_2 = ("--table", "2")
+
 
 @pytest.mark.slow
 def test_a_table_beside_the_papers(tiny: Path):
@@ -34,9 +36,18 @@ def test_a_table_beside_the_papers(tiny: Path):
     assert [item["value"] for item in held] == ["0", "2"]
 
 
+def cells(text: str) -> list[list[str]]:
+    """The rows of all tables in `text`."""
+    return [[cell.strip() for cell in line.split("\u2502")[1:-1]] for line in text.splitlines() if "\u2502" in line]
+
+
 def test_table_2_compares_detectors(tiny: Path):
+    objects = json.loads((tiny / "shapes" / "annotations" / "instances_val.json").read_text())["annotations"]
+    perfect = [{key: each[key] for key in ("image_id", "category_id", "bbox")} | {"score": 1.0} for each in objects]
+    (tiny / "perfect.json").write_text(json.dumps(perfect))
     command = ("ablate", "tiny.yaml", "--table", "2", "--values", "focal", "ssd", "--epochs", 1, "-o", "two")
-    result = retina(*command, "--scale", 96, cwd=tiny)
+    other = ("--results", "yolo-n=perfect.json,5.25")
+    result = retina(*command, "--scale", 96, *other, "yolo-s=perfect.json", cwd=tiny)
     assert result.code == 0, result.err
     assert "loss of torchvision's SSD; " in result.err and "run 2 of 2: table 2, ssd, seed 0\n" in result.err
     lines = result.out.splitlines()
@@ -48,37 +59,56 @@ def test_table_2_compares_detectors(tiny: Path):
     assert [cell.strip() for cell in mined.split("\u2502")[6:9]] == ["3.0", "\u2013", "3"]
     assert "31.2" in first and "50.4" in first and "33.3" in first
     assert "10.2" in second and "34.5" in second and "49.8" in second and " M \u2502" in second
-    assert change.count("0.0000") >= 2  # equal after an epoch
-    assert "best here: none; the interval includes 0 for ssd (seed 0)" in lines
-    points = [[cell.strip() for cell in line.split("\u2502")[1:-1]] for line in lines if "\u2502" in line][-4:]
-    assert [row[:2] for row in points] == [["focal", "64"], ["", "96"], ["ssd", "64"], ["", "96"]]
+    assert "better" not in change and change.endswith("\u2502   worse \u2502")
+    rows = cells(result.out)
+    quality, cost, equal, _ = (row for row in rows if row[0] == "yolo-s")
+    assert quality == ["yolo-s", "shapes", "\u2013", "\u2013", *["100.0"] * 3, *["\u2013"] * 3]
+    assert cost[-3:] == ["\u2013"] * 3 and equal[:5] == ["yolo-s", "\u2013", "1.0000", "1.0000", "+0.0000"]
+    assert [row[-3] for row in rows if row[0] == "yolo-n"][1] == "stated 5.25"
+    limits = "images of 64 x 1333 pixels, at most 100 detections per image"
+    assert f"all rows but yolo-n, yolo-s: {limits}; yolo-n, yolo-s: resolution not known" in lines
+    assert "stated: as given with --results, not measured here" in lines
+    assert "best here: none; the interval includes 0 for yolo-s" in lines
+    assert [row[:2] for row in rows[-6:-2]] == [["focal", "64"], ["", "96"], ["ssd", "64"], ["", "96"]]
+    assert rows[-2] == ["yolo-n", "\u2013", "100.0", "100.0", "5.2"]
     assert (tiny / "two" / "figure2.png").read_bytes().startswith(b"\x89PNG")
 
-    again = installed(*command, "--json", "--scale", 96, 48, "--figure", "two/own.svg", cwd=tiny)
+    again = installed(*command, "--json", "--scale", 96, 48, "--figure", "two/own.svg", *other, cwd=tiny)
     assert "run 1" not in again.err  # it is done
     assert again.err.startswith("wrote two/own.svg and two/figure2.json\n")
     assert b"<svg" in (tiny / "two" / "own.svg").read_bytes()[:1000]
     document = json.loads(again.out)
     assert [row["value"] for row in document["rows"]] == ["focal", "ssd"]
     compared = document["table_2"]
-    assert (compared["leader"], compared["best"]) == ("focal", None)
-    assert [each["value"] for each in compared["detectors"]] == ["focal", "ssd"]
+    assert (compared["leader"], compared["best"]) == ("yolo-n", "yolo-n")
+    assert compared["section_5_2_ms"] == {"focal": 122, "faster-rcnn": 172}
+    assert (compared["data"], compared["backbone"]) == ("shapes", "timm:lcnet_035")
     anchors, *_, mined = compared["imbalance"]["candidates"]
     assert (compared["imbalance"]["images"], compared["imbalance"]["dataset_images"]) == (4, 4)
     assert (anchors["detector"], anchors["kind"], anchors["number"]) == ("retinanet", "anchors", 774)
     assert anchors["paper"] == {"number": [100_000, 100_000], "background_per_foreground": None}
     assert mined["background"] == 3 * mined["foreground"] > 0 and mined["background_per_foreground"] == 3
-    ((value, seed, interval),) = [(each["value"], each["seed"], each["interval"]) for each in compared["changes_of_AP"]]
-    assert (value, seed, interval) == ("ssd", 0, [0, 0])
+    *trained, yolo = compared["detectors"]
+    assert [(each["value"], each["results_file"]) for each in trained] == [("focal", None), ("ssd", None)]
+    assert {name: yolo[name] for name in ("results_file", "resolution", "weights", "ms_per_image")} == {
+        "results_file": "perfect.json",
+        "resolution": None,
+        "weights": None,
+        "ms_per_image": 5.25,
+    }
+    assert trained[0]["resolution"] == {"short_side": 64, "long_side": 1333}
+    changes = compared["changes_of_AP"]
+    assert [(each["value"], each["seed"], each["change"]) for each in changes] == [("focal", 0, -1), ("ssd", 0, -1)]
     figure = document["figure_2"]
     assert figure == json.loads((tiny / "two" / "figure2.json").read_text()) and figure["figure"] == "two/own.svg"
-    for each, detector in zip(figure["detectors"], compared["detectors"], strict=True):
+    for each, detector in zip(figure["detectors"][:2], trained, strict=True):
         assert (each["value"], each["weights"]) == (detector["value"], detector["weights"])
         assert [point["scale"] for point in each["points"]] == [48, 64, 96]
         own = {"scale": 64, "ms": detector["ms_per_image"]} | {
             name: detector["metrics"][name] for name in ("AP", "AP50")
         }
         assert each["points"][1] == own
+    assert figure["detectors"][2]["points"] == [{"scale": None, "AP": 1, "AP50": 1, "ms": 5.25}]
     paper = {each["detector"]: each["points"] for each in figure["paper"]}
     assert paper["RetinaNet-101"][2] == {"scale": 600, "AP": 36.0, "ms": 122}
     assert paper["Faster R-CNN, FPN"] == [{"scale": None, "AP": 36.2, "ms": 172}]
@@ -102,6 +132,7 @@ def test_the_effects_of_the_causes(tiny: Path):
     assert part == every | {"others": ["fpn", "1"]}
     assert [every["first"], every["second"]] == [row["mean"]["AP"] for row in document["rows"]]
     assert every["interval"][0] <= every["change"] <= every["interval"][1]
+    assert not list((tiny / "causes").glob("figure2.*"))
 
 
 def test_equal_rows_have_no_best():
@@ -123,10 +154,28 @@ def test_equal_rows_have_no_best():
             2,
             "retina: --values needs one --table, not 1a, 1b; run them one by one, ",
         ),
-        (["--scale", "96"], 2, "retina: --scale is for table 2; add --table 2\n"),
-        (["--table", "2", "--figure", "a.png"], 2, "retina: --figure names the file of figure 2; it needs --scale\n"),
+        (["--results", "x=a.json"], 2, "retina: --results is for table 2; add --table 2\n"),
+        ([*TABLE_2, "--results", "x"], 2, "retina: --results x: expected NAME=FILE.json or NAME=FILE.json,MS\n"),
         (
-            ["--table", "2", "--scale", "96", "--figure", "a.gif"],
+            [*TABLE_2, "--results", "x=a.txt,5"],
+            2,
+            "--results x=a.txt,5: expected NAME=FILE.json or NAME=FILE.json,MS\n",
+        ),
+        ([*TABLE_2, "--results", "=a.json"], 2, "--results =a.json: expected NAME=FILE.json or NAME=FILE.json,MS\n"),
+        ([*TABLE_2, "--results", "x=a.json,0"], 2, "x=a.json,0: '0' is no number of milliseconds per image; expected "),
+        (
+            [*TABLE_2, "--results", "x=a.json,inf"],
+            2,
+            "'inf' is no number of milliseconds per image; expected one above 0",
+        ),
+        ([*TABLE_2, "--results", "ssd=a.json"], 2, "--results ssd=...: ssd is a row of table 2; choose another name\n"),
+        ([*TABLE_2, "--results", "x=a.json", "x=b.json"], 2, "--results: two files have the name x; choose another "),
+        ([*TABLE_2, "--results", "x=a.json"], 1, "retina: a.json: cannot be read: No such file or directory\n"),
+        ([*TABLE_2, "--classes-from", "1"], 2, "--classes-from is for results files; it needs --results\n"),
+        (["--scale", "96"], 2, "retina: --scale is for table 2; add --table 2\n"),
+        ([*TABLE_2, "--figure", "a.png"], 2, "retina: --figure names the file of figure 2; it needs --scale\n"),
+        (
+            [*TABLE_2, "--scale", "96", "--figure", "a.gif"],
             2,
             "retina: --figure a.gif: expected a name that ends in .png, .pdf or .svg\n",
         ),

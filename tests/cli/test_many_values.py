@@ -20,6 +20,7 @@ from retinacli.many_values import spread
         ("a.yaml --table 1b 1d -g 0 1", "a.yaml --table 1b --table 1d -g 0 -g 1"),
         ("--set a=1 b.yaml", "--set a=1 b.yaml"),
         ("--set a.b=1 c=2 b.yaml d=3", "--set a.b=1 --set c=2 b.yaml d=3"),
+        ("--set yolo-n=a.json yolo-s=b.json,5", "--set yolo-n=a.json --set yolo-s=b.json,5"),
         ("--set a=1 runs/a=1.yaml", "--set a=1 runs/a=1.yaml"),
         ("--set a --set b=[1,2] c={d:3}", "--set a --set b=[1,2] --set c={d:3}"),
         ("--set=a=1 b=2 --json", "--set=a=1 --set b=2 --json"),

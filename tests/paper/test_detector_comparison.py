@@ -73,4 +73,4 @@ def change(value: str, low: float, high: float) -> Change:
     ],
 )
 def test_the_best_is_named_only_where_all_intervals_say_so(changes, best):
-    assert DetectorComparison([], "focal", changes).best == best
+    assert DetectorComparison([], "focal", changes, "cells", "resnet50", "cpu").best == best

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from retinanet.paper.detector_comparison import ComparedDetector, Point
+from retinanet.paper.detector_comparison import ComparedDetector, DetectorComparison, Point
 from retinanet.paper.figures import draw_speed_accuracy
 from retinanet.paper.speed_accuracy import paper_points
 
@@ -21,7 +21,8 @@ def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def draw(*detectors: ComparedDetector) -> Figure:
         figures: list[Figure] = []
         monkeypatch.setattr("retinanet.paper.figures.save_figure", lambda figure, output: figures.append(figure))
-        draw_speed_accuracy(detectors, "cells", tmp_path / "figure.png")
+        comparison = DetectorComparison(list(detectors), None, [], "cells", "resnet50", "a GPU")
+        draw_speed_accuracy(comparison, tmp_path / "figure.png")
         return figures[0]
 
     return draw
@@ -39,11 +40,10 @@ def test_each_detector_has_a_curve_through_its_points(drawn):
     first = detector("$x", Point(64, 0.2, 0.3, 5.0), Point(96, 0.4, 0.5, 9.0), Point(128, None, None, None))
     figure = drawn(first, detector("ssd", Point(64, 0.1, 0.2, 3.0)), detector("ce", Point(64, None, None, 3.0)))
     here, paper = figure.axes
-    one, two, empty = here.lines
+    one, two = here.lines
     assert (one.get_xydata().tolist(), two.get_xydata().tolist()) == ([[5, 20], [9, 40]], [[3, 10]])
-    assert len(empty.get_xydata()) == 0
     assert one.get_marker() != two.get_marker() and one.get_linestyle() != two.get_linestyle()
-    assert [text.get_text() for text in here.get_legend().get_texts()] == ["$x", "ssd", "ce"]
+    assert [text.get_text() for text in here.get_legend().get_texts()] == ["$x", "ssd"]
     assert [text.get_text() for text in here.texts] == ["64", "96", "64"]
     assert (
         len(paper.lines) == 8 and [text.get_text() for text in paper.texts] == ["400", "500", "600", "700", "800"] * 2
@@ -60,3 +60,9 @@ def test_no_text_covers_another_or_a_curve(drawn):
         assert 2 <= len(boxes) <= most
         assert not any(one.overlaps(other) for one in boxes for other in boxes if one is not other)
         assert not any(curve.intersects_bbox(box, filled=False) for curve in curves for box in boxes)
+
+
+def test_detectors_that_all_diverged_leave_the_papers_panel(drawn):
+    here, paper = drawn(detector("focal", Point(64, None, None, None))).axes
+    assert not here.lines and not here.texts and here.get_legend() is None
+    assert len(paper.lines) == 8

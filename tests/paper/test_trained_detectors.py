@@ -19,7 +19,7 @@ from retinanet.evaluation.evaluate import evaluate
 from retinanet.evaluation.results_file import ResultsFile
 from retinanet.inference.detector import load
 from retinanet.paper.ablation import ablate
-from retinanet.paper.detector_comparison import compare_detectors
+from retinanet.paper.detector_comparison import OtherDetector, Point, compare_detectors
 from retinanet.paper.tables import make_rows
 from retinanet.paper.trained_detectors import detections_of_trained
 
@@ -73,6 +73,23 @@ def test_each_scale_has_the_mean_of_the_seeds(trained: tuple[Config, Path]):
     own = detector.points[1]
     assert (own.AP, own.AP50, own.ms) == (detector.metrics["AP"], detector.metrics["AP50"], detector.ms_per_image)
     assert len({point.AP50 for point in detector.points}) > 1
+
+
+def test_a_results_file_is_compared_with_each_run(trained: tuple[Config, Path]):
+    config, output = trained
+    rows, dataset = make_rows(config, "2", ["focal"]), open_dataset(config.data, "val")
+    _, (_, _, second) = detections_of_trained(rows, output, 2, dataset, lambda done, total: None)
+    perfect = np.column_stack([dataset.image_index, dataset.boxes, np.ones(len(dataset.boxes)), dataset.labels])
+    others = [OtherDetector("same", "a.json", second, None), OtherDetector("perfect", "b.json", perfect, 7.5)]
+    found = compare_detectors(rows, output, 2, lambda done, total: None, others=others, resamples=30)
+    focal, same, other = found.detectors
+    assert (found.leader, other.metrics["AP"], other.points) == ("perfect", 1, [Point(None, 1, 1, 7.5)])
+    assert (same.results_file, same.ms_per_image, same.weights, same.training_seconds) == ("a.json", None, None, None)
+    zero, one, of_file = found.changes
+    assert [(each.value, each.seed) for each in found.changes] == [("focal", 0), ("focal", 1), ("same", None)]
+    assert one.difference == of_file.difference != zero.difference
+    both = (zero.difference.second + one.difference.second) / 2
+    assert focal.metrics["AP"] == pytest.approx(both, rel=1e-12) and same.metrics["AP"] == of_file.difference.second
 
 
 def repaint(config: Config, output: Path) -> Config:
