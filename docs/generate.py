@@ -82,7 +82,8 @@ retina loss-plot --gamma 0 0.5 1 2 5                   # the paper's figure 1
 retina loss-plot --cdf runs/cells                      # the paper's figure 4""",
     "ablate": """\
 retina ablate cells.yaml --table 1b --seeds 3          # the paper's table 1b on your data
-retina ablate cells.yaml --table 2                     # RetinaNet against Faster R-CNN and SSD""",
+retina ablate cells.yaml --table 2                     # RetinaNet against Faster R-CNN and SSD
+retina ablate cells.yaml --table 2 --scale 400 600 800 # the same at several scales: the paper's figure 2""",
     "import": """\
 retina import model_final.pkl -o r50.safetensors
 retina import own.pth --classes cat,dog,hat            # your own weights, or --data cats.yaml""",

@@ -25,8 +25,8 @@ TABLE_HELP = (
 SCALE_HELP = "Table 2: also evaluate and time at these short sides, such as 400 600 800, and draw figure 2."
 FIGURE_HELP = "Figure 2 to write: .png, .pdf or .svg.  [default: figure2.png in the folder of -o]"
 RESULTS_HELP = (
-    "Table 2: further rows, each the COCO results file (.json) of any program on data.val, and its milliseconds per "
-    "image if you know them."
+    "Table 2: further rows, each the COCO results file (.json) of any program on data.val. NAME=FILE,MS also states "
+    "its milliseconds per image."
 )
 
 
@@ -38,7 +38,7 @@ def ablate_command(
     ] = None,
     scale: Annotated[list[int] | None, Option(min=32, max=8192, metavar="N...", help=SCALE_HELP)] = None,
     figure: Annotated[Path | None, Option(metavar="FILE", help=FIGURE_HELP)] = None,
-    results: Annotated[list[str] | None, Option(metavar="NAME=FILE[,MS]...", help=RESULTS_HELP)] = None,
+    results: Annotated[list[str] | None, Option(metavar="NAME=FILE...", help=RESULTS_HELP)] = None,
     classes_from: options.ClassesFrom = None,
     seeds: Annotated[int, Option(min=1, metavar="N", help="Number of runs of each row, with different seeds.")] = 1,
     output: Annotated[

@@ -78,7 +78,7 @@ def print_scales(detectors: Sequence[ComparedDetector]) -> None:
     groups = (
         headed(
             [each.value],
-            [(point.scale or DASH, *map(percent, (point.AP, point.AP50)), _ms(point.ms)) for point in each.points],
+            [(p.scale or DASH, percent(p.AP), percent(p.AP50), _time(p.ms, each)) for p in each.points],
         )
         for each in detectors
     )
@@ -89,8 +89,10 @@ def percent(value: float | None) -> str:
     return DASH if value is None else f"{100 * value:.1f}"
 
 
-def _ms(value: float | None) -> str:
-    return DASH if value is None else f"{value:.1f}"
+def _time(ms: float | None, detector: ComparedDetector) -> str:
+    if ms is None:
+        return DASH
+    return f"stated {ms:g}" if detector.results_file else f"{ms:.1f}"
 
 
 def _cells(each: ComparedDetector) -> tuple[str, ...]:
@@ -98,7 +100,7 @@ def _cells(each: ComparedDetector) -> tuple[str, ...]:
         each.value,
         *(percent(each.metrics[name]) for name in SIZES),
         *(DASH if value is None else f"{value:.1f}" for value in each.paper.values()),
-        f"stated {each.ms_per_image:g}" if each.results_file and each.ms_per_image else _ms(each.ms_per_image),
+        _time(each.ms_per_image, each),
         millions(each.weights),
         DASH if each.training_seconds is None else duration(each.training_seconds),
     )

@@ -13,7 +13,7 @@ RETINANETS = {"resnet50": "RetinaNet-50", "resnet101": "RetinaNet-101"}
 OTHERS: dict[str, tuple[int, float]] = {
     "SSD321": (61, 28.0),
     "DSSD321": (85, 28.0),
-    "R-FCN": (85, 29.9),
+    "R-FCN, time extrapolated": (85, 29.9),
     "SSD513": (125, 31.2),
     "DSSD513": (156, 33.2),
     "Faster R-CNN, FPN": (172, 36.2),
