@@ -102,10 +102,8 @@ def _shapes_table(anchors: AnchorConfig) -> None:
 
 def _coverage_tables(coverage: Coverage, anchors: AnchorConfig) -> None:
     if anchors.matching == "atss":
-        title, outcomes = (
-            "Coverage: whether ATSS selects an anchor for each object",
-            ["anchor selected", "none selected"],
-        )
+        title = "Coverage: whether ATSS selects an anchor for each object"
+        outcomes = ["anchor selected", "none selected"]
     else:
         high, low = f"{anchors.foreground_iou:g}", f"{anchors.background_iou:g}"
         title = "Coverage: IoU of each object with its best anchor"

@@ -180,11 +180,8 @@ def best_anchors(boxes: np.ndarray, image_sizes: np.ndarray, shapes: AnchorShape
 
 def have_selected_anchor(objects: Objects, anchors: AnchorConfig) -> np.ndarray:
     """Whether ATSS selects an anchor for each of the `objects`: (M,) bool."""
-    shapes, sizes, found = (
-        AnchorShapes.from_config(anchors),
-        padded(objects.image_sizes),
-        np.zeros(len(objects.boxes), bool),
-    )
+    shapes, sizes = AnchorShapes.from_config(anchors), padded(objects.image_sizes)
+    found = np.zeros(len(objects.boxes), bool)
     for height, width in np.unique(sizes, axis=0).tolist():
         rows = np.flatnonzero((sizes == (height, width)).all(axis=1))
         boxes = torch.from_numpy(objects.boxes[rows].astype(np.float32))

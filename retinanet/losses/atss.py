@@ -20,7 +20,7 @@ Selection = tuple[slice, Tensor, Tensor, Tensor]
 def match_atss(
     levels: Sequence[Tensor], gt_boxes: Tensor, crowd: Tensor, per_cell: int = 1, nearest: int = NEAREST
 ) -> Tensor:
-    """Assign to each anchor the object that selects it, BACKGROUND or IGNORE (Zhang et al. 2020, algorithm 1).
+    """Assign to each anchor the object that it is selected for, BACKGROUND or IGNORE (Zhang et al. 2020, algorithm 1).
 
     The candidates of an object are the anchors of the `nearest` cells to its centre on each level; of equally near
     cells, the first. Selected are those whose centre lies inside the object and whose IoU with it is at least the mean

@@ -198,12 +198,12 @@ train: {lr: 1e-4, epochs: "3", augment: {flip: 0, short_sides: [640, 800]}, mile
         ("anchors: {sizes: [32, 64]}", "anchors.sizes is [32.0, 64.0], expected 5 values, for P3 to P7"),
         (
             "anchors: {matching: atss, foreground_iou: 0.6}",
-            "anchors.foreground_iou is 0.6, but anchors.matching is atss, in which each object sets its own IoU; "
+            "anchors.foreground_iou is 0.6, but anchors.matching is atss, in which each object has its own threshold; "
             "remove one of the two keys",
         ),
         (
             "preset: detectron2\nanchors: {matching: atss}",
-            "anchors.force_best is True, but anchors.matching is atss, in which each object sets its own IoU; "
+            "anchors.force_best is True, but anchors.matching is atss, in which each object has its own threshold; "
             "remove one of the two keys",
         ),
         (

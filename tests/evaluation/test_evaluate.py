@@ -119,6 +119,16 @@ def test_missed_objects_do_not_change_the_results(shapes):
 SURE_OF_LITTLE = ["detect.score_threshold=0.0001"]
 
 
+def test_the_funnel_judges_anchors_by_how_training_matches_them(tiny: Path, tiny_run: Path):
+    counts = {}
+    for matching in ("iou", "atss"):
+        found = retinanet.evaluate(tiny_run, overrides=[f"anchors.matching={matching}"], missed_objects=True)
+        counts[matching] = {at.stage: at.missed for at in found.missed_objects.by_stage}
+    assert counts["iou"]["no anchor"] > counts["atss"]["no anchor"]
+    without_box = [each["no anchor"] + each["box too loose"] for each in counts.values()]
+    assert without_box[0] == without_box[1]
+
+
 def test_one_line_gives_what_the_command_gives(tiny: Path, tiny_run: Path):
     result = retinanet.evaluate(tiny_run, tiny / "tiny.yaml", overrides=SURE_OF_LITTLE)
     command = retina("eval", tiny_run, "--data", tiny / "tiny.yaml", "--json", "--set", *SURE_OF_LITTLE)
