@@ -134,8 +134,8 @@ def column_widths(least: Sequence[int], most: Sequence[int], room: int) -> list[
 
 
 def in_precision(precision: str | None) -> str:
-    """The end of a title that names the precision, unless it is fp32 or the exported file's own."""
-    return "" if precision in (None, "fp32") else f" in {precision}"
+    """The end of a title that names the precision, if it is known."""
+    return "" if precision is None else f" in {precision}"
 
 
 def headed(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Iterator[Sequence[object]]:

@@ -15,7 +15,7 @@ DETECTOR = "Checkpoint, folder of a run, exported model, or coco or coco_v2 for 
 RESULTS = f"{DETECTOR[:-1]}; or a COCO results file (.json) of any program."
 
 Engine = Literal["torch", "onnx", "openvino"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "auto"]
 PRECISIONS: dict[Engine, tuple[Precision, ...]] = {
     "torch": ("fp32", "bf16", "fp16"),
     "onnx": ("fp32",),
@@ -23,7 +23,10 @@ PRECISIONS: dict[Engine, tuple[Precision, ...]] = {
 }
 FIGURES = (".png", ".pdf", ".svg")
 CLASSES_FROM_HELP = "The results file's category ids number the data's classes, from 0 or from 1."
-PRECISION_HELP = "Numeric precision of the network; fp16 on a GPU, bf16 also of OpenVINO models.  [default: fp32]"
+PRECISION_HELP = (
+    "Numeric precision of the network; fp16 on a GPU, bf16 also of OpenVINO models. auto measures whether fp32 or bf16 "
+    "is faster here.  [default: fp32, so that results do not depend on the machine]"
+)
 
 Config = Annotated[
     str, Argument(metavar="CONFIG", help="YAML config file, or the name of a shipped example such as coco.yaml.")
@@ -88,7 +91,7 @@ def check_exported(weights: Sequence[str], precision: Precision | None, device: 
     """Fail if an option does not fit the exported models in `weights`."""
     for each in weights:
         engine = engine_of(each)
-        if precision not in (None, *PRECISIONS[engine]):
+        if precision not in (None, "auto", *PRECISIONS[engine]):
             fail(f"--precision {precision}: {each} runs only in {' or '.join(PRECISIONS[engine])}", 2)
         if engine != "torch" and device not in (None, "auto", "cpu"):
             fail(f"--device {device}: the exported model {each} runs only on the CPU", 2)

@@ -3,7 +3,6 @@
 import os
 import platform
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
@@ -39,41 +38,6 @@ def pick_device(name: str) -> "torch.device":
     known = ["auto", "cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     known += ["mps"] if torch.backends.mps.is_available() else []
     raise ConfigError(f"the device {shortened(name)} is not available; expected one of {', '.join(known)}")
-
-
-def has_fast_bf16(device: "torch.device") -> bool:
-    """Whether `device` computes faster in bfloat16 than in float32.
-
-    A CPU runs a small convolution in both: with the same instructions (AVX-512 BF16), AMD's Zen 4 takes a third of the
-    time of float32 and an Intel Xeon without AMX twice as long; without such instructions it is ten times as long.
-    """
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)  # since Ampere
-    if device.type != "cpu":
-        return False
-    layers = []
-    for dtype in (torch.float32, torch.bfloat16):
-        layer = torch.nn.utils.skip_init(torch.nn.Conv2d, 64, 64, 3, padding=1, dtype=dtype)
-        torch.nn.init.zeros_(layer.weight)  # draws no random number
-        image = torch.zeros(1, 64, 24, 24, dtype=dtype, requires_grad=True)
-        layers.append((layer.to(memory_format=torch.channels_last), image))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # several wait for each other on a busy machine
-    try:
-        seconds = [[_seconds_of_pass(layer, image) for layer, image in layers] for _ in range(6)]
-    finally:
-        torch.set_num_threads(threads)
-    fp32, bf16 = map(min, zip(*seconds[1:], strict=True))  # the first pass prepares the others
-    return bf16 < fp32
-
-
-def _seconds_of_pass(layer: "torch.nn.Module", image: "torch.Tensor") -> float:
-    """Duration of a forward and a backward pass."""
-    started = time.perf_counter()
-    layer(image).sum().backward()
-    return time.perf_counter() - started
 
 
 def computing_in(precision: str, device: "torch.device") -> AbstractContextManager:

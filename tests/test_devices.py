@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from retinanet.config_file import load_config
-from retinanet.devices import has_fast_bf16, pick_device
+from retinanet.devices import pick_device
 from retinanet.errors import ConfigError
 from retinanet.training.events import Done, Event
 from retinanet.training.train import training_events
@@ -24,13 +24,6 @@ def test_a_device_that_is_not_here_names_those_that_are(name):
 
 def test_a_cpu_is_always_here():
     assert pick_device("cpu").type == "cpu" and pick_device("auto").type in ("cpu", "cuda", "mps")
-
-
-def test_the_choice_of_bf16_leaves_no_trace():
-    before = torch.get_rng_state(), torch.get_num_threads()
-    assert has_fast_bf16(torch.device("cpu")) in (False, True)
-    assert torch.equal(torch.get_rng_state(), before[0]) and torch.get_num_threads() == before[1]
-    assert not has_fast_bf16(torch.device("mps"))
 
 
 def process() -> tuple[bool, str | None]:

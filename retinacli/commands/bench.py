@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -108,7 +108,7 @@ def make_request(
     if own != "torch" and engine not in (None, own):
         fail(f"--engine {engine}: {weights} is a model for {own}", 2)
     chosen = engine or own
-    if precision not in (None, *options.PRECISIONS[chosen]):
+    if precision not in (None, "auto", *options.PRECISIONS[chosen]):
         fail(f"--precision {precision}: {chosen} runs only in {' or '.join(options.PRECISIONS[chosen])}", 2)
     if chosen != "torch" and device not in (None, "auto", "cpu"):
         fail(f"--device {device}: {chosen} runs only on the CPU", 2)
@@ -166,6 +166,7 @@ def measure_table(
     from retinacli.console import counter
     from retinacli.render.bench import measurement, show_table
     from retinanet.paper.speed_table import rows
+    from retinanet.precision import precision_beside_int8
 
     table: list[Row] = []
     # new random weights for each scale: those of another scale would give far more or fewer detections
@@ -173,6 +174,8 @@ def measure_table(
     for depth, group in product(depths, groups):
         with request.open(depth, group[0] if group and request.weights is None else size) as subject:
             detector = subject.detector
+            # auto is measured once, for all rows and their AP
+            request = replace(request, precision=precision_beside_int8(detector.model.precision))
             sizes = group or [detector.data.short_side]
             with counter("runs") as progress:
                 timed = rows(detector, subject.image, sizes, request.repeats, progress)

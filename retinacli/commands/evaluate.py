@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 from typer import Argument, BadParameter, Option
 
@@ -55,13 +55,13 @@ class EvalOutputs:
 
 def precision_or_number(text: str) -> options.Precision | float:
     """The value of --precision, or a number, which was that of --target-precision before. Raises: BadParameter."""
-    for name in options.PRECISIONS["torch"]:
+    for name in get_args(options.Precision):
         if text == name:
             return name
     with suppress(ValueError):
         float(text)
         return options.number(0.01, 1)(text)
-    raise BadParameter(f"{text!r} is not {' or '.join(options.PRECISIONS['torch'])}")
+    raise BadParameter(f"{text!r} is not {' or '.join(get_args(options.Precision))}")
 
 
 @in_processes
@@ -89,7 +89,7 @@ def eval_command(
     compare: Annotated[bool, Option("--compare", help="Compare two WEIGHTS, with 95 % intervals.")] = False,
     classes_from: options.ClassesFrom = None,
     precision: Annotated[
-        str | None, Option(parser=precision_or_number, metavar="<fp32|bf16|fp16>", help=options.PRECISION_HELP)
+        str | None, Option(parser=precision_or_number, metavar="<fp32|bf16|fp16|auto>", help=options.PRECISION_HELP)
     ] = None,
     engine_precision: Annotated[options.Precision | None, Option(hidden=True)] = None,
     device: options.Device = None,
@@ -115,7 +115,7 @@ def renamed_options(
     """
     from retinacli.console import message
 
-    arithmetic = next((name for name in options.PRECISIONS["torch"] if name == precision), None)
+    arithmetic = next((name for name in get_args(options.Precision) if name == precision), None)
     if former is not None:
         if arithmetic is not None:
             fail("--engine-precision is the former name of --precision; use only --precision", 2)
@@ -260,7 +260,7 @@ def write_files(
         from retinanet.report.report import write_report
 
         about = {"results" if from_file else "weights": weights, "data": settings.data or "the checkpoint's own"}
-        if evaluation.precision not in (None, "fp32"):
+        if evaluation.precision is not None:
             about["precision"] = evaluation.precision
         with counter("report"):
             page = write_report(outputs.report, evaluation, diagnosis, thresholds, about | {"split": settings.split})
@@ -305,12 +305,16 @@ def evaluate_weights(
     from retinacli.console import message
     from retinanet.config_file import override
     from retinanet.data.transforms import memory_warning
-    from retinanet.evaluation.eval_input import open_input
+    from retinanet.evaluation.eval_input import EvalInput, open_in_all, open_input
     from retinanet.evaluation.evaluate import evaluate
     from retinanet.inference.detector import Detector
 
     device, precision = options.device_and_precision(weights, settings.device, settings.precision)
-    subject = current_processes().together(lambda: open_input(weights, device, precision, settings.classes_from))
+
+    def open_(precision: options.Precision) -> EvalInput:
+        return open_input(weights, device, precision, settings.classes_from)
+
+    subject = open_in_all(current_processes(), open_, precision)
     if isinstance(subject, Detector):
         data_config = override(subject.metadata.config, settings.overrides).data
         if warning := memory_warning(data_config, weights):

@@ -63,6 +63,7 @@ def predict_command(
     if merge:
         return predict_shards.merge(sources or [], output)
     check_options(sources or [], list_, shard, vis, output, save_coco, image_ids, json_)
+    predict_shards.check_precision(shard, precision)
     if save_coco is not None:
         check_writable(save_coco)
     options.check_exported([weights], precision, device)
@@ -88,9 +89,8 @@ def predict_command(
         images = list_ or [str(file) for file in find_images(sources or [], recursive)]
         changing = {"weights": weights, "score": score, "thresholds": str(thresholds), "max_detections": max_detections}
         settings = changing | {"classes": classes, "batch_size": batch_size, "precision": numbers}
-        return predict_shards.predict_shard(
-            detector, images, predict_shards.parse_shard(shard), output, settings, batch_size, labels
-        )
+        part = predict_shards.parse_shard(shard)
+        return predict_shards.predict_shard(detector, images, part, output, settings, batch_size, labels)
     files = find_images(sources, recursive) if sources else list(map(Path, Names(list_ or [])))
     for note in [] if recursive else left_out(sources or []):
         message(note)

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 RANKS = (("RANK", "WORLD_SIZE"), ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"))  # of torchrun, of SLURM's arrays
 
 
+def check_precision(shard: str | None, precision: str | None) -> None:
+    """Fail if the shards, which several machines may detect, would differ in precision."""
+    if shard is not None and precision == "auto":
+        fail("--precision auto may differ from shard to shard; with --shard, name fp32, bf16 or fp16", 2)
+
+
 def parse_shard(text: str, environment: Mapping[str, str] = os.environ) -> "Shard":
     """The shard I/N, or that which torchrun or a SLURM array gives this process, for `env`."""
     from retinanet.inference.shards import Shard

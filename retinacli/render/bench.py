@@ -29,7 +29,7 @@ STAGES = {
 
 
 def measurement(
-    subject: "Subject", weights: str | None, engine: str, precision: str, repeats: int, image: Path | None, device: Any
+    subject: "Subject", weights: str | None, engine: str, repeats: int, image: Path | None, device: Any, **_: object
 ) -> dict[str, Any]:
     """The measured detector and the machine; part of every document."""
     detector, (height, width, _) = subject.detector, subject.image.shape
@@ -40,8 +40,7 @@ def measurement(
         "trunk": detector.backbone,
         "classes": len(detector.classes),
         "engine": engine,
-        # an exported file does not say whether it is int8
-        "precision": None if own_file and precision == "fp32" else precision,
+        "precision": detector.model.precision,
         "score_threshold": detector.settings.score_threshold,
         "image": {
             "file": str(image) if image else None,
@@ -94,12 +93,13 @@ def show_pair(
 ) -> None:
     """Show the times of a detector and a torchvision detector. own: facts of the former, without a time."""
     facts = replace(own, ms_per_image=timing.ours), replace(other.facts, ms_per_image=timing.theirs)
-    names = _detector(measured), f"torchvision's {other.name}"
+    names = _detector(measured), f"torchvision's {other.name}, torch fp32"
     if as_json:
         height, width = other.padded
         against = {
             "name": other.name,
             "trunk": other.backbone,
+            "precision": "fp32",
             "classes": other.classes,
             "padded": {"width": width, "height": height},
             "detections": other.detections,
@@ -175,7 +175,7 @@ def _detector(measured: dict[str, Any]) -> str:
 
 
 def _engine(measured: dict[str, Any]) -> str:
-    return " ".join(filter(None, (measured["engine"], measured["precision"])))
+    return f"{measured['engine']} {measured['precision']}"
 
 
 def _weights(measured: dict[str, Any]) -> str:

@@ -72,7 +72,7 @@ def _plan_line(plan: events.Plan) -> str:
         f"{plan.parameters / 1e6:.1f} million parameters; "
         f"{counted(plan.epochs, 'epoch')}, {counted(plan.steps, 'step')} of {counted(plan.batch_size, 'image')} "
         f"at learning rate {plan.lr:g}; "
-        f"loss {_loss_name(plan.loss, plan.loss_settings)}; {plan.device}{processes}; "
+        f"loss {_loss_name(plan.loss, plan.loss_settings)}; {plan.device}{processes}, in {plan.precision}; "
         f"about {duration(plan.seconds)} without evaluations; writes to {plan.output}"
     )
 

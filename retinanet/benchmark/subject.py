@@ -15,8 +15,9 @@ from retinanet.data.synthetic_image import random_picture
 from retinanet.data.transforms import memory_warning
 from retinanet.evaluation.detector_facts import DetectorFacts
 from retinanet.inference.detector import Detector, load
-from retinanet.inference.exported_model import Precision, is_exported
+from retinanet.inference.exported_model import is_exported
 from retinanet.io.pictures import write_picture
+from retinanet.precision import PrecisionChoice
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +43,7 @@ def open_subject(
     short_side: int | None = None,
     picture: Path | None = None,
     device: "torch.device | str" = "cpu",
-    precision: Precision = "fp32",
+    precision: PrecisionChoice = "fp32",
     progress: Callable[[str], object] = lambda step: None,
 ) -> Iterator[Subject]:
     """The detector that `retinanet.load` makes of `weights`, or one with random weights.

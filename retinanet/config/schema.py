@@ -260,7 +260,7 @@ class TrainConfig:
     ema: Annotated[float | None, between(0, 0.999999)] = None
     """Decay of a moving average of the weights, such as 0.998; evaluation and prediction then use the average."""
     precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
-    """Number format of the forward pass; auto is bf16 on a device that computes faster in it, else fp32."""
+    """Number format of the forward pass; auto measures at the start whether fp32 or bf16 is faster."""
     compile: bool = False
     """Whether to use torch.compile, which takes about a minute for each of up to eight image sizes."""
     deterministic: bool = False

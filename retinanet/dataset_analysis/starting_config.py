@@ -101,7 +101,7 @@ data:
 # a small network, which trains on a CPU too; without this line, the paper's with ResNet-50
 model: {{backbone: efficientnet_lite0, fpn_channels: 128, head_channels: 128}}
 {_anchors(found.search)}
-train: {{epochs: 30, batch_size: 4, optimizer: adamw, schedule: cosine, clip_norm: 1.0}}
+train: {{epochs: 30, batch_size: 4, optimizer: adamw, schedule: cosine, clip_norm: 1.0, precision: auto}}
 """
 
 

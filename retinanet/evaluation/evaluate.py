@@ -27,7 +27,6 @@ from retinanet.evaluation.missed_objects import MissedObjects, MissedObjectsObse
 from retinanet.evaluation.pycocotools_metrics import reference_metrics
 from retinanet.evaluation.results_file import ResultsFile, read_results
 from retinanet.inference.detector import Detector
-from retinanet.inference.exported_model import Precision
 from retinanet.inference.results import coco_rows
 from retinanet.inference.torch_model import StageObserver
 
@@ -41,7 +40,7 @@ class Evaluation:
     notes: messages, one line each, such as an unreadable image.
     missed_objects: None unless requested. reference: the metrics by pycocotools; None unless requested.
     category_ids: the detector's id of each class, which differs from the data's where names alone decide.
-    precision: of the network's arithmetic; None: as an exported file says, or unknown. facts: for comparisons.
+    precision: of the network's arithmetic; None for a results file, which does not tell. facts: for comparisons.
     """
 
     dataset: Dataset
@@ -53,7 +52,7 @@ class Evaluation:
     missed_objects: MissedObjects | None = None
     reference: dict[str, float] | None = None
     category_ids: tuple[int, ...] = ()
-    precision: Precision | None = "fp32"
+    precision: str | None = "fp32"
     facts: DetectorFacts = DetectorFacts()
 
     @property
@@ -81,7 +80,7 @@ class EvaluatedModel(Protocol):
     """What `evaluate_model` asks of a detector; such as `TorchModel`, which describes the members."""
 
     @property
-    def precision(self) -> Precision | None: ...
+    def precision(self) -> str | None: ...
 
     @property
     def on_gpu(self) -> bool: ...

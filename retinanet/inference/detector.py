@@ -16,8 +16,9 @@ from retinanet.data.images import pixels_of, read_image
 from retinanet.data.transforms import Resizing, pad, resize
 from retinanet.detections import ABOVE_ALL_SCORES, DEFAULT_SCORE_THRESHOLD, Detections
 from retinanet.devices import pick_device
-from retinanet.inference.exported_model import ExportedModel, Precision, check_engine, is_exported, open_exported
+from retinanet.inference.exported_model import ExportedModel, check_engine, is_exported, open_exported
 from retinanet.inference.threshold_file import load_thresholds
+from retinanet.precision import PrecisionChoice
 
 if TYPE_CHECKING:
     import torch
@@ -121,7 +122,7 @@ def load(
     score_threshold: float = DEFAULT_SCORE_THRESHOLD,
     max_detections: int | None = None,
     thresholds: str | Path | None = None,
-    precision: Precision = "fp32",
+    precision: PrecisionChoice = "fp32",
 ) -> Detector:
     """Load a detector.
 
@@ -132,6 +133,8 @@ def load(
         score_threshold: the score that detections must exceed. max_detections: None: the checkpoint's own.
         thresholds: a file that `save_thresholds` wrote; its threshold of each class replaces score_threshold.
         precision: of the network: fp32, bf16 or, on a GPU, fp16; of exported files, only those of OpenVINO have bf16.
+            auto is the faster of fp32 and bf16 by a short measurement, and differs by processor; `model.precision`
+            of the detector tells which it is.
     Raises: CheckpointError; ConfigError if `thresholds` is invalid, or the model lacks the device or the precision;
         ValueError if `score_threshold` is outside 0..1 or `max_detections` below 1.
     """

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import mmap
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,9 +22,11 @@ from retinanet.data.transforms import Resizing
 from retinanet.detections import ABOVE_ALL_SCORES, Detections
 from retinanet.devices import process_memory
 from retinanet.errors import CheckpointError, ConfigError, is_out_of_memory
+from retinanet.inference.openvino_precision import fastest_openvino_precision, openvino_hint, openvino_precision
 from retinanet.io import file_kinds
 from retinanet.io.size_limits import check_size
 from retinanet.messages import one_line
+from retinanet.precision import Precision, PrecisionChoice, name_precision
 
 ONNX, OPENVINO = ".onnx", ".xml"  # suffixes of the files
 INPUTS = ("images", "sizes", "original_sizes", "score_threshold", "iou_threshold", "max_detections")
@@ -32,15 +35,16 @@ MAX_BYTES = 2**31  # of an ONNX file, and of each of OpenVINO's files; protobuf'
 
 CORE_LOCK = Lock()
 
-Precision = Literal["fp32", "bf16", "fp16"]
 OPENVINO_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+# in the file of a model that NNCF has quantized
+INT8_MARKS = {ONNX: b"DequantizeLinear", OPENVINO: b'type="FakeQuantize"'}
 
 
 class ExportedModel:
     """An exported file with decoding and NMS inside, run on the CPU, with the methods of `TorchModel`.
 
     run: runs the graph on the arrays of INPUTS, by name, and returns those of OUTPUTS.
-    precision: of the arithmetic; None: as the file says.
+    precision: of the arithmetic; see `name_precision`.
     """
 
     STAGES = ("network, decode + NMS",)  # the file is one graph
@@ -52,7 +56,7 @@ class ExportedModel:
         metadata: Metadata,
         file: Path,
         run: Callable[[dict[str, np.ndarray]], list[np.ndarray]],
-        precision: Precision | None = None,
+        precision: str = "fp32",
     ):
         self.file, self.run, self.precision = file, run, precision
         self.dtype = np.float32 if metadata.config.data.resize == "float" else np.uint8  # of `images`
@@ -190,16 +194,16 @@ def is_exported(path: str | Path) -> bool:
     return Path(path).suffix.lower() in (ONNX, OPENVINO)
 
 
-def check_engine(path: str | Path, device: Any, precision: Precision) -> None:
+def check_engine(path: str | Path, device: Any, precision: PrecisionChoice) -> None:
     """Raises: ConfigError if the detector of `path` cannot run on `device` in `precision`."""
     if is_exported(path) and str(device) not in ("cpu", "auto"):
         raise ConfigError(f"{path}: an exported model runs on the cpu, not on {device}")
     allowed = OPENVINO_PRECISIONS if Path(path).suffix.lower() == OPENVINO else ("fp32",)
-    if is_exported(path) and precision not in allowed:
+    if is_exported(path) and precision not in (*allowed, "auto"):
         raise ConfigError(f"precision {precision}: {path} runs only in {' or '.join(allowed)}")
 
 
-def open_exported(path: str | Path, precision: Precision = "fp32") -> tuple[ExportedModel, Metadata]:
+def open_exported(path: str | Path, precision: PrecisionChoice = "fp32") -> tuple[ExportedModel, Metadata]:
     """Open a file that `retina export` wrote. precision: of the arithmetic; see `check_engine`.
 
     Raises: CheckpointError if the file cannot be read or another program wrote it; ConfigError if its runtime is not
@@ -282,16 +286,16 @@ def _open_onnx(file: Path) -> tuple[ExportedModel, Metadata]:
                 run_options.terminate = True
                 raise
 
-    return ExportedModel(metadata, file, run), metadata
+    return ExportedModel(metadata, file, run, name_precision("fp32", _is_int8(file))), metadata
 
 
-def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Metadata]:
+def _open_openvino(file: Path, precision: PrecisionChoice) -> tuple[ExportedModel, Metadata]:
     core = openvino_core()
+    import openvino
+
     weights = file.with_suffix(".bin")
     if not weights.is_file():
         raise CheckpointError(f"{file}: its weights, {weights.name}, are not in the same folder")
-    # explicit, since OpenVINO defaults to bf16 on a CPU that supports it
-    hint = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY"}
     metadata = None
     try:
         for part in (file, weights):
@@ -303,7 +307,10 @@ def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Met
         }
         names, results = ({name for end in ends for name in end.names} for ends in (model.inputs, model.outputs))
         metadata = _checked_metadata(record, file, names, results)
-        request = core.compile_model(model, "CPU", hint).create_infer_request()
+        if precision == "auto":
+            precision = fastest_openvino_precision(openvino, core, metadata.config.model.head_channels)
+        compiled = core.compile_model(model, "CPU", openvino_hint(precision))
+        request, used = compiled.create_infer_request(), openvino_precision(openvino, compiled)
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
@@ -317,7 +324,12 @@ def _open_openvino(file: Path, precision: Precision) -> tuple[ExportedModel, Met
             results = request.infer(inputs, share_inputs=True)
             return [np.array(results[name]) for name in OUTPUTS]
 
-    return ExportedModel(metadata, file, run, None if precision == "fp32" else precision), metadata
+    return ExportedModel(metadata, file, run, name_precision(used, _is_int8(file))), metadata
+
+
+def _is_int8(file: Path) -> bool:
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(INT8_MARKS[file.suffix.lower()]) >= 0
 
 
 def _reason(file: Path, suffix: str, error: Exception) -> str:

@@ -17,11 +17,11 @@ from retinanet.config.schema import DetectConfig
 from retinanet.data.transforms import Resizing
 from retinanet.detections import Detections
 from retinanet.errors import CheckpointError, ConfigError
-from retinanet.inference.exported_model import Precision
 from retinanet.model.batched_postprocess import detect_batch
 from retinanet.model.batchnorm_folding import fold_for_inference
 from retinanet.model.postprocess import Stages, detect_stages
 from retinanet.model.retinanet import Predictions, RetinaNet
+from retinanet.precision import Precision, PrecisionChoice, fastest_precision
 
 # called with the predictions of a batch, (height, width) of each resized image, and the boxes after each stage
 StageObserver = Callable[[Predictions, Sequence[tuple[int, int]], Sequence[Stages]], object]
@@ -177,7 +177,7 @@ class TorchModel(NetworkOnDevice):
 
 
 def open_for_inference(
-    path: str | Path, device: torch.device, precision: Precision = "fp32"
+    path: str | Path, device: torch.device, precision: PrecisionChoice = "fp32"
 ) -> tuple[TorchModel, Metadata]:
     """`open_model` with batch normalisation folded, on `device`.
 
@@ -186,5 +186,7 @@ def open_for_inference(
     if precision == "fp16" and device.type == "cpu":
         raise ConfigError("precision fp16 is for GPUs; on a CPU, expected fp32 or bf16")
     network, metadata = open_model(path)
+    if precision == "auto":
+        precision = fastest_precision(device, metadata.config.model.head_channels, backward=False)
     network = fold_for_inference(network.to(device)).to(memory_format=torch.channels_last)
     return TorchModel(network, path, precision), metadata

@@ -12,13 +12,13 @@ from torch import nn
 from retinanet.config.schema import Config, DetectConfig
 from retinanet.data.loader import Batch
 from retinanet.detections import Detections
-from retinanet.inference.exported_model import Precision
 from retinanet.inference.torch_model import NetworkOnDevice, StageObserver
 from retinanet.losses.criterion import Targets
 from retinanet.model.batchnorm_folding import fold_for_inference
 from retinanet.model.boxes import clip
 from retinanet.model.postprocess import to_original
 from retinanet.paper.baselines import BaselineNetwork, make_faster_rcnn, make_ssd
+from retinanet.precision import Precision
 from retinanet.training.method import BatchLosses, Forward
 
 Baseline = Literal["faster-rcnn", "ssd"]

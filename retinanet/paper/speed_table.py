@@ -10,7 +10,7 @@ import numpy as np
 from retinanet.benchmark.subject import with_short_side
 from retinanet.benchmark.timing import Progress, Workload, time_predict, workload
 from retinanet.inference.detector import Detector, load
-from retinanet.inference.exported_model import Precision
+from retinanet.precision import PrecisionChoice
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +74,7 @@ def with_ap(
     path: str,
     data: str | None,
     device: "torch.device | str",
-    precision: Precision,
+    precision: PrecisionChoice,
     progress: Progress,
 ) -> list[Row]:
     """`rows` with the AP of the detector of `path` at each scale, on the val split of its own data or of config `data`.

@@ -11,11 +11,13 @@ from retinanet.evaluation.evaluate import Evaluation
 class Plan:
     """What a run is about to do.
 
-    seconds: its estimated duration without evaluations, from one timed step. advice: how to make it shorter, or "".
+    precision: of the network's arithmetic. seconds: estimated duration without evaluations, from one timed step.
+    advice: how to make it shorter, or "".
     """
 
     output: Path
     device: str
+    precision: str
     processes: int
     train_images: int
     val_images: int

@@ -25,6 +25,7 @@ def make_plan(run: Run) -> Plan:
     return Plan(
         output=run.folder.path,
         device=describe_device(run.device),
+        precision=run.config.train.precision,
         processes=run.processes.world,
         train_images=len(run.dataset),
         val_images=len(run.val) if run.val is not None else 0,

@@ -1,9 +1,8 @@
 """Builds the parts of a run from its config, or restores them from its newest checkpoint."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
@@ -16,9 +15,10 @@ from retinanet.data.held_out import with_fingerprint
 from retinanet.data.loader import workers_note
 from retinanet.data.sampler import AspectRatioBatchSampler
 from retinanet.dataset_analysis.check import errors_without_images
-from retinanet.devices import has_fast_bf16, pick_device
+from retinanet.devices import pick_device
 from retinanet.distributed import Processes, average_gradients, current_processes, started_by_torchrun
 from retinanet.errors import CheckpointError, ConfigError, DataError
+from retinanet.precision import Pass, Precision, fastest_precision, shortest_times
 from retinanet.training.compilation import compile_network
 from retinanet.training.method import Method, RetinaNetMethod
 from retinanet.training.optimizer import WeightAverage, make_optimizer
@@ -39,20 +39,20 @@ def start_run(
     resume: bool,
     force: bool,
     make_method: Callable[[Config], Method] = RetinaNetMethod,
+    times: Callable[[Sequence[Pass]], Sequence[float]] = shortest_times,
 ) -> Run:
     """Build a run in the folder `output`, locked until `run.folder` is closed. Arguments: as in `training_events`.
 
+    times: measures the passes in fp32 and bf16 where train.precision is auto, in seconds.
     Nothing is written before all parts are built. Raises: ConfigError, DataError, CheckpointError, TrainingError.
     """
     processes = current_processes()
     device = processes.together(lambda: pick_device(config.train.device))
     resumed = processes.first(lambda: check_folder(output, resume))
-    if config.train.precision == "auto":
-        precision = processes.first(lambda: known_precision(output, resumed, device))
-        config = replace(config, train=replace(config.train, precision=precision))
-    t = config.train
-    if t.precision == "fp16" and device.type == "cpu":
-        raise ConfigError("train.precision is fp16, which a CPU does not support; expected fp32 or bf16")
+    begun = output if resumed else None
+    precision = processes.first(lambda: chosen_precision(config, device, begun, times))
+    t = replace(config.train, precision=precision)
+    config = replace(config, train=t)
     dataset, val, notes = processes.first(lambda: open_train_and_val(config))
     config = with_fingerprint(config, val)
     torch.manual_seed(t.seed)
@@ -107,13 +107,22 @@ def check_folder(output: Path, resume: bool) -> bool:
     return resume and holds_checkpoint(output)
 
 
-def known_precision(output: Path, resumed: bool, device: torch.device) -> Literal["fp32", "bf16"]:
-    """What train.precision `auto` stands for: the precision with which the run began, else the device's."""
-    if resumed and (saved := newest_checkpoint(output)) is not None:
-        began = saved.metadata.config.train.precision
-        if began in ("fp32", "bf16"):
-            return began
-    return "bf16" if has_fast_bf16(device) else "fp32"
+def chosen_precision(
+    config: Config, device: torch.device, begun: Path | None, times: Callable[[Sequence[Pass]], Sequence[float]]
+) -> Precision:
+    """The configured precision; in place of `auto`, that with which a run began, else the fastest on `device`.
+
+    begun: the folder of a run that continues, which keeps its precision on every device. times: as in `start_run`.
+    Raises: ConfigError if `device` does not support the precision.
+    """
+    precision = config.train.precision
+    if precision == "auto" and begun is not None and (saved := newest_checkpoint(begun)) is not None:
+        precision = saved.metadata.config.train.precision
+    if precision == "auto":
+        return fastest_precision(device, config.model.head_channels, True, times)
+    if precision == "fp16" and device.type == "cpu":
+        raise ConfigError("train.precision is fp16, which a CPU does not support; expected fp32 or bf16")
+    return precision
 
 
 def open_folder(output: Path, resume: bool, every: str, processes: Processes) -> RunFolder | OtherProcessFolder:

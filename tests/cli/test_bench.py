@@ -1,6 +1,7 @@
 """`retina bench`. No test looks at a time."""
 
 import json
+import re
 import subprocess
 import sys
 from functools import partial
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.support import Result, retina, skip_if_kernels_are_limited
+from helpers.support import Result, openvino_has_bf16, retina, skip_if_kernels_are_limited
 
 STAGES = ("decode", "resize", "trunk", "FPN", "subnets", "decode + NMS")
 EXPORTED_STAGES = ("decode", "resize", "network, decode + NMS")
@@ -42,18 +43,19 @@ def test_stages_of_random_weights(here):
     assert document["image"]["file"] is None and (document["image"]["width"], document["image"]["height"]) == (640, 480)
     assert document["repeats"] == 2 and document["peak_memory"] > 2**20
     assert set(document["machine"]["versions"]) == {"torch", "torchvision"} and document["machine"]["device"]
+    assert document["precision"] == "fp32"
 
 
 def test_stages_of_a_run_on_a_picture(tiny: Path, tiny_run: Path):
     picture = next((tiny / "shapes" / "val").iterdir())
-    result = retina("bench", "run", "--repeats", 1, "--image", picture, cwd=tiny)
+    result = retina("bench", "run", "--repeats", 1, "--image", picture, "--precision", "auto", cwd=tiny)
     assert (result.code, result.err) == (0, "")
     rows = cells(result.out)
     assert [row[0] for row in rows] == [*STAGES, "total"]
     assert rows[1][1] == "to 64 x 64, padded to 64 x 64"  # tiny.yaml's short side
     assert rows[4][1] == "classes and boxes of 774 anchors"
     assert "scores above 0.05; " in rows[5][1]
-    assert result.out.startswith("RetinaNet resnet18, torch fp32, run: one run\n")
+    assert re.match("RetinaNet resnet18, torch (fp32|bf16), run: one run\n", result.out)
     assert "peak memory of the process: " in result.out
 
 
@@ -69,6 +71,7 @@ def test_an_exported_model_is_measured_without_torch(onnx_file: Path, tmp_path: 
     document = json.loads(done.stdout)
     assert [stage["stage"] for stage in document["stages"]] == list(EXPORTED_STAGES)
     assert (document["engine"], document["trunk"], document["work"]["candidates"]) == ("onnx", "resnet18", None)
+    assert document["precision"] == "fp32"
     assert document["work"]["padded"] == {"width": 128, "height": 96} and not document["exported_for_this"]
 
 
@@ -88,7 +91,8 @@ def test_an_engine_gets_what_it_runs(tiny_run: Path, tmp_path: Path):
     assert result.code == 0, result.err
     assert result.err.splitlines() == ["exporting for openvino, into a temporary folder", "converting", "comparing"]
     assert [row[0] for row in cells(result.out)] == [*EXPORTED_STAGES, "total"]
-    assert "openvino bf16" in result.out and "peak memory of the process, including the export: " in result.out
+    used = "bf16" if openvino_has_bf16() else "fp32"
+    assert f"openvino {used}" in result.out and "peak memory of the process, including the export: " in result.out
     assert not list(tmp_path.iterdir())
     result = retina("bench", tiny_run, "--device", "cpu", "--precision", "bf16", "--repeats", 1, cwd=tmp_path)
     assert (result.code, result.err) == (0, "") and ", torch bf16" in result.out
@@ -101,7 +105,7 @@ def test_faster_rcnn_has_the_same_depth_and_the_papers_pair_only_where_it_is_tha
     assert (result.code, result.err) == (0, RANDOM)
     ours, theirs = cells(result.out)
     assert ours[:3] == [f"RetinaNet resnet{depth}, torch fp32", "80", "800 x 608"]
-    assert theirs[:3] == [f"torchvision's fasterrcnn_resnet{depth}_fpn", "80", "800 x 608"]
+    assert theirs[:3] == [f"torchvision's fasterrcnn_resnet{depth}_fpn, torch fp32", "80", "800 x 608"]
     assert "times as long (median of the pairs)" in result.out and "the backbones differ" not in result.out
     pair = "RetinaNet 122 ms at 600 pixels, Faster R-CNN 172 ms at equal AP and the 800 pixels of its own paper; "
     assert (pair in result.out) == (depth == 101)

@@ -56,6 +56,16 @@ def test_bf16_finds_nearly_the_same_and_says_so(images: Path, tiny_run: Path):
     assert table.code == 0 and "COCO metrics in bf16\n" in table.out
 
 
+def test_auto_chooses_and_says_what(images: Path, tiny_run: Path):
+    result = installed("predict", images, "-w", tiny_run, "--precision", "auto", *SCORE)
+    assert (result.code, result.err) == (0, "") and re.match("Detections in (fp32|bf16)\n", result.out)
+    table = retina("eval", tiny_run, "--precision", "auto", cwd=tiny_run.parent)
+    assert table.code == 0 and re.search("^COCO metrics in (fp32|bf16)$", table.out, re.MULTILINE)
+    refused = retina("predict", images, "--precision", "auto", "--shard", "0/2")
+    message = "--precision auto may differ from shard to shard; with --shard, name fp32, bf16 or fp16"
+    assert (refused.code, refused.out, refused.err) == (2, "", f"retina: {message}\n")
+
+
 def test_vis_writes_copies_and_leaves_the_input_alone(images: Path, tiny_run: Path):
     before = [(images / name).read_bytes() for name in ("0.png", "1.png")]
     result = retina("predict", images / "*.png", "-w", tiny_run, "--vis", "-o", images, *SCORE)
@@ -304,7 +314,7 @@ def test_the_home_folder(images: Path, tiny_run: Path, in_process, monkeypatch):
 def test_many_images_are_summed_up(images: Path, tiny_run: Path, in_process, tmp_path: Path, monkeypatch):
     monkeypatch.setattr("retinacli.render.predict.MOST_SHOWN", 1)
     result = in_process("predict", images, "-w", tiny_run, "--score", "0.0001")
-    assert re.search(r"^\d images, \d+ ms per image", result.out) and "images with it" in result.out
+    assert re.search(r"^\d images in fp32, \d+ ms per image", result.out) and "images with it" in result.out
 
 
 def test_a_checkpoint_that_asks_for_huge_images_warns_first(tiny: Path, tiny_run: Path, images: Path, monkeypatch):

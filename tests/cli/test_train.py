@@ -37,9 +37,11 @@ def test_a_run_leaves_config_log_curves_and_checkpoints(tiny_run: Path):
 
 
 def test_messages_and_table(tiny: Path):
-    result = installed("train", "tiny.yaml", "-o", "a run", cwd=tiny)
+    result = installed("train", "tiny.yaml", "-o", "a run", "--set", "train.precision=auto", cwd=tiny)
     assert result.code == 0
     lines = result.err.splitlines()
+    chosen = yaml.safe_load((tiny / "a run" / "config.yaml").read_text())["train"]["precision"]
+    assert chosen in ("fp32", "bf16") and f", in {chosen}; about " in lines[0]
     assert lines[0].startswith("8 training images of 6 classes, 4 validation images; 0.2 million parameters; ")
     assert "2 epochs, 4 steps of 4 images at learning rate 0.0005" in lines[0]
     assert lines[1].startswith("step 1: classification loss ")

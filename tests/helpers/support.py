@@ -30,6 +30,13 @@ def skip_if_kernels_are_limited() -> None:
         pytest.skip(f"under ONEDNN_MAX_CPU_ISA={limit} OpenVINO may choose instructions that its kernels lack, and end")
 
 
+def openvino_has_bf16() -> bool:
+    """Whether OpenVINO computes in bf16 on this processor; elsewhere it computes in fp32 what is asked for in bf16."""
+    from retinanet.inference.exported_model import openvino_core
+
+    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 @dataclass(frozen=True)
 class Result:
     code: int

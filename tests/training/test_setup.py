@@ -11,7 +11,7 @@ from retinanet.config_file import load_config
 from retinanet.errors import ConfigError
 from retinanet.training.plan import advice, make_plan
 from retinanet.training.setup import check_alpha, start_run
-from retinanet.training.train import train
+from retinanet.training.train import save_checkpoint
 
 
 def test_a_list_of_alpha_needs_one_for_each_class():
@@ -94,13 +94,16 @@ def test_a_long_run_on_a_cpu_is_told_what_makes_it_shorter(tiny: Path, tmp_path:
         assert advice(run, 600) == ""
 
 
-@pytest.mark.parametrize(("fast", "precision"), [(True, "bf16"), (False, "fp32")])
-def test_a_run_keeps_the_precision_that_auto_chose(tiny: Path, tmp_path: Path, monkeypatch, fast: bool, precision: str):
+@pytest.mark.parametrize(("times", "precision"), [((2, 1), "bf16"), ((1, 2), "fp32")])
+def test_a_run_keeps_the_precision_that_auto_chose(tiny: Path, tmp_path: Path, times, precision: str):
     config = load_config(tiny / "tiny.yaml", ["train.precision=auto", "train.epochs=1"])
-    monkeypatch.setattr("retinanet.training.setup.has_fast_bf16", lambda device: fast)
-    train(config, tmp_path / "run")
+    run = start_run(config, tmp_path / "run", resume=False, force=False, times=lambda passes: times)
+    with closing(run.folder):
+        assert run.config.train.precision == make_plan(run).precision == precision
+        save_checkpoint(run)
     assert load_config(tmp_path / "run" / "config.yaml").train.precision == precision
-    monkeypatch.setattr("retinanet.training.setup.has_fast_bf16", lambda device: not fast)
-    longer = load_config(tiny / "tiny.yaml", ["train.precision=auto"])
-    assert train(longer, tmp_path / "run", resume=True).steps == 4
+    # on a processor where the other is faster
+    run = start_run(config, tmp_path / "run", resume=True, force=False, times=lambda passes: times[::-1])
+    with closing(run.folder):
+        assert run.config.train.precision == precision
     assert load_config(tmp_path / "run" / "config.yaml").train.precision == precision
