@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from helpers.support import TINY_MODEL, Result, installed, retina, write_training
 
+# no test reads what another has compiled, or fills the user's cache
+os.environ["RETINA_CACHE_DIR"] = ""
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -22,6 +22,7 @@ from retinanet.data.transforms import Resizing
 from retinanet.detections import ABOVE_ALL_SCORES, Detections
 from retinanet.devices import process_memory
 from retinanet.errors import CheckpointError, ConfigError, is_out_of_memory
+from retinanet.inference.compiled_models import compile_cached
 from retinanet.inference.openvino_precision import fastest_openvino_precision, openvino_hint, openvino_precision
 from retinanet.io import file_kinds
 from retinanet.io.size_limits import check_size
@@ -309,7 +310,7 @@ def _open_openvino(file: Path, precision: PrecisionChoice) -> tuple[ExportedMode
         metadata = _checked_metadata(record, file, names, results)
         if precision == "auto":
             precision = fastest_openvino_precision(openvino, core, metadata.config.model.head_channels)
-        compiled = core.compile_model(model, "CPU", openvino_hint(precision))
+        compiled = compile_cached(openvino, core, model, (file, weights), openvino_hint(precision))
         request, used = compiled.create_infer_request(), openvino_precision(openvino, compiled)
     except RuntimeError as error:
         if is_out_of_memory(error):
