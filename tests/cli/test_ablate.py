@@ -7,6 +7,9 @@ import pytest
 from helpers.support import installed, retina
 
 from retinacli.render.ablate import _best
+from retinacli.render.detector_comparison import print_comparison
+from retinanet.evaluation.coco_metrics import METRICS
+from retinanet.paper.detector_comparison import ComparedDetector, DetectorComparison
 
 TABLE_2 = ("--table", "2")
 
@@ -45,9 +48,11 @@ def test_table_2_compares_detectors(tiny: Path):
     objects = json.loads((tiny / "shapes" / "annotations" / "instances_val.json").read_text())["annotations"]
     perfect = [{key: each[key] for key in ("image_id", "category_id", "bbox")} | {"score": 1.0} for each in objects]
     (tiny / "perfect.json").write_text(json.dumps(perfect))
+    places = [each | {"category_id": each["category_id"] // 10} for each in perfect]
+    (tiny / "places.json").write_text(json.dumps(places))
     command = ("ablate", "tiny.yaml", "--table", "2", "--values", "focal", "ssd", "--epochs", 1, "-o", "two")
-    other = ("--results", "yolo-n=perfect.json,5.25")
-    result = retina(*command, "--scale", 96, *other, "yolo-s=perfect.json", cwd=tiny)
+    others = ("--results", "yolo-n=perfect.json,5.25", "yolo-s=perfect.json")
+    result = retina(*command, "--scale", 96, *others, cwd=tiny)
     assert result.code == 0, result.err
     assert "loss of torchvision's SSD; " in result.err and "run 2 of 2: table 2, ssd, seed 0\n" in result.err
     lines = result.out.splitlines()
@@ -72,6 +77,7 @@ def test_table_2_compares_detectors(tiny: Path):
     assert rows[-2] == ["yolo-n", "\u2013", "100.0", "100.0", "stated 5.25"]
     assert (tiny / "two" / "figure2.png").read_bytes().startswith(b"\x89PNG")
 
+    other = ("--results", "yolo-n=places.json,5.25", "--classes-from", 1)
     again = installed(*command, "--json", "--scale", 96, 48, "--figure", "two/own.svg", *other, cwd=tiny)
     assert "run 1" not in again.err  # it is done
     assert again.err.startswith("wrote two/own.svg and two/figure2.json\n")
@@ -90,7 +96,7 @@ def test_table_2_compares_detectors(tiny: Path):
     *trained, yolo = compared["detectors"]
     assert [(each["value"], each["results_file"]) for each in trained] == [("focal", None), ("ssd", None)]
     assert {name: yolo[name] for name in ("results_file", "resolution", "weights", "ms_per_image")} == {
-        "results_file": "perfect.json",
+        "results_file": "places.json",
         "resolution": None,
         "weights": None,
         "ms_per_image": 5.25,
@@ -114,6 +120,20 @@ def test_table_2_compares_detectors(tiny: Path):
 
     refused = retina("predict", "shapes/val/0.png", "-w", "two/ssd-seed0", cwd=tiny)
     assert refused.code == 1 and refused.err.count("\n") == 1 and "does not fit its own config" in refused.err
+
+
+def test_the_times_stand_beside_the_papers(capsys: pytest.CaptureFixture[str]):
+    names = {"focal": 12.34, "faster-rcnn": 20.06, "ssd": 9.0}
+    none, paper = dict.fromkeys(METRICS), dict.fromkeys(("APs", "APm", "APl"))
+    detectors = [ComparedDetector(name, none, None, ms, None, paper, []) for name, ms in names.items()]
+    line = (
+        "paper, section 5.2: RetinaNet-101-600 122 ms, Faster R-CNN with FPN of equal AP 172 ms "
+        "(Nvidia M40, ResNet-101, COCO); here: focal 12.3 ms, faster-rcnn 20.1 ms (a GPU, resnet18, cells)"
+    )
+    print_comparison(DetectorComparison(detectors, None, [], "cells", "resnet18", "a GPU"))
+    assert line in capsys.readouterr().out.splitlines()
+    print_comparison(DetectorComparison([*detectors[:1], detectors[2]], None, [], "cells", "resnet18", "a GPU"))
+    assert "section 5.2" not in capsys.readouterr().out
 
 
 def test_the_effects_of_the_causes(tiny: Path):
