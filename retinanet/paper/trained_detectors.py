@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import torchvision
@@ -78,7 +79,7 @@ def _key(weights: Path, dataset: Dataset, resizing: Resizing, settings: DetectCo
         content = hashlib.file_digest(opened, "sha256").hexdigest()
     images = [_last_change(dataset.folder / dataset.files[index]) for index in range(len(dataset))]
     data = dataset_fingerprint(dataset), dataset.category_ids, dataset.sizes.tolist(), dataset.max_pixels, images
-    versions = __version__, torch.__version__, torchvision.__version__
+    versions = __version__, torch.__version__, torchvision.__version__, cv2.__version__
     parts = content, data, resizing, settings, describe_device(device), versions
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
