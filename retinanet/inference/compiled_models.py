@@ -18,30 +18,41 @@ from retinanet.io.atomic import replacing
 
 VARIABLE = "RETINA_CACHE_DIR"  # of the environment: the folder of caches; empty: none
 MAX_BYTES = 10**9  # of all files in the cache
+Stamps = list[tuple[int, int, int]]  # number, size and time of the last change of each file
 DIGEST = hashlib.sha256().digest_size  # bytes at the end of each file: the SHA-256 of those before
 
 
-def compile_cached(openvino: Any, core: Any, model: Any, files: Sequence[Path], hint: dict[str, str]) -> Any:
+def compile_cached(
+    openvino: Any, core: Any, model: Any, files: Sequence[Path], stamps: Stamps, hint: dict[str, str]
+) -> Any:
     """`model` compiled for the CPU, from the cache or else anew; then it is written there.
 
     A cache that cannot be read or written is not used.
 
-    openvino: the module. model: what `core` has read from `files`. hint: OpenVINO's properties.
+    openvino: the module. model: what `core` has read from `files`. stamps: of the files, before they were read.
+    hint: OpenVINO's properties.
     Raises: RuntimeError if OpenVINO cannot compile the model.
     """
     folder = cache_folder()
-    if folder is None:
-        return core.compile_model(model, "CPU", hint)
     machine = openvino.get_version(), core.get_property("CPU", "FULL_DEVICE_NAME"), sorted(hint.items())
-    key = _key(machine, files)
+    key = None if folder is None else _key(machine, files, stamps)
+    if folder is None or key is None:
+        return core.compile_model(model, "CPU", hint)
     file = folder / f"{key}.blob"
     with suppress(OSError, ValueError, RuntimeError):  # there is none, it is damaged, or of other instructions
-        return core.import_model(openvino.Tensor(_read(file)), "CPU", hint)
+        compiled = core.import_model(openvino.Tensor(_read(file)), "CPU", hint)
+        with suppress(OSError):
+            os.utime(file)  # the models that were not used for longest make room
+        return compiled
     compiled = core.compile_model(model, "CPU", hint)
     with suppress(OSError, RuntimeError, MemoryError):
-        if _key(machine, files) == key:  # else another program has replaced the files since `core` read them
-            _write(file, compiled.export_model().getbuffer())
+        _write(file, compiled.export_model().getbuffer())
     return compiled
+
+
+def file_stamps(files: Sequence[Path]) -> Stamps:
+    """What changes as soon as a program replaces or rewrites one of `files`. Raises: OSError."""
+    return [(status.st_ino, status.st_size, status.st_mtime_ns) for status in (file.stat() for file in files)]
 
 
 def cache_folder() -> Path | None:
@@ -72,13 +83,16 @@ def _platform_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
-def _key(machine: object, files: Sequence[Path]) -> str:
-    """A SHA-256 over all that the compiled model depends on. Raises: OSError."""
+def _key(machine: object, files: Sequence[Path], stamps: Stamps) -> str | None:
+    """A SHA-256 over all that the compiled model depends on; None if the files have changed since their `stamps`."""
     digest = hashlib.sha256(repr(machine).encode())
-    for file in files:
-        with file.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()
+    try:
+        for file in files:
+            with file.open("rb") as opened:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
+        return digest.hexdigest() if file_stamps(files) == stamps else None
+    except OSError:
+        return None
 
 
 def _read(file: Path) -> np.ndarray:
@@ -100,7 +114,7 @@ def _write(file: Path, content: memoryview) -> None:
 
 
 def _remove_oldest(folder: Path) -> None:
-    """Remove the files that were written first, until those left take at most MAX_BYTES. Raises: OSError."""
+    """Remove the files that were not used for longest, until the others take at most MAX_BYTES. Raises: OSError."""
     found = sorted(((status := file.stat()).st_mtime_ns, status.st_size, file) for file in folder.iterdir())
     total = sum(size for _, size, _ in found)
     for _, size, file in found:

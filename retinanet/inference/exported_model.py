@@ -22,7 +22,7 @@ from retinanet.data.transforms import Resizing
 from retinanet.detections import ABOVE_ALL_SCORES, Detections
 from retinanet.devices import process_memory
 from retinanet.errors import CheckpointError, ConfigError, is_out_of_memory
-from retinanet.inference.compiled_models import compile_cached
+from retinanet.inference.compiled_models import compile_cached, file_stamps
 from retinanet.inference.openvino_precision import fastest_openvino_precision, openvino_hint, openvino_precision
 from retinanet.io import file_kinds
 from retinanet.io.size_limits import check_size
@@ -301,6 +301,7 @@ def _open_openvino(file: Path, precision: PrecisionChoice) -> tuple[ExportedMode
     try:
         for part in (file, weights):
             check_size(part, MAX_BYTES, CheckpointError)
+        stamps = file_stamps((file, weights))
         model = core.read_model(file, weights)
         keys = ("format", "version", "config", "classes", "category_ids", "progress")
         record = {
@@ -310,7 +311,7 @@ def _open_openvino(file: Path, precision: PrecisionChoice) -> tuple[ExportedMode
         metadata = _checked_metadata(record, file, names, results)
         if precision == "auto":
             precision = fastest_openvino_precision(openvino, core, metadata.config.model.head_channels)
-        compiled = compile_cached(openvino, core, model, (file, weights), openvino_hint(precision))
+        compiled = compile_cached(openvino, core, model, (file, weights), stamps, openvino_hint(precision))
         request, used = compiled.create_infer_request(), openvino_precision(openvino, compiled)
     except RuntimeError as error:
         if is_out_of_memory(error):
