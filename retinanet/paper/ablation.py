@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 
 from retinanet.config.parsing import changes, config_from_dict
 from retinanet.config.schema import Config
+from retinanet.devices import pick_device
 from retinanet.errors import CheckpointError, ConfigError, DivergenceError
 from retinanet.io.atomic import write_text
 from retinanet.io.safe_yaml import read_mapping
 from retinanet.io.size_limits import read_bytes
 from retinanet.paper.baseline_method import BaselineMethod
 from retinanet.paper.tables import METRICS, PAPER, TABLES, Row
+from retinanet.precision import fastest_precision
 from retinanet.training.events import Event, Progress
 from retinanet.training.method import Method, RetinaNetMethod
 from retinanet.training.run_folder import CONFIG, LOG, read_log
@@ -62,14 +64,14 @@ def ablate(
     """Train each row with `seeds` seeds, from the config's seed upwards, and yield its results.
 
     Each run has its own folder in `output`; runs that are finished there are not repeated. A run that diverges is a
-    result too.
+    result too. Where train.precision is auto, all runs in `output` train in the same precision.
 
     Args:
         show: must iterate over all events of the run, since the run advances with them. stop: see `train`; once it
             returns True, no more results follow, and the same call continues later.
     Raises: ConfigError without data.val; CheckpointError if a run's folder belongs to another config; see also `train`.
     """
-    for row in rows:
+    for row in _in_one_precision(rows, output, seeds):
         runs = []
         for seed in seeds_of(row, seeds):
             run = _run(row, output, seed, show, stop)
@@ -86,6 +88,19 @@ def ablate(
             spread={name: stdev(values) if len(values) > 1 else None for name, values in known.items()},
             paper=dict(zip(METRICS, PAPER[row.table].get(row.value, (None,) * 3), strict=True)),
         )
+
+
+def _in_one_precision(rows: Sequence[Row], output: Path, seeds: int) -> Sequence[Row]:
+    """`rows` with the precision of a run that has begun in `output` in place of auto, or else the fastest one."""
+    first = rows[0].config
+    if first.train.precision != "auto":
+        return rows
+    files = (run_folder(row, output, seed) / CONFIG for row in rows for seed in seeds_of(row, seeds))
+    begun = next((_read_config(file).train.precision for file in files if file.exists()), None)
+    precision = begun or fastest_precision(pick_device(first.train.device), first.model.head_channels, backward=True)
+    return [
+        replace(row, config=replace(row.config, train=replace(row.config.train, precision=precision))) for row in rows
+    ]
 
 
 def merge(outcomes: Sequence[Outcome], file: Path) -> list[Outcome]:
@@ -204,15 +219,16 @@ def _check_numbers(values: Any) -> None:
     sum(values[name] or 0 for name in METRICS)
 
 
+def _read_config(file: Path) -> Config:
+    return config_from_dict(read_mapping(file, "data, model, train, ..."), str(file))
+
+
 def _check_config(folder: Path, config: Config) -> None:
     """Raises: CheckpointError if the run in `folder` has another config.
 
     Stricter than the check of `train` on resuming: a result also depends on the number of steps.
     """
-    file = folder / CONFIG
-    before = config_from_dict(read_mapping(file, "data, model, train, ..."), str(file))
-    if config.train.precision == "auto":  # the run has written what that stands for, and keeps it
-        config = replace(config, train=replace(config.train, precision=before.train.precision))
+    before = _read_config(folder / CONFIG)
     if differ := [text for key, text in changes(before, config).items() if key not in MAY_DIFFER]:
         raise CheckpointError(
             f"{folder}: contains a run with another config: {'; '.join(differ[:5])}; choose another folder with -o"

@@ -277,9 +277,17 @@ def test_a_stopped_ablation_goes_on_where_it_was(config, tmp_path):
 def test_a_finished_run_of_automatic_precision_is_not_repeated(config, tmp_path):
     rows = [make_row(replace(config, train=replace(config.train, precision="auto")), "1b", "2")]
     assert list(ablate(rows, tmp_path)) == list(ablate(rows, tmp_path))
-    other = [make_row(replace(config, train=replace(config.train, precision="fp32", seed=0, lr=0.5)), "1b", "2")]
+    other = [make_row(replace(config, train=replace(config.train, precision="auto", seed=0, lr=0.5)), "1b", "2")]
     with pytest.raises(CheckpointError, match="another config: train.lr was "):
         list(ablate(other, tmp_path))
+
+
+def test_all_rows_train_in_the_precision_of_the_first_run(config, tmp_path):
+    in_bf16, automatic = (replace(config, train=replace(config.train, precision=name)) for name in ("bf16", "auto"))
+    list(ablate([make_row(in_bf16, "1b", "1")], tmp_path))
+    list(ablate([make_row(automatic, "1b", value) for value in "21"], tmp_path))  # the finished row fits, too
+    written = (tmp_path / "focal-gamma-2-seed0" / "config.yaml").read_text()
+    assert "precision: bf16" in written
 
 
 def test_an_ablation_reads_a_log_with_damaged_lines(config, tmp_path):
