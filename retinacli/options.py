@@ -9,14 +9,14 @@ import typer
 from typer import Argument, Option
 
 from retinacli.failure import fail
+from retinanet.precision import PrecisionChoice
 
 WEIGHTS = "Checkpoint, folder of a run, or coco or coco_v2 for torchvision's published weights."
 DETECTOR = "Checkpoint, folder of a run, exported model, or coco or coco_v2 for torchvision's published weights."
 RESULTS = f"{DETECTOR[:-1]}; or a COCO results file (.json) of any program."
 
 Engine = Literal["torch", "onnx", "openvino"]
-Precision = Literal["fp32", "bf16", "fp16", "auto"]
-PRECISIONS: dict[Engine, tuple[Precision, ...]] = {
+PRECISIONS: dict[Engine, tuple[PrecisionChoice, ...]] = {
     "torch": ("fp32", "bf16", "fp16"),
     "onnx": ("fp32",),
     "openvino": ("fp32", "bf16"),
@@ -42,7 +42,7 @@ Data = Annotated[str | None, Option(metavar="CONFIG", help="Config file whose da
 Split = Annotated[str, Option(metavar="NAME", help="Split: train, val or another of the data set, such as test.")]
 BatchSize = Annotated[int, Option(min=1, metavar="N", help="Number of images per batch.")]
 SaveCoco = Annotated[Path | None, Option(metavar="FILE", help="Save the detections in COCO's results format (JSON).")]
-NetworkPrecision = Annotated[Precision | None, Option(help=PRECISION_HELP)]
+NetworkPrecision = Annotated[PrecisionChoice | None, Option(help=PRECISION_HELP)]
 ClassesFrom = Annotated[int | None, Option(min=0, max=1, metavar="0|1", help=CLASSES_FROM_HELP)]
 Device = Annotated[str | None, Option(metavar="NAME", help="Device: auto (the default), cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, Option("--json", help="Print the result to stdout as one JSON document.")]
@@ -87,7 +87,7 @@ def engine_of(weights: str) -> Engine:
     return engines.get(Path(weights).suffix.lower(), "torch")
 
 
-def check_exported(weights: Sequence[str], precision: Precision | None, device: str | None) -> None:
+def check_exported(weights: Sequence[str], precision: PrecisionChoice | None, device: str | None) -> None:
     """Fail if an option does not fit the exported models in `weights`."""
     for each in weights:
         engine = engine_of(each)
@@ -97,7 +97,9 @@ def check_exported(weights: Sequence[str], precision: Precision | None, device: 
             fail(f"--device {device}: the exported model {each} runs only on the CPU", 2)
 
 
-def device_and_precision(weights: str, device: str | None, precision: Precision | None) -> tuple[Any, Precision]:
+def device_and_precision(
+    weights: str, device: str | None, precision: PrecisionChoice | None
+) -> tuple[Any, PrecisionChoice]:
     """The device and the numeric precision to run `weights` with; imports torch only if needed."""
     precision = precision or "fp32"
     if engine_of(weights) != "torch":

@@ -30,7 +30,7 @@ class BenchRequest:
 
     weights: str | None
     engine: options.Engine
-    precision: options.Precision
+    precision: options.PrecisionChoice
     repeats: int
     image: Path | None
     device: Any
@@ -96,7 +96,7 @@ def bench_command(
 def make_request(
     weights: str | None,
     engine: options.Engine | None,
-    precision: options.Precision | None,
+    precision: options.PrecisionChoice | None,
     repeats: int | None,
     image: Path | None,
     device: str | None,

@@ -36,7 +36,7 @@ class EvalSettings:
     overrides: list[str]
     batch_size: int
     device: str | None
-    precision: options.Precision | None
+    precision: options.PrecisionChoice | None
     classes_from: int | None
 
 
@@ -53,15 +53,15 @@ class EvalOutputs:
     save_coco: Path | None
 
 
-def precision_or_number(text: str) -> options.Precision | float:
+def precision_or_number(text: str) -> options.PrecisionChoice | float:
     """The value of --precision, or a number, which was that of --target-precision before. Raises: BadParameter."""
-    for name in get_args(options.Precision):
+    for name in get_args(options.PrecisionChoice):
         if text == name:
             return name
     with suppress(ValueError):
         float(text)
         return options.number(0.01, 1)(text)
-    raise BadParameter(f"{text!r} is not {' or '.join(get_args(options.Precision))}")
+    raise BadParameter(f"{text!r} is not {' or '.join(get_args(options.PrecisionChoice))}")
 
 
 @in_processes
@@ -91,7 +91,7 @@ def eval_command(
     precision: Annotated[
         str | None, Option(parser=precision_or_number, metavar="<fp32|bf16|fp16|auto>", help=options.PRECISION_HELP)
     ] = None,
-    engine_precision: Annotated[options.Precision | None, Option(hidden=True)] = None,
+    engine_precision: Annotated[options.PrecisionChoice | None, Option(hidden=True)] = None,
     device: options.Device = None,
     json_: options.Json = False,
 ) -> None:
@@ -107,15 +107,15 @@ def eval_command(
 
 
 def renamed_options(
-    precision: str | float | None, target: float | None, former: options.Precision | None
-) -> tuple[options.Precision | None, float | None]:
+    precision: str | float | None, target: float | None, former: options.PrecisionChoice | None
+) -> tuple[options.PrecisionChoice | None, float | None]:
     """The values of --precision and --target-precision, also where they are given by their former names.
 
     former: the value of --engine-precision.
     """
     from retinacli.console import message
 
-    arithmetic = next((name for name in get_args(options.Precision) if name == precision), None)
+    arithmetic = next((name for name in get_args(options.PrecisionChoice) if name == precision), None)
     if former is not None:
         if arithmetic is not None:
             fail("--engine-precision is the former name of --precision; use only --precision", 2)
@@ -274,6 +274,8 @@ def compare_two(weights: list[str], settings: EvalSettings, json_: bool) -> None
     from retinanet.evaluation.comparison import compare
     from retinanet.evaluation.results_file import is_results_file
 
+    if settings.precision == "auto":
+        fail("--precision auto may differ between the two; with --compare, name fp32, bf16 or fp16", 2)
     data: str | Dataset | None = settings.data
     evaluations: dict[int, Evaluation] = {}
     order = sorted((0, 1), key=lambda place: is_results_file(weights[place]))  # a detector may have own data
@@ -311,7 +313,7 @@ def evaluate_weights(
 
     device, precision = options.device_and_precision(weights, settings.device, settings.precision)
 
-    def open_(precision: options.Precision) -> EvalInput:
+    def open_(precision: options.PrecisionChoice) -> EvalInput:
         return open_input(weights, device, precision, settings.classes_from)
 
     subject = open_in_all(current_processes(), open_, precision)

@@ -108,6 +108,10 @@ def test_two_detectors_of_other_classes(tiny: Path, tiny_run: Path):
         (("run", "run"), "got 2 detectors; name one, or add --compare to compare two"),
         (("run", "--compare"), "--compare needs two detectors; got 1"),
         (("a", "b", "c", "--compare"), "--compare needs two detectors; got 3"),
+        (
+            ("a", "b", "--compare", "--precision", "auto"),
+            "--precision auto may differ between the two; with --compare, name fp32, bf16 or fp16",
+        ),
         (("a", "b", "--compare", "--funnel"), "--funnel is for one detector; it cannot be combined with --compare"),
         (
             ("a", "b", "--compare", "--save-coco", "f"),
