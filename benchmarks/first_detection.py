@@ -17,7 +17,9 @@ import time
 from itertools import product
 from pathlib import Path
 
-from paired import REPEATS, processor
+from paired import REPEATS
+
+from retinanet.devices import processor
 
 VARIABLE = "RETINA_CACHE_DIR"
 CHILD = """

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from paired import compare, peak_memory, processor
+from paired import compare, peak_memory
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss as torchvision_focal_loss
 
+from retinanet.devices import processor
 from retinanet.losses.criterion import Targets, detection_loss
 from retinanet.losses.elementwise import sigmoid_focal_loss
 from retinanet.losses.focal import anchor_focal_loss

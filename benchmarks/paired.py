@@ -28,12 +28,6 @@ def compare(name: str, ours: Callable[[], object], theirs: Callable[[], object],
         print(f"{name}, {clock} time: theirs {theirs_ms:.0f} ms, ours {ours_ms:.0f} ms, theirs / ours {ratio:.2f}")
 
 
-def processor() -> str:
-    """The name of the processor. Linux only."""
-    with open("/proc/cpuinfo") as file:
-        return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "processor")
-
-
 def peak_memory(prepare: Callable[[], Callable[[], object]]) -> float:
     """Peak memory in MB of the run that `prepare` returns, above the memory before it, in a new process. Linux only."""
     return peak_memories([prepare])[0]

@@ -13,9 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from paired import processor
-
 from retinanet.config_file import load_config
+from retinanet.devices import processor
 from retinanet.distributed import joined
 from retinanet.training.events import Progress
 from retinanet.training.train import training_events

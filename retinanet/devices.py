@@ -101,12 +101,22 @@ def set_determinism(settings: Determinism) -> None:
 
 
 def describe_device(device: "torch.device") -> str:
-    """The name of `device`; of a CPU its kind and the number of torch's threads."""
+    """The name of `device`; of a CPU its own and the number of torch's threads."""
     import torch
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads, {platform.machine()}"
+    return f"{device.type}, {torch.get_num_threads()} threads, {processor()}"
+
+
+def processor() -> str:
+    """The name of the processor; its architecture where the platform does not tell more."""
+    try:
+        with open("/proc/cpuinfo") as lines:  # of Linux
+            name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+    except OSError:
+        name = platform.processor()
+    return name or platform.machine()
 
 
 def peak_memory(device: "torch.device") -> int:

@@ -3,10 +3,12 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL
 import torch
 import torchvision
 
@@ -57,8 +59,9 @@ def detections_of_trained(
                 results = found.results
                 for stale in folder.glob(f"detections-{resizing.short_side}-*.json"):
                     stale.unlink(missing_ok=True)
-                entries = coco_results(results, dataset.image_ids.tolist(), dataset.category_ids)
-                write_text(file, json.dumps(entries))
+                if not found.notes:  # an image that could not be read may be readable at the next call
+                    entries = coco_results(results, dataset.image_ids.tolist(), dataset.category_ids)
+                    write_text(file, json.dumps(entries))
             yield row, seed, results
 
 
@@ -79,9 +82,24 @@ def _key(weights: Path, dataset: Dataset, resizing: Resizing, settings: DetectCo
         content = hashlib.file_digest(opened, "sha256").hexdigest()
     images = [_last_change(dataset.folder / dataset.files[index]) for index in range(len(dataset))]
     data = dataset_fingerprint(dataset), dataset.category_ids, dataset.sizes.tolist(), dataset.max_pixels, images
-    versions = __version__, torch.__version__, torchvision.__version__, cv2.__version__
+    versions = (
+        __version__,
+        torch.__version__,
+        torchvision.__version__,
+        cv2.__version__,
+        PIL.__version__,
+        _timm_version(),
+    )
     parts = content, data, resizing, settings, describe_device(device), versions
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _timm_version() -> str | None:
+    """None if timm, which has some of the backbones, is not installed."""
+    try:
+        return version("timm")
+    except PackageNotFoundError:
+        return None
 
 
 def _last_change(file: Path) -> tuple[int, int] | None:
