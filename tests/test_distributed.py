@@ -11,11 +11,15 @@ import os
 import time
 
 import torch
+from torch.distributed import TCPStore
 
 from retinanet.distributed import joined
 
-if os.environ["RANK"] == "0":
-    time.sleep(0.5)  # so that the other process reads the store before this one has set anything
+asked, before = EARLIER
+if before and os.environ["RANK"] == "0":  # the other process reads the store before this one sets anything
+    store = TCPStore("localhost", int(os.environ["MASTER_PORT"]), is_master=False)
+    while store.get(asked).decode() == before:
+        time.sleep(0.02)
 for _ in range(2):
     with joined() as processes:
         if ANNOUNCE and processes.rank == 0:
@@ -31,12 +35,14 @@ def test_processes_that_are_started_again_read_nothing_that_the_earlier_ones_hav
     """torchrun hosts one store and starts all processes again with the same ranks and address."""
     store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
     monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    earlier = "", ""  # the key by which process 1 asks to join, and the value that it has set
     for announce in (True, False):
-        code = JOIN.replace("ANNOUNCE", str(announce))
+        code = JOIN.replace("ANNOUNCE", str(announce)).replace("EARLIER", repr(earlier))
         results = finish(start(2, "-c", code, port=store.port))
-        assert [(result.code, result.out) for result in results] == [(int(announce), f"{announce} 3\n" * 2)] * 2, (
-            results
-        )
+        expected = int(announce), f"{announce} 3\n" * 2
+        assert [(result.code, result.out) for result in results] == [expected] * 2, results
+        asked = f"{store.get('part').decode()} asked by 1"
+        earlier = asked, store.get(asked).decode()
 
 
 ALONE = """
