@@ -133,7 +133,7 @@ class AnchorConfig:
     ratios: Annotated[tuple[float, ...], POSITIVE, NOT_EMPTY] = (0.5, 1, 2)
     """Height divided by width. Paper, section 4."""
     matching: Literal["iou", "atss"] = "iou"
-    """Matching with objects by fixed IoUs (paper, section 4), or by one that fits each object (Zhang et al. 2020)."""
+    """Foreground by fixed IoU thresholds (paper, section 4), or by one for each object (ATSS, Zhang et al. 2020)."""
     foreground_iou: Annotated[float, between(0, 1)] = 0.5
     """Lowest IoU with an object at which an anchor is foreground. Paper, section 4."""
     background_iou: Annotated[float, between(1e-6, 1)] = 0.4
@@ -153,9 +153,9 @@ class LossConfig:
     ] = "focal"
     """Loss of the classification subnet. Paper, section 3; the last two: Li et al. 2020, Zhang et al. 2021."""
     gamma: Annotated[float | None, between(0, 100)] = None
-    """Focusing parameter; focal with 0 is cross entropy. null is 2. Paper, section 5.1. quality_focal's paper: beta."""
+    """Focusing parameter; 0 is cross entropy; quality_focal takes 0, or 1 and more. null is 2. Paper, section 5.1."""
     alpha: Annotated[float | tuple[float, ...] | None, between(0, 1)] = None
-    """Weight of the right class, or one per class; others: 1 - alpha. In varifocal of wrong ones. null: the paper's."""
+    """Weight of the right class, or one per class; others: 1 - alpha. varifocal: of the wrong ones. null: the best."""
     shift: Annotated[float | None, between(-100, 100)] = None
     """Beta of focal_star. null is 1. Paper, table 3."""
     count: Annotated[int | None, between(1, 1_000_000)] = None

@@ -73,7 +73,8 @@ def _check_anchors(config: AnchorConfig) -> None:
             if getattr(config, key) != getattr(AnchorConfig, key):
                 raise ConfigError(
                     f"anchors.{key} is {shortened(getattr(config, key))}, but anchors.matching is atss, in which each "
-                    f"object has its own threshold; remove one of the two keys"
+                    f"object has its own threshold; set {key} to {str(getattr(AnchorConfig, key)).lower()}, its "
+                    "default, or matching to iou"
                 )
     if config.background_iou > foreground:
         raise ConfigError(

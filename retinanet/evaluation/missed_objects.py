@@ -17,8 +17,8 @@ from retinanet.model.boxes import clip, decode
 from retinanet.model.postprocess import Stages, to_original
 from retinanet.model.retinanet import Predictions
 
-# the first that applies; a box fits an object if their IoU is at least 0.5 after clipping to the image, and so does an
-# anchor, but of a detector that is trained with ATSS an anchor that this selects for the object
+# the first that applies. A box or an anchor fits an object if their IoU is at least 0.5 after clipping to the image;
+# of a detector that is trained with ATSS, an anchor fits if ATSS selects it for the object
 STAGES = {
     "no anchor": "no anchor fits the object, and no predicted box does",
     "box too loose": "an anchor fits the object, but no predicted box does",

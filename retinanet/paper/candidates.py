@@ -73,23 +73,21 @@ def count_candidates(
     models: Mapping[str, EvaluatedModel],
     dataset: Dataset,
     progress: Callable[[int, int], object],
-    most_images: int = MOST_IMAGES,
 ) -> CandidateCounts:
-    """Count the candidates of the detectors of table 2 in the images of `dataset`, or in a part of them.
+    """Count the candidates of the detectors of table 2 in the images of `dataset`, at most MOST_IMAGES of them.
 
     All images have the size at which the detectors are evaluated. An unreadable image has no objects for Faster R-CNN
     and SSD. Rows of the same detector have the same candidates, which are counted once.
 
     Args:
         models: the trained detectors by value of `rows`; rows without one are left out.
-        progress: called after each image with (images done, all images).
-        most_images: number of images, evenly spaced in the data set, if it has more.
+        progress: called with (images done, all images) after each image in which Faster R-CNN or SSD detects.
     """
     trained = {row.detector: row for row in rows if row.value in models}
-    indices = evenly_spaced(len(dataset), most_images)
+    indices = evenly_spaced(len(dataset), MOST_IMAGES)
     totals: dict[tuple[str, str], np.ndarray] = defaultdict(lambda: np.zeros(3))  # number, foreground, background
     if row := trained.get("retinanet"):
-        found = imbalance(_at_one_size(row.config), dataset, most_images)
+        found = imbalance(_at_one_size(row.config), dataset)
         totals["retinanet", "anchors"] = np.array([found.anchors, found.foreground, found.background]) * len(indices)
     networks = {name: _network(models[row.value]) for name, row in trained.items() if name != "retinanet"}
     samples = EvalSamples(dataset, Resizing.from_config(rows[0].config.data))

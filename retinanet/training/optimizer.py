@@ -29,9 +29,9 @@ def learning_rate(train: TrainConfig, images: int) -> float:
 
 
 def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
-    """SGD or AdamW for the trainable parameters, without weight decay on biases and normalisation (Detectron).
+    """SGD or AdamW for the trainable parameters; `optimizer_step` sets its learning rate.
 
-    Nor on the scales of the levels. `optimizer_step` sets its learning rate.
+    Without weight decay on biases and normalisation (Detectron) and on the scales of the levels.
     """
     decay = train.weight_decay if train.weight_decay is not None else WEIGHT_DECAY[train.optimizer]
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]

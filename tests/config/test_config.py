@@ -199,12 +199,12 @@ train: {lr: 1e-4, epochs: "3", augment: {flip: 0, short_sides: [640, 800]}, mile
         (
             "anchors: {matching: atss, foreground_iou: 0.6}",
             "anchors.foreground_iou is 0.6, but anchors.matching is atss, in which each object has its own threshold; "
-            "remove one of the two keys",
+            "set foreground_iou to 0.5, its default, or matching to iou",
         ),
         (
             "preset: detectron2\nanchors: {matching: atss}",
             "anchors.force_best is True, but anchors.matching is atss, in which each object has its own threshold; "
-            "remove one of the two keys",
+            "set force_best to false, its default, or matching to iou",
         ),
         (
             "anchors: {background_iou: 0.6}",
