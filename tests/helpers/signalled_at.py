@@ -4,7 +4,6 @@ python signalled_at.py MODULE:FUNCTION N before|after SIGNAL ARGUMENTS...
 """
 
 import importlib
-import os
 import signal
 import sys
 
@@ -18,10 +17,10 @@ def counted(*given, **named):
     global calls
     calls += 1
     if calls == int(number) and when == "before":
-        os.kill(os.getpid(), signal.Signals[kind])
+        signal.raise_signal(signal.Signals[kind])
     result = function(*given, **named)
     if calls == int(number) and when == "after":
-        os.kill(os.getpid(), signal.Signals[kind])
+        signal.raise_signal(signal.Signals[kind])
     return result
 
 

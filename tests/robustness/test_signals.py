@@ -124,7 +124,10 @@ def test_a_signal_before_the_run_begins_leaves_nothing(tiny: Path):
     assert not (tiny / "early").exists()
 
 
-@pytest.mark.parametrize(("kind", "code", "word"), [("SIGTERM", 143, "terminated"), ("SIGINT", 130, "interrupted")])
+@pytest.mark.parametrize(
+    ("kind", "code", "word"),
+    [("SIGTERM", 143, "terminated"), pytest.param("SIGINT", 130, "interrupted", marks=pytest.mark.slow)],
+)
 def test_an_export_that_is_ended_leaves_nothing(tiny: Path, tiny_run: Path, tmp_path: Path, kind, code, word):
     place = "retinanet.export.export:_write"
     result = signalled(place, "after", kind, "export", tiny_run, "--to", "onnx", cwd=tmp_path)
