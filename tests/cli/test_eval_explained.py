@@ -93,7 +93,7 @@ def test_two_detectors(tiny: Path, tiny_run: Path):
 def test_two_detectors_as_a_table(tiny: Path, tiny_run: Path):
     result = retina("eval", "run", "run", "--compare", *LOW, cwd=tiny)
     assert result.code == 0 and result.err == ""
-    assert "run compared with run: 4 images, 1000 random resamples" in result.out
+    assert "run in fp32 compared with run in fp32: 4 images, 1000 random resamples" in result.out
     assert "nan" not in result.out and "better" not in result.out.split("verdict")[1]
 
 

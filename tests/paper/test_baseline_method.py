@@ -23,7 +23,7 @@ def make(baseline: Baseline):
     return partial(BaselineMethod, baseline)
 
 
-@pytest.mark.parametrize("baseline", ["faster-rcnn", "ssd"])
+@pytest.mark.parametrize("baseline", [pytest.param("faster-rcnn", marks=pytest.mark.slow), "ssd"])
 def test_a_baseline_that_was_interrupted_continues_as_if_it_had_not_been(baseline, tiny: Path, tmp_path: Path):
     overrides = ("train.batch_size=2", "train.epochs=1", "train.checkpoint_every=1 step", "train.precision=bf16")
     config = load_config(tiny / "tiny.yaml", overrides)

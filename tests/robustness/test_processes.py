@@ -36,7 +36,7 @@ def two(many: Path) -> Path:
     assert json.loads(first.out)["steps"] == 8
     assert (second.out, second.err) == ("", "")
     assert first.err.count("epoch 1/2 step 1/8 ") == 1
-    assert ", 2 processes; about" in first.err
+    assert ", 2 processes, in fp32; about" in first.err
     return many / "two"
 
 
